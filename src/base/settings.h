@@ -1,0 +1,47 @@
+/* Every WEFT_* environment variable: one table. Read once per communicator; nothing else calls getenv for them. */
+#ifndef WEFT_SETTINGS_H
+#define WEFT_SETTINGS_H
+
+#include "base/base.h"
+
+/* X(field, variable, kind, default as text, help). Kinds: string, int, bytes (K/M/G binary), ms (milliseconds or
+ * with suffix ms, s, min; "never" is -1), bool (0/1/yes/no/true/false/on/off). "" for a string: not set. */
+#define WEFT_SETTINGS(X)                                                                                         \
+    X(log, "WEFT_LOG", string, "warn", "what is logged to stderr: error, warn, info, debug, trace")              \
+    X(rendezvous, "WEFT_RENDEZVOUS", string, "", "where ranks meet: tcp://host:port or file:///path")            \
+    X(transports, "WEFT_TRANSPORTS", string, "auto", "auto, or the allowed transports in order: shm,tcp")        \
+    X(algorithm, "WEFT_ALGORITHM", string, "auto", "algorithm, or collective:algorithm,... (rank 0 decides)")    \
+    X(tuning_file, "WEFT_TUNING_FILE", string, "", "table made by weft-perf --tune (rank 0 decides)")            \
+    X(lanes, "WEFT_LANES", int, "0", "parallel lanes of a schedule, 0: chosen (rank 0 decides)")                 \
+    X(slice_bytes, "WEFT_SLICE_BYTES", bytes, "0", "largest slice, 0: chosen (rank 0 decides)")                  \
+    X(interfaces, "WEFT_INTERFACES", string, "", "network interfaces: prefixes to use, or ^ and prefixes to leave out") \
+    X(port_range, "WEFT_PORT_RANGE", string, "", "TCP ports to listen on: low-high")                             \
+    X(sockets, "WEFT_SOCKETS", int, "0", "TCP sockets per peer, 0: chosen")                                      \
+    X(host_id, "WEFT_HOST_ID", string, "", "ranks with equal texts may share memory, others may not")            \
+    X(timeout, "WEFT_TIMEOUT", ms, "30min", "how long a collective may take; never: no limit")                   \
+    X(create_timeout, "WEFT_CREATE_TIMEOUT", ms, "5min", "how long creation waits for all ranks")                \
+    X(dead_peer, "WEFT_DEAD_PEER", ms, "10s", "after how long an unreachable host counts as dead")               \
+    X(spin, "WEFT_SPIN_US", int, "-1", "microseconds to spin before sleeping, -1: chosen by cores and ranks")    \
+    X(dump_on_error, "WEFT_DUMP", bool, "1", "print the flight recorder to stderr when a collective times out")
+
+#define WEFT_SETTING_TYPE_string const char *
+#define WEFT_SETTING_TYPE_int int64_t
+#define WEFT_SETTING_TYPE_bytes int64_t
+#define WEFT_SETTING_TYPE_ms int64_t
+#define WEFT_SETTING_TYPE_bool bool
+#define WEFT_SETTING_FIELD(field, variable, kind, text, help) WEFT_SETTING_TYPE_##kind field;
+typedef struct weft_settings {
+    WEFT_SETTINGS(WEFT_SETTING_FIELD)
+    void *storage; /* of the strings */
+} weft_settings;
+
+/* Reads the environment; a value that does not parse is WEFT_ERR_PARSE naming variable, value and what is allowed. */
+weft_status weft_settings_load(weft_settings *settings);
+/* Frees the strings; takes a zeroed one. */
+void weft_settings_unload(weft_settings *settings);
+
+/* Parsers, also for command lines: "64K" -> 65536; "10s" -> 10000. The whole text must match. */
+weft_status weft_parse_bytes(const char *text, int64_t *bytes);
+weft_status weft_parse_ms(const char *text, int64_t *ms);
+weft_status weft_parse_int(const char *text, int64_t low, int64_t high, int64_t *value);
+#endif
