@@ -23,6 +23,10 @@ typedef enum weft_log_level { WEFT_LOG_ERROR, WEFT_LOG_WARN, WEFT_LOG_INFO, WEFT
 /* To stderr as one write: "weft[rank] warn: ..."; by WEFT_LOG (default warn). Any thread. */
 void weft_log(weft_log_level level, const char *format, ...) WEFT_PRINTF(2, 3);
 bool weft_log_enabled(weft_log_level level);
+/* Process wide; loading the settings sets it to what WEFT_LOG says. */
+void weft_log_set_level(weft_log_level level);
+/* "warn" -> WEFT_LOG_WARN; false if there is none of that name. */
+bool weft_log_level_find(const char *text, weft_log_level *level);
 /* Rank shown by this thread's log lines; -1: none. */
 void weft_log_set_rank(int rank);
 

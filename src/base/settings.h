@@ -4,19 +4,20 @@
 
 #include "base/base.h"
 
-/* X(field, variable, kind, default as text, help). Kinds: string, int, bytes (K/M/G binary), ms (milliseconds or
- * with suffix ms, s, min; "never" is -1), bool (0/1/yes/no/true/false/on/off). "" for a string: not set. */
+/* X(field, variable, kind, default as text, help). Kinds: string; level (of the log); count (0 .. 2^31-1); int
+ * (-1 .. 2^31-1); bytes (K/M/G/T binary); ms (milliseconds or with suffix ms, s, min, h; "never" is -1); bool
+ * (0/1/yes/no/true/false/on/off). "" for a string: not set; an empty variable counts as not set. */
 #define WEFT_SETTINGS(X)                                                                                         \
-    X(log, "WEFT_LOG", string, "warn", "what is logged to stderr: error, warn, info, debug, trace")              \
+    X(log, "WEFT_LOG", level, "warn", "what is logged to stderr: error, warn, info, debug, trace")              \
     X(rendezvous, "WEFT_RENDEZVOUS", string, "", "where ranks meet: tcp://host:port or file:///path")            \
     X(transports, "WEFT_TRANSPORTS", string, "auto", "auto, or the allowed transports in order: shm,tcp")        \
     X(algorithm, "WEFT_ALGORITHM", string, "auto", "algorithm, or collective:algorithm,... (rank 0 decides)")    \
     X(tuning_file, "WEFT_TUNING_FILE", string, "", "table made by weft-perf --tune (rank 0 decides)")            \
-    X(lanes, "WEFT_LANES", int, "0", "parallel lanes of a schedule, 0: chosen (rank 0 decides)")                 \
+    X(lanes, "WEFT_LANES", count, "0", "parallel lanes of a schedule, 0: chosen (rank 0 decides)")                 \
     X(slice_bytes, "WEFT_SLICE_BYTES", bytes, "0", "largest slice, 0: chosen (rank 0 decides)")                  \
     X(interfaces, "WEFT_INTERFACES", string, "", "network interfaces: prefixes to use, or ^ and prefixes to leave out") \
     X(port_range, "WEFT_PORT_RANGE", string, "", "TCP ports to listen on: low-high")                             \
-    X(sockets, "WEFT_SOCKETS", int, "0", "TCP sockets per peer, 0: chosen")                                      \
+    X(sockets, "WEFT_SOCKETS", count, "0", "TCP sockets per peer, 0: chosen")                                      \
     X(host_id, "WEFT_HOST_ID", string, "", "ranks with equal texts may share memory, others may not")            \
     X(timeout, "WEFT_TIMEOUT", ms, "30min", "how long a collective may take; never: no limit")                   \
     X(create_timeout, "WEFT_CREATE_TIMEOUT", ms, "5min", "how long creation waits for all ranks")                \
@@ -25,6 +26,8 @@
     X(dump_on_error, "WEFT_DUMP", bool, "1", "print the flight recorder to stderr when a collective times out")
 
 #define WEFT_SETTING_TYPE_string const char *
+#define WEFT_SETTING_TYPE_level const char *
+#define WEFT_SETTING_TYPE_count int64_t
 #define WEFT_SETTING_TYPE_int int64_t
 #define WEFT_SETTING_TYPE_bytes int64_t
 #define WEFT_SETTING_TYPE_ms int64_t
@@ -44,4 +47,7 @@ void weft_settings_unload(weft_settings *settings);
 weft_status weft_parse_bytes(const char *text, int64_t *bytes);
 weft_status weft_parse_ms(const char *text, int64_t *ms);
 weft_status weft_parse_int(const char *text, int64_t low, int64_t high, int64_t *value);
+weft_status weft_parse_bool(const char *text, bool *value);
+/* What WEFT_LOG says now; a value that does not parse counts as the default here. Leaves the error detail alone. */
+weft_log_level weft_settings_log_level(void);
 #endif
