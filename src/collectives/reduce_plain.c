@@ -1,0 +1,10 @@
+/* The kernels in plain C for the processor the library is built for: the reference, and what every processor without a
+ * set of its own runs (the compiler vectorises it for SSE2 or NEON). */
+#include "collectives/reduce_body.h"
+
+const weft_reduce_set weft_reduce_set_plain = {
+    .isa = "plain",
+    .kernels = REDUCE_KERNELS,
+    .averages = REDUCE_AVERAGES,
+    .premultiplies = REDUCE_PREMULTIPLIES,
+};
