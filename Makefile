@@ -1,35 +1,200 @@
-# Weft's build. Everything lands in $(BUILD); see README.md for the targets.
+# Weft's build. `make help` lists the targets; everything lands in $(BUILD).
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# SANITIZE=address,undefined or SANITIZE=thread builds beside the release build.
+SANITIZE ?=
+ifeq ($(SANITIZE),)
 BUILD ?= build
-CC ?= gcc
 CFLAGS ?= -O3 -g
-WARN := -Wall -Wextra -Wshadow -Wvla -Werror
-ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARN) -Iinclude -Isrc $(CFLAGS)
+else
+BUILD ?= build/$(if $(findstring thread,$(SANITIZE)),tsan,asan)
+CFLAGS ?= -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+endif
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+DESTDIR ?=
+# Warnings are errors where we build; WERROR= lets a compiler that knows more warnings pass.
+WERROR ?= -Werror
+
+# V=1 shows whole commands.
+ifeq ($(V),)
+say = @mkdir -p $(@D); printf '  %-4s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$(if $(2),$(2),$@))';
+else
+say = @mkdir -p $(@D); set -x;
+endif
+
+WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wpointer-arith $(WERROR)
+ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) -Iinclude -Isrc $(CPPFLAGS) $(CFLAGS)
 LIBS := -pthread -ldl -lm
 
+version_part = $(shell sed -n 's/^.define WEFT_VERSION_$(1) *//p' include/weft/weft.h)
+MAJOR := $(call version_part,MAJOR)
+VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+
+# ---- what there is to build -----------------------------------------------------------------------
+
+HEADERS := $(wildcard include/weft/*.h)
 LIB_SRC := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
-PROGRAMS := $(patsubst perf/%.c,$(BUILD)/bin/%,$(wildcard perf/weft-*.c)) $(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/weft-*.c))
-UNIT_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/property/test_*.c tests/conformance/test_*.c))
+STATIC := $(BUILD)/lib/libweft.a
+SHARED := $(BUILD)/lib/libweft.so.$(VERSION)
 
-all: $(BUILD)/lib/libweft.a $(PROGRAMS)
-tests: $(UNIT_TESTS)
+# A program is DIR/weft-NAME.c and its parts DIR/NAME_*.c; perf/bench_*.c are micro-benchmarks.
+object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+PERF_SRC := $(wildcard perf/weft-*.c perf/perf_*.c perf/bench_*.c)
+TOOL_SRC := $(wildcard tools/*.c)
+PERF_PARTS := $(call object,$(wildcard perf/perf_*.c))
+MPI_PARTS := $(call object,$(wildcard perf/weft-perf-mpi*.c))
+PROGRAMS := $(patsubst perf/%.c,$(BUILD)/bin/%,$(filter-out perf/weft-perf-mpi%,$(wildcard perf/weft-*.c))) \
+            $(patsubst perf/%.c,$(BUILD)/bin/%,$(wildcard perf/bench_*.c)) \
+            $(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/weft-*.c))
+MPICC ?= $(shell command -v mpicc)
+ifneq ($(and $(MPICC),$(MPI_PARTS)),)
+PROGRAMS += $(BUILD)/bin/weft-perf-mpi
+endif
 
-$(BUILD)/obj/%.o: %.c
+TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/property/test_*.c tests/conformance/test_*.c))
+TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
+# What several tests share: tests/NAME/support_*.c, linked into every test of that kind, and tests/support_*.c into all.
+SUPPORT_SRC := $(wildcard tests/support_*.c tests/*/support_*.c)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
+SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
+
+all: $(STATIC) $(SHARED) $(PROGRAMS) $(BUILD)/summary
+tests: $(TESTS) $(FUZZERS)
+fuzzers: $(FUZZERS)
+help:
+	@echo 'make                 library and programs into $(BUILD)/lib and $(BUILD)/bin'
+	@echo 'make deps            install the packages that the build and make test use (Debian, as root)'
+	@echo 'make run             build and run the main job: an all_reduce sweep over 4 ranks, checked'
+	@echo 'make test            every test this machine can run, within 10 minutes'
+	@echo 'make test-full       sanitizer builds of the tests and longer fuzzing, within 15 minutes more'
+	@echo 'make test-all        both'
+	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
+	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make clean'
+	@echo 'SANITIZE=address,undefined or thread, CC=, CFLAGS=, BUILD= change what is built and where.'
+
+# ---- compiling and linking ------------------------------------------------------------------------
+
+# Changes only when the flags do; everything depends on it.
+$(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/lib/libweft.a: $(LIB_OBJ)
-	@mkdir -p $(@D)
-	rm -f $@ && ar rcs $@ $(LIB_OBJ)
-$(BUILD)/bin/%: $(BUILD)/obj/perf/%.o $(BUILD)/lib/libweft.a
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ -o $@ $(LIBS)
-$(BUILD)/bin/%: $(BUILD)/obj/tools/%.o $(BUILD)/lib/libweft.a
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ -o $@ $(LIBS)
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/lib/libweft.a
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ -o $@ -lcmocka $(LIBS)
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
+FORCE:
+
+$(BUILD)/obj/perf/weft-perf-mpi%.o: perf/weft-perf-mpi%.c $(BUILD)/flags
+	$(call say,CC,$<) OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(STATIC): $(LIB_OBJ)
+	$(call say,AR) rm -f $@ && ar rcs $@ $^
+$(SHARED): $(LIB_OBJ)
+	$(call say,LD) $(CC) $(CFLAGS) -shared -Wl,-soname,libweft.so.$(MAJOR) $^ -o $@ $(LIBS) && \
+	    ln -sf $(@F) $(@D)/libweft.so.$(MAJOR) && ln -sf $(@F) $(@D)/libweft.so
+
+link = $(call say,LD) $(CC) $(CFLAGS) $(filter %.o %.a,$^) -o $@ $(1) $(LIBS)
+$(BUILD)/bin/weft-perf: $(PERF_PARTS)
+$(BUILD)/bin/weft-perf-mpi: $(MPI_PARTS) $(PERF_PARTS) $(STATIC)
+	$(call say,LD) OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(CFLAGS) $^ -o $@ $(LIBS)
+define tool_parts
+$(BUILD)/bin/weft-$(1): $(call object,$(wildcard tools/$(1)_*.c))
+endef
+$(foreach t,$(patsubst tools/weft-%.c,%,$(wildcard tools/weft-*.c)),$(eval $(call tool_parts,$(t))))
+$(BUILD)/bin/%: $(BUILD)/obj/perf/%.o $(STATIC)
+	$(call link)
+$(BUILD)/bin/%: $(BUILD)/obj/tools/%.o $(STATIC)
+	$(call link)
+
+define kind_support
+$(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o $(call object,$(wildcard tests/support_*.c tests/$(1)/support_*.c)) $(STATIC)
+	$$(call link,-lcmocka)
+endef
+$(foreach kind,unit property conformance,$(eval $(call kind_support,$(kind))))
+
+# A fuzzer exports LLVMFuzzerTestOneInput; without libFuzzer a small driver replays its corpus and mutates it.
+ifneq ($(findstring fuzzer,$(CFLAGS)),)
+FUZZ_LINK := -fsanitize=fuzzer
+else
+FUZZ_DRIVER := $(BUILD)/obj/tests/fuzz/driver.o
+endif
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(call object,$(wildcard tests/fuzz/support_*.c)) $(STATIC)
+	$(call link,$(FUZZ_LINK))
+
+# What the build found. Only MPI is used so far, by weft-perf-mpi; the others are named for what will use them.
+found = printf '  %-8s %s\n' '$(1)' '$(if $(2),$(2),not found: $(3))$(4)';
+pkg_version = $(shell pkg-config --modversion $(1) 2>/dev/null)
+$(BUILD)/summary: $(STATIC) $(SHARED) $(PROGRAMS)
+	@{ echo 'weft $(VERSION) in $(BUILD): $(CC) $(CFLAGS)'; \
+	$(call found,mpi,$(MPICC),libopenmpi-dev or libmpich-dev, (for weft-perf-mpi)) \
+	$(call found,hwloc,$(call pkg_version,hwloc),libhwloc-dev, (not used yet)) \
+	$(call found,openssl,$(call pkg_version,openssl),libssl-dev, (not used yet)) \
+	$(call found,verbs,$(call pkg_version,libibverbs),libibverbs-dev, (not used yet)) \
+	$(call found,ucx,$(call pkg_version,ucx),libucx-dev, (not used yet)) \
+	} | tee $@
+
+# ---- the two commands, and the rest ---------------------------------------------------------------
+
+ROOT := $(filter 0,$(shell id -u))
+deps:
+	@tools/deps build test
+deps-run:
+	@tools/deps build $(if $(ROOT),test)
+deps-full:
+	@tools/deps build test full
+
+run: deps-run
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/bin/weft-perf all_reduce --ranks 4 -b 8 -e 64M -f 4
+
+# Seconds that each fuzzer runs in `make test`, and in `make test-full`.
+FUZZ_SECONDS ?= 3
+FUZZ_SECONDS_FULL ?= 30
+test: deps
+	@$(MAKE) --no-print-directory all tests
+	@BUILD='$(BUILD)' CC='$(CC)' FUZZ_SECONDS=$(FUZZ_SECONDS) \
+	    tests/run $(TESTS) $(FUZZERS) $(SCRIPTS) tools/check-style
+
+test-full: deps-full
+	@CC='$(CC)' FUZZ_SECONDS=$(FUZZ_SECONDS_FULL) tests/run-full
+test-all:
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-full
+
+check-style: all
+	@BUILD='$(BUILD)' CC='$(CC)' tools/check-style
+
+MAN_PAGES := $(wildcard docs/man/*.[1-9])
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/weft $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 $(HEADERS) $(DESTDIR)$(PREFIX)/include/weft
+	install -m 644 $(STATIC) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(SHARED) $(DESTDIR)$(LIBDIR)
+	ln -sf libweft.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libweft.so.$(MAJOR)
+	ln -sf libweft.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libweft.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' weft.pc.in \
+	    > $(DESTDIR)$(LIBDIR)/pkgconfig/weft.pc
+	$(if $(PROGRAMS),install -m 755 $(filter $(BUILD)/bin/weft-%,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin)
+	for page in $(MAN_PAGES); do \
+	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
+	    install -d $$section && install -m 644 $$page $$section || exit 1; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	for program in weft-perf weft-plan; do \
+	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
+	done
+
 clean:
 	rm -rf $(BUILD)
-.PHONY: all tests clean
--include $(LIB_OBJ:.o=.d)
+
+.PHONY: all tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:
+ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
+-include $(ALL_OBJ:.o=.d)

@@ -41,7 +41,7 @@ struct weft_slice {
     void *context;                  /* the caller's */
     weft_slice *next;               /* the transport's while it owns the slice */
     uint64_t transport_state[2];    /* the transport's while it owns the slice */
-    _Alignas(16) unsigned char header[WEFT_HEADER_BYTES];
+    unsigned char header[WEFT_HEADER_BYTES] __attribute__((aligned(16)));
 };
 
 /* What a transport tells its caller, from inside progress() (and done() also from send()).
