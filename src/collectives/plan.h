@@ -22,6 +22,36 @@ void weft_order_free(weft_order *order);
 /* Position `steps` further along the ring (direction 1 or -1) from this rank. */
 int weft_order_along(const weft_order *order, int direction, int steps);
 
+/* Any number of ranks as a power of two of "numbers": the first 2 * extra ranks in pairs (2i, 2i + 1), the even one standing for both. */
+typedef struct weft_fold {
+    int active; /* numbers: a power of two */
+    int extra;
+    int number; /* of this rank, -1 for the odd one of a pair */
+    int twin;   /* the other rank of the pair, -1 where there is none */
+} weft_fold;
+void weft_fold_create(weft_fold *fold, int ranks, int rank);
+/* The first rank that `number` stands for; weft_fold_first(f, number + 1) is the end. */
+int weft_fold_first(const weft_fold *fold, int number);
+
+/* The planners; planners.c says what each is for. */
 weft_status weft_plan_ring_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_ring_all_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_ring_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_ring_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_ring_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_linear_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_linear_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_linear_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_knomial_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_knomial_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_knomial_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_knomial_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_knomial_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_knomial_barrier(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_doubling_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_doubling_all_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_doubling_barrier(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_halving_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_halving_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
 
 #endif
