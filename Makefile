@@ -184,6 +184,10 @@ install: all
 	for page in $(MAN_PAGES); do \
 	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
 	    install -d $$section && install -m 644 $$page $$section || exit 1; \
+	    for name in $$(sed -n '/^.SH NAME/{n;s/ \\-.*//;s/,//g;p}' $$page); do \
+	        [ -e $$section/$$name.$${page##*.} ] || \
+	            echo ".so man$${page##*.}/$${page##*/}" > $$section/$$name.$${page##*.} || exit 1; \
+	    done; \
 	done
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	for program in weft-perf weft-plan; do \

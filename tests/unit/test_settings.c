@@ -180,6 +180,51 @@ static void numbers_parse_within_their_range(void **state)
     assert_int_equal(value, 10);
 }
 
+/* ---- the manual page --------------------------------------------------------------------------- */
+
+/* The section of weft.7 between its two marks, from the table. */
+static char *section_from_table(void)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *stream = open_memstream(&text, &bytes);
+    assert_non_null(stream);
+#define ENTRY(field, variable, kind, initial, help)                                                        \
+    fprintf(stream, ".TP\n.BR %s \" (%s, default %s)\"\n%s\n", variable, #kind, initial[0] ? initial : "none", help);
+    WEFT_SETTINGS(ENTRY)
+#undef ENTRY
+    fclose(stream);
+    return text;
+}
+
+static void the_manual_says_what_the_table_says(void **state)
+{
+    (void)state;
+    static const char page[] = "docs/man/weft.7", begin_mark[] = ".\\\" BEGIN SETTINGS", end_mark[] = ".\\\" END SETTINGS";
+    FILE *file = fopen(page, "r");
+    if (!file)
+        skip(); /* not run from the top of the source tree */
+    static char text[65536];
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    char *section = section_from_table();
+    char *begin = strstr(text, begin_mark), *end = strstr(text, end_mark);
+    assert_true(begin && end && begin < end);
+    begin = strchr(begin, '\n') + 1;
+    bool same = (size_t)(end - begin) == strlen(section) && memcmp(begin, section, strlen(section)) == 0;
+    if (!same && getenv("UPDATE_MANUAL")) {
+        file = fopen(page, "w");
+        assert_non_null(file);
+        fprintf(file, "%.*s%s%s", (int)(begin - text), text, section, end);
+        fclose(file);
+        same = true;
+    }
+    if (!same)
+        print_error("%s is older than the table of settings: run UPDATE_MANUAL=1 with this test\n", page);
+    assert_true(same);
+    free(section);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +234,7 @@ int main(void)
         cmocka_unit_test_setup(no_memory_is_an_error, clean_environment),
         cmocka_unit_test_setup(the_log_level_follows_the_variable, clean_environment),
         cmocka_unit_test_setup(every_variable_is_printed, clean_environment),
+        cmocka_unit_test(the_manual_says_what_the_table_says),
         cmocka_unit_test(sizes_parse),
         cmocka_unit_test(times_parse),
         cmocka_unit_test(numbers_parse_within_their_range),

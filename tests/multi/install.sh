@@ -1,0 +1,58 @@
+#!/bin/bash
+# What a user gets from `make install`: the example compiles against it through pkg-config, shared and static, as C and C++,
+# runs as one rank and as two, and every page and program is in its place.
+set -eu
+
+make=${MAKE:-make}
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+fail() {
+    echo "$*"
+    exit 1
+}
+
+case $BUILD in
+*asan | *tsan)
+    echo "a sanitizer build is not for installing"
+    exit 77
+    ;;
+esac
+
+$make --no-print-directory BUILD="$BUILD" PREFIX=/opt/weft DESTDIR="$place" install >"$place/log" 2>&1 ||
+    { cat "$place/log"; fail "make install failed"; }
+root=$place/opt/weft
+for file in lib/libweft.a lib/libweft.so lib/libweft.so.0 lib/pkgconfig/weft.pc include/weft/weft.h bin/weft-perf \
+    bin/weft-plan share/man/man1/weft-perf.1 share/man/man3/weft_comm.3 share/man/man3/weft_all_reduce.3 \
+    share/man/man7/weft.7 share/bash-completion/completions/weft-perf share/bash-completion/completions/weft-plan; do
+    [ -e "$root/$file" ] || fail "$file was not installed"
+done
+readelf -d "$root/lib/libweft.so" | grep -q 'soname: \[libweft.so.0\]' || fail "the shared library has no soname"
+bash -n "$root/share/bash-completion/completions/weft-perf"
+
+export PKG_CONFIG_PATH=$root/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$place
+command -v pkg-config >/dev/null || { echo "pkg-config is not there"; exit 77; }
+flags=$(pkg-config --cflags --libs weft)
+# shellcheck disable=SC2086 # flags are several words
+${CC:-gcc} -Wall -Wextra -Werror examples/hello.c $flags -o "$place/hello"
+# shellcheck disable=SC2046
+${CC:-gcc} examples/hello.c $(pkg-config --cflags weft) "$root/lib/libweft.a" -pthread -ldl -lm -o "$place/hello-static"
+if command -v g++ >/dev/null; then
+    # shellcheck disable=SC2086
+    g++ -Wall -Wextra -Werror -x c++ examples/hello.c -x none $flags -o "$place/hello-c++"
+fi
+
+export LD_LIBRARY_PATH=$root/lib
+for program in hello hello-static hello-c++; do
+    [ -x "$place/$program" ] || continue
+    [ "$("$place/$program")" = "rank 0 of 1: the sum is 1" ] || fail "$program: wrong output as one rank"
+done
+
+# Two ranks, by torchrun's variables and a file to meet at.
+export WORLD_SIZE=2 WEFT_RENDEZVOUS=file://$place/meet
+RANK=1 "$place/hello" >"$place/rank1" &
+other=$!
+RANK=0 "$place/hello" >"$place/rank0" || fail "rank 0 failed"
+wait $other || fail "rank 1 failed"
+[ "$(cat "$place/rank0" "$place/rank1")" = "rank 0 of 2: the sum is 3
+rank 1 of 2: the sum is 3" ] || { cat "$place/rank0" "$place/rank1"; fail "wrong sums"; }
+echo "installed, compiled and run"
