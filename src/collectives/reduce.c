@@ -1,5 +1,5 @@
-/* Binds operations to types and runs them: picks kernels for this processor, checks each against plain C at its first use,
- * and calls user functions. The kernels are in reduce_body.h, the table of operations in reduce_ops.c. */
+/* Binds operations to types and runs them, user functions included. The kernels are in reduce_body.h, the choice among them in
+ * reduce_select.c, the table of operations in reduce_ops.c. */
 #include "collectives/reduce_internal.h"
 
 #include "collectives/reduce_convert.h"
@@ -24,10 +24,8 @@ weft_reduce_kernel weft_reduce_kernel_plain(weft_type type, weft_builtin_op op)
 
 weft_reduce_kernel weft_reduce_kernel_best(weft_type type, weft_builtin_op op)
 {
-    return weft_reduce_kernel_plain(type, op);
+    return type_is_valid(type) && (unsigned)op < WEFT_OP_COUNT ? weft_reduce_set_best(type)->kernels[type][op] : NULL;
 }
-
-const char *weft_reduce_isa(void) { return weft_reduce_set_plain.isa; }
 
 static weft_status bind_created(weft_reduction *r, weft_type type, weft_op op)
 {
@@ -100,7 +98,7 @@ void weft_reduction_run(const weft_reduction *r, void *dst, const void *const *s
     if (count == 0)
         return;
     if (final && r->op == WEFT_AVG)
-        weft_reduce_set_plain.averages[r->type](dst, sources, n, count, r->divisor);
+        weft_reduce_set_best(r->type)->averages[r->type](dst, sources, n, count, r->divisor);
     else if (n == 1)
         weft_copy(dst, sources[0], count * weft_type_bytes(r->type));
     else if (r->function)
@@ -112,5 +110,5 @@ void weft_reduction_run(const weft_reduction *r, void *dst, const void *const *s
 void weft_premultiply(void *dst, const void *src, size_t count, weft_type type, const void *factor)
 {
     if (count > 0)
-        weft_reduce_set_plain.premultiplies[type](dst, src, count, factor);
+        weft_reduce_set_best(type)->premultiplies[type](dst, src, count, factor);
 }

@@ -23,6 +23,11 @@ extern const weft_reduce_set weft_reduce_set_avx2;   /* needs avx2, fma, f16c */
 extern const weft_reduce_set weft_reduce_set_avx512; /* needs avx512 f, bw, dq, vl */
 #endif
 
+/* The set that this processor can run and that agrees with plain C for `type`; checked at the first use of the type. */
+const weft_reduce_set *weft_reduce_set_best(weft_type type);
+/* Do the kernels of two sets for `type` agree on vectors with NaN, infinities, denormals and ties? Any NaN equals any
+ * other. On false *op names a kernel that differs. */
+bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type, const char **op);
 
 /* A created operation as it is looked up; valid until the operation is freed. */
 typedef struct weft_user_op {
