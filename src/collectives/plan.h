@@ -13,9 +13,10 @@ int weft_floor_pow2(int n);
 
 /* Ranks in an order in which those of one host are neighbours, so that a ring crosses each link between hosts once. */
 typedef struct weft_order {
-    int ranks;
+    int ranks, hosts;
     int position; /* of this rank */
     int *rank;    /* by position */
+    int *start;   /* by host: position of its first rank; [hosts] is the end */
 } weft_order;
 weft_status weft_order_create(weft_order *order, const weft_group *group, int rank);
 void weft_order_free(weft_order *order);
@@ -32,6 +33,12 @@ typedef struct weft_fold {
 void weft_fold_create(weft_fold *fold, int ranks, int rank);
 /* The first rank that `number` stands for; weft_fold_first(f, number + 1) is the end. */
 int weft_fold_first(const weft_fold *fold, int number);
+
+/* On one host: every rank signals, and waits for that signal, its value-th, of all others. In lane 0. */
+void weft_build_all_signal(weft_builder *b, int ranks, int rank, uint32_t value, unsigned flags);
+/* dst = the same input place of each of the ranks (NULL: 0, 1 ...), combined in that order. In lane 0. */
+weft_status weft_build_reduce_ranks(weft_builder *b, const int *ranks, int count, weft_place input, weft_place dst,
+                                    unsigned flags);
 
 /* The planners; planners.c says what each is for. */
 weft_status weft_plan_ring_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
@@ -53,5 +60,20 @@ weft_status weft_plan_doubling_all_gather(weft_builder *b, const weft_plan_reque
 weft_status weft_plan_doubling_barrier(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_halving_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_halving_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_bruck_all_to_all(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_bruck_all_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_pairwise_all_to_all(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_pairwise_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_all_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_all_to_all(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_flat_barrier(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_direct_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 
 #endif

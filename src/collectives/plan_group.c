@@ -1,4 +1,5 @@
-/* What several planners need to know of the group: orders of ranks, numbers of lanes. No schedule steps here. */
+/* What several planners need to know of the group: orders of ranks, numbers of lanes, and step sequences that more than one
+ * family emits. */
 #include "collectives/plan.h"
 
 uint32_t weft_plan_lanes(const weft_plan_request *request, uint32_t fallback)
@@ -18,42 +19,63 @@ int weft_floor_pow2(int n)
 weft_status weft_order_create(weft_order *order, const weft_group *group, int rank)
 {
     int n = group->ranks;
-    order->ranks = n;
-    order->position = rank;
+    *order = (weft_order){ .ranks = n, .hosts = 1, .position = rank };
     order->rank = weft_alloc_array((size_t)n, sizeof(int));
-    int *start = group->host ? weft_alloc_array((size_t)n + 1, sizeof(int)) : NULL;
-    if (!order->rank || (group->host && !start)) {
-        weft_free(start);
+    order->start = weft_alloc_array((size_t)n + 2, sizeof(int));
+    if (!order->rank || !order->start) {
         weft_order_free(order);
         return weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
     }
-    if (!group->host) {
-        for (int r = 0; r < n; r++)
-            order->rank[r] = r;
-        return WEFT_OK;
+    /* Counting sort by host; ranks of a host stay ascending. While ranks are placed, the start of a host lies one further up and moves
+     * to its end, which is the start of the next. */
+    int *start = order->start + 1;
+    for (int r = 0; r < n; r++) {
+        int host = group->host ? group->host[r] : 0;
+        order->hosts = host >= order->hosts ? host + 1 : order->hosts;
+        start[host + 1]++;
     }
-    for (int r = 0; r < n; r++) /* counting sort by host, ranks of a host stay ascending */
-        start[group->host[r] + 1]++;
-    for (int h = 1; h <= n; h++)
+    for (int h = 1; h < order->hosts; h++)
         start[h] += start[h - 1];
     for (int r = 0; r < n; r++) {
-        int position = start[group->host[r]]++;
+        int position = start[group->host ? group->host[r] : 0]++;
         order->rank[position] = r;
         if (r == rank)
             order->position = position;
     }
-    weft_free(start);
     return WEFT_OK;
 }
 
 void weft_order_free(weft_order *order)
 {
     weft_free(order->rank);
-    order->rank = NULL;
+    weft_free(order->start);
+    *order = (weft_order){ 0 };
 }
 
 int weft_order_along(const weft_order *order, int direction, int steps)
 {
     int n = order->ranks;
     return ((order->position + direction * (steps % n)) % n + n) % n;
+}
+
+void weft_build_all_signal(weft_builder *b, int n, int rank, uint32_t value, unsigned flags)
+{
+    weft_build_signal(b, 0, flags);
+    for (int i = 1; i < n; i++)
+        weft_build_wait(b, 0, (rank + i) % n, value, flags);
+}
+
+weft_status weft_build_reduce_ranks(weft_builder *b, const int *ranks, int count, weft_place input, weft_place dst,
+                                    unsigned flags)
+{
+    weft_place *sources = weft_alloc_array((size_t)count, sizeof *sources);
+    if (!sources)
+        return weft_fail(WEFT_ERR_MEMORY, "planning: no memory for %d sources", count);
+    for (int i = 0; i < count; i++) {
+        sources[i] = input;
+        sources[i].rank = ranks ? ranks[i] : i;
+    }
+    weft_build_reduce(b, 0, sources, count, dst, flags);
+    weft_free(sources);
+    return WEFT_OK;
 }
