@@ -75,5 +75,14 @@ weft_status weft_plan_flat_all_to_all(weft_builder *b, const weft_plan_request *
 weft_status weft_plan_flat_barrier(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_direct_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_tree_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_tree_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_tree_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_all_gather(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_barrier(weft_builder *b, const weft_plan_request *request, int rank);
 
 #endif

@@ -43,6 +43,15 @@ const weft_planner weft_planners[] = {
     { WEFT_DIRECT, WEFT_GATHER, weft_plan_flat_gather, true, false, true, true },
     { WEFT_DIRECT, WEFT_SCATTER, weft_plan_flat_scatter, true, false, true, true },
     { WEFT_DIRECT, WEFT_ALL_TO_ALL, weft_plan_flat_all_to_all, true, false, true, true },
+    { WEFT_TREE, WEFT_ALL_REDUCE, weft_plan_tree_all_reduce, false, false, false, false },
+    { WEFT_TREE, WEFT_BROADCAST, weft_plan_tree_broadcast, false, false, true, false },
+    { WEFT_TREE, WEFT_REDUCE, weft_plan_tree_reduce, false, false, false, false },
+    { WEFT_HIERARCHICAL, WEFT_ALL_REDUCE, weft_plan_hierarchical_all_reduce, false, false, false, true },
+    { WEFT_HIERARCHICAL, WEFT_ALL_GATHER, weft_plan_hierarchical_all_gather, false, false, true, true },
+    { WEFT_HIERARCHICAL, WEFT_REDUCE_SCATTER, weft_plan_hierarchical_reduce_scatter, false, false, false, true },
+    { WEFT_HIERARCHICAL, WEFT_BROADCAST, weft_plan_hierarchical_broadcast, false, false, true, true },
+    { WEFT_HIERARCHICAL, WEFT_REDUCE, weft_plan_hierarchical_reduce, false, false, false, true },
+    { WEFT_HIERARCHICAL, WEFT_BARRIER, weft_plan_hierarchical_barrier, false, false, true, true },
     { WEFT_AUTO, WEFT_COLLECTIVE_COUNT, NULL, false, false, false, false },
 };
 
