@@ -29,6 +29,9 @@ done
 readelf -d "$root/lib/libweft.so" | grep -q 'soname: \[libweft.so.0\]' || fail "the shared library has no soname"
 bash -n "$root/share/bash-completion/completions/weft-perf"
 
+diff <(tail -n +2 examples/hello.c) <(sed -n '/^```c$/,/^```$/{/^```/d;p}' README.md) ||
+    fail "README.md shows another program than examples/hello.c"
+
 export PKG_CONFIG_PATH=$root/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$place
 command -v pkg-config >/dev/null || { echo "pkg-config is not there"; exit 77; }
 flags=$(pkg-config --cflags --libs weft)
