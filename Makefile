@@ -53,7 +53,8 @@ MPI_PARTS := $(call object,$(wildcard perf/weft-perf-mpi*.c))
 PROGRAMS := $(patsubst perf/%.c,$(BUILD)/bin/%,$(filter-out perf/weft-perf-mpi%,$(wildcard perf/weft-*.c))) \
             $(patsubst perf/%.c,$(BUILD)/bin/%,$(wildcard perf/bench_*.c)) \
             $(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/weft-*.c))
-MPICC ?= $(shell command -v mpicc)
+# Debian's openmpi-bin has the compiler wrapper without mpi.h, so it is tried.
+MPICC ?= $(shell printf '\#include <mpi.h>\n' | mpicc -fsyntax-only -x c - 2>/dev/null && command -v mpicc)
 ifneq ($(and $(MPICC),$(MPI_PARTS)),)
 PROGRAMS += $(BUILD)/bin/weft-perf-mpi
 endif
@@ -180,7 +181,7 @@ install: all
 	ln -sf libweft.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libweft.so
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' weft.pc.in \
 	    > $(DESTDIR)$(LIBDIR)/pkgconfig/weft.pc
-	$(if $(PROGRAMS),install -m 755 $(filter $(BUILD)/bin/weft-%,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin)
+	$(foreach program,$(filter $(BUILD)/bin/weft-%,$(PROGRAMS)),install -m 755 $(program) $(DESTDIR)$(PREFIX)/bin &&) true
 	for page in $(MAN_PAGES); do \
 	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
 	    install -d $$section && install -m 644 $$page $$section || exit 1; \
