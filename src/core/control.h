@@ -34,6 +34,7 @@ typedef struct weft_control_config {
     weft_allgather_function allgather;
     void *allgather_context;
     const weft_store *store;
+    const char *token;        /* groups with different texts do not mix at near ports; NULL: "" */
     const char *interfaces, *port_range;
     int64_t deadline_ns;      /* of creation */
     int64_t dead_peer_ms;
@@ -69,6 +70,7 @@ typedef struct weft_launch {
     const char *launcher;            /* "torchrun", "Open MPI", "MPICH", "Slurm", "PMIx", "none" */
     weft_rendezvous_kind kind;       /* how to meet */
     char url[512];
+    char token[128];                 /* of the job and its incarnation */
     weft_store store;                /* PMIx / PMI key-value store */
     void *owner;                     /* of the store */
 } weft_launch;

@@ -1,0 +1,70 @@
+/* Inside of the meeting's server, shared by rendezvous_server.c (the meeting) and rendezvous_probe.c (who is dead). */
+#ifndef WEFT_RENDEZVOUS_SERVER_H
+#define WEFT_RENDEZVOUS_SERVER_H
+
+#include "core/rendezvous.h"
+
+typedef enum { GUEST_STRANGER, GUEST_JOINED, GUEST_CONNECTED } weft_meeting_guest_state;
+
+typedef struct weft_meeting_guest {
+    int fd;                              /* -1: dropped */
+    weft_meeting_guest_state state;
+    struct sockaddr_storage peer, local; /* as this process sees the connection */
+    weft_join join;                      /* rank is valid from GUEST_JOINED on */
+    int64_t drop_at_ns;                  /* of a stranger */
+    size_t have;
+    uint8_t in[1024];
+    struct weft_meeting_guest *next;
+} weft_meeting_guest;
+
+/* Shrink: a connection to a rank's listener stands as long as its process lives, whether or not it ever answers. */
+typedef struct weft_meeting_probe {
+    int fd, rank, address;
+    bool stands;
+    int64_t deadline_ns;
+} weft_meeting_probe;
+
+typedef enum { MEETING_JOINING, MEETING_CONNECTING, MEETING_FAILED, MEETING_ENDED } weft_meeting_phase;
+
+struct weft_meeting_server {
+    int listener, epoll, wake;
+    uint16_t port;
+    pthread_t thread;
+    /* The thread's own. */
+    weft_meeting_phase phase;
+    int size;                     /* 0: not known yet */
+    int sized_by_rank;            /* who joined first with that size, -1: nobody */
+    char sized_by[WEFT_ADDRESS_TEXT_BYTES];
+    uint64_t token;
+    int64_t deadline_ns, started_ns, first_join_ns;
+    bool own_deadline;
+    weft_meeting_guest *guests, *dropped, **by_rank;
+    int strangers, joined, connected, told_count, absent_count;
+    uint64_t *told, *absent;      /* bits per rank */
+    weft_status status;           /* the verdict */
+    char text[WEFT_MEETING_TEXT_BYTES];
+    bool survivors;
+    const weft_endpoint *endpoints;
+    int64_t dead_peer_ms;
+    weft_meeting_probe *probes;   /* [size] */
+    /* Shared with the process. */
+    atomic_bool stop, failed;
+    weft_status posted;           /* under linger_lock: the creator's own failure */
+    char posted_text[WEFT_MEETING_TEXT_BYTES];
+    bool lingers, ended;          /* under linger_lock: the thread frees; the thread is done */
+    weft_meeting_server *next;
+};
+
+void weft_meeting_fail(weft_meeting_server *s, weft_status status, const char *text);
+void weft_meeting_check_complete(weft_meeting_server *s);
+void weft_meeting_free(weft_meeting_server *s);
+
+weft_status weft_meeting_start_probes(weft_meeting_server *s, const weft_meeting_config *config);
+void weft_meeting_stop_probes(weft_meeting_server *s);
+bool weft_meeting_is_probe(const weft_meeting_server *s, const void *what);
+void weft_meeting_probe_event(weft_meeting_server *s, weft_meeting_probe *probe);
+void weft_meeting_check_probes(weft_meeting_server *s, int64_t now_ns);
+/* The rank is dead or left; it has joined: nothing to prove any more. */
+void weft_meeting_absent(weft_meeting_server *s, int rank);
+void weft_meeting_present(weft_meeting_server *s, int rank);
+#endif
