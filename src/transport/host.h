@@ -20,7 +20,9 @@ typedef struct weft_host_config {
     void *context;
 } weft_host_config;
 
-/* Collective over the group. */
+/* Collective over the group: a failure that is one rank's (no memory, no descriptors) comes back on all ranks and names it.
+ * Nothing waits but the allgather, whose end is the caller's. Ranks whose host_id differs are never together; else ranks are
+ * together when a descriptor could be passed between them over an abstract socket (of one network namespace). */
 weft_status weft_host_create(const weft_host_config *config, weft_host **out);
 void weft_host_destroy(weft_host *h);
 
@@ -51,16 +53,77 @@ weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd,
 void *weft_host_map(weft_host *h, int index, uint64_t memory_id, size_t *bytes);
 void weft_host_unmap(weft_host *h, int index, uint64_t memory_id);
 
-/* Doorbells. After a store to shared memory that local rank `index` may be waiting for: */
-void weft_host_ring(weft_host *h, int index);
+/* The owner's side of the end of a memory: forgets to whom it was offered, so that the id takes no room. */
+void weft_host_forget(weft_host *h, uint64_t memory_id);
+
+/* ---- doorbells ---- */
+
+enum { WEFT_BELL_AWAKE, WEFT_BELL_FUTEX, WEFT_BELL_POLL };
+
+/* One per local rank, in the base segment. Set to sleeping by its owner, back to awake by whoever wakes it. */
+typedef struct weft_doorbell {
+    _Alignas(WEFT_CACHE_LINE) _Atomic uint32_t state;
+    _Atomic uint32_t mail;        /* datagrams sent to the owner so far: weft_host_progress looks only when it moved */
+    _Atomic uint32_t mail_wanted; /* someone could not send because the owner's queue was full */
+} weft_doorbell;
+
+/* What a weft_host starts with: all that ringing a peer that is awake needs. */
+typedef struct weft_host_front {
+    weft_doorbell *bells; /* by local index */
+} weft_host_front;
+
+#if defined(__SANITIZE_THREAD__)
+#define WEFT_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WEFT_TSAN 1
+#endif
+#endif
+
+/* Orders this thread's earlier stores before its later loads: what makes "I wrote, do you sleep?" against "I sleep, did you
+ * write?" safe. TSan knows no fences; an exchange on one word of the process does as well between its threads. */
+static inline void weft_fence_store_load(void)
+{
+#ifdef WEFT_TSAN
+    extern _Atomic uint32_t weft_tsan_fence_word;
+    atomic_fetch_add_explicit(&weft_tsan_fence_word, 1, memory_order_seq_cst);
+#else
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/* The rare half of weft_host_ring: the peer sleeps (or did just now). */
+void weft_host_wake(weft_host *h, int index);
+
+/* For callers that have had a weft_fence_store_load since their store. */
+static inline void weft_host_ring_fenced(weft_host *h, int index)
+{
+    const weft_doorbell *bell = &((const weft_host_front *)(const void *)h)->bells[index];
+    if (__builtin_expect(atomic_load_explicit(&bell->state, memory_order_relaxed) != WEFT_BELL_AWAKE, 0))
+        weft_host_wake(h, index);
+}
+
+/* After a store to shared memory that local rank `index` may be waiting for. One fence and one load if it is awake. */
+static inline void weft_host_ring(weft_host *h, int index)
+{
+    weft_fence_store_load();
+    weft_host_ring_fenced(h, index);
+}
+
 /* Sleep in three parts, so that no wake-up is lost: prepare; check once more that there is nothing to do;
- * sleep or cancel. Sleeps until rung, until a descriptor of fds (n of them, may be 0) is readable, or the deadline. With n == 0
- * a futex, else poll with the doorbell's descriptor. */
+ * sleep or cancel. Sleeps until rung, until a descriptor of fds (n of them, may be 0) is readable, a signal, or the deadline;
+ * may return early without reason. With with_fds == false (then n must be 0) a futex, else poll with the doorbell's descriptor.
+ * One thread at a time sleeps on one host. */
 void weft_host_prepare_sleep(weft_host *h, bool with_fds);
 void weft_host_cancel_sleep(weft_host *h);
 void weft_host_sleep(weft_host *h, const int *fds, int n, int64_t deadline_ns);
-/* Wakes this process's own sleeper, from another of its threads (control thread, abort). */
+/* The doorbell's descriptor, to sleep on several hosts at once: prepare all of them with_fds, sleep on one with the
+ * descriptors of the others among fds, cancel the others. Valid until destroy. */
+int weft_host_wait_fd(const weft_host *h);
+/* Wakes this process's own sleeper, from another of its threads (control thread, abort), and also when a peer died
+ * between marking it as awake and waking it. */
 void weft_host_ring_self(weft_host *h);
-/* Receives what came over the host's sockets (offered descriptors); called by progress now and then. */
+/* Receives what came over the host's sockets (offered descriptors), sends what waited for room; one load when there is
+ * nothing. Returns how many messages moved. */
 int weft_host_progress(weft_host *h);
 #endif
