@@ -6,9 +6,10 @@
 
 #include "base/base.h"
 
+extern const weft_transport_ops weft_shm_transport;
 extern const weft_transport_ops weft_tcp_transport;
 
-static const weft_transport_ops *const builtin[] = { &weft_tcp_transport };
+static const weft_transport_ops *const builtin[] = { &weft_shm_transport, &weft_tcp_transport };
 
 static weft_transport_ops filled[ARRAY_LEN(builtin)];
 static pthread_once_t filled_once = PTHREAD_ONCE_INIT;

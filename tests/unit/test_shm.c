@@ -94,7 +94,7 @@ static void send_next(traffic *x, int peer)
     h.seed = weft_hash(&h, 16, 0) % 4096;
     *slice = (weft_slice){.payload = pattern + h.seed, .bytes = h.bytes, .done = on_done, .context = context};
     memcpy(slice->header, &h, sizeof(h));
-    RANK_CHECK(x->r, weft_shm_ops.send(x->to[peer], slice) == WEFT_OK);
+    RANK_CHECK(x->r, weft_shm_transport.send(x->to[peer], slice) == WEFT_OK);
 }
 
 static traffic *traffic_open(group_rank *r)
@@ -105,15 +105,15 @@ static traffic *traffic_open(group_rank *r)
     x->host = group_host(r);
     weft_transport_config config = {.size = sizeof(config), .rank = r->rank, .ranks = r->group->ranks, .job = r->group->job,
                                     .sink = {x, on_place, on_arrived, on_failed}, .host = x->host};
-    RANK_CHECK(r, weft_shm_ops.open(&config, &x->t) == WEFT_OK);
+    RANK_CHECK(r, weft_shm_transport.open(&config, &x->t) == WEFT_OK);
     unsigned char address[GROUP_CELL_BYTES], all[GROUP_MAX_RANKS][GROUP_CELL_BYTES];
     size_t bytes = sizeof(address);
-    RANK_CHECK(r, weft_shm_ops.address(x->t, address, &bytes) == WEFT_OK);
+    RANK_CHECK(r, weft_shm_transport.address(x->t, address, &bytes) == WEFT_OK);
     RANK_CHECK(r, group_allgather(r, address, all, sizeof(address)) == WEFT_OK);
     for (int i = 0; i < r->group->ranks; i++) {
         weft_path_info info;
-        RANK_CHECK(r, weft_shm_ops.reachable(x->t, i, all[i], bytes, &info) == WEFT_OK && info.bandwidth_Bps > 0);
-        RANK_CHECK(r, weft_shm_ops.connect(x->t, i, all[i], bytes, &x->to[i]) == WEFT_OK);
+        RANK_CHECK(r, weft_shm_transport.reachable(x->t, i, all[i], bytes, &info) == WEFT_OK && info.bandwidth_Bps > 0);
+        RANK_CHECK(r, weft_shm_transport.connect(x->t, i, all[i], bytes, &x->to[i]) == WEFT_OK);
     }
     return x;
 }
@@ -121,7 +121,7 @@ static traffic *traffic_open(group_rank *r)
 static void traffic_close(traffic *x)
 {
     group_barrier(x->r);
-    weft_shm_ops.destroy(x->t);
+    weft_shm_transport.destroy(x->t);
     weft_host_destroy(x->host);
     free(x->placed);
     free(x);
@@ -130,10 +130,10 @@ static void traffic_close(traffic *x)
 /* Progresses, and sleeps on the doorbell when there is nothing; sleeps end after 20 s with a failure. */
 static void wait_some(traffic *x)
 {
-    if (weft_shm_ops.progress(x->t) > 0)
+    if (weft_shm_transport.progress(x->t) > 0)
         return;
     weft_host_prepare_sleep(x->host, x->r->rank % 2 == 1);
-    if (weft_shm_ops.progress(x->t) > 0) {
+    if (weft_shm_transport.progress(x->t) > 0) {
         weft_host_cancel_sleep(x->host);
         return;
     }
@@ -191,7 +191,7 @@ static void body_many_peers(group_rank *r)
         exchange_all(x, round * 3);
         if (r->rank == 0)
             for (int i = 0; i < 5000; i++)
-                weft_shm_ops.progress(x->t);
+                weft_shm_transport.progress(x->t);
     }
     traffic_close(x);
 }
@@ -261,14 +261,14 @@ static void body_close_aborts(group_rank *r)
             context[0] = x;
             context[1] = (void *)(intptr_t)1;
             *slice = (weft_slice){.payload = big, .bytes = sizeof(big), .done = on_done, .context = context};
-            RANK_CHECK(r, weft_shm_ops.send(x->to[1], slice) == WEFT_OK);
+            RANK_CHECK(r, weft_shm_transport.send(x->to[1], slice) == WEFT_OK);
         }
-        RANK_CHECK(r, weft_shm_ops.flush(x->t, 1) == WEFT_ERR_TIMEOUT);
+        RANK_CHECK(r, weft_shm_transport.flush(x->t, 1) == WEFT_ERR_TIMEOUT);
         RANK_CHECK(r, x->done[1] == 0);
-        weft_shm_ops.close(x->t);
+        weft_shm_transport.close(x->t);
         RANK_CHECK(r, x->aborted == 4 && x->done[1] == 4);
-        RANK_CHECK(r, weft_shm_ops.send(x->to[1], &x->slices[1][0]) == WEFT_ERR_ABORTED);
-        RANK_CHECK(r, weft_shm_ops.progress(x->t) == 0);
+        RANK_CHECK(r, weft_shm_transport.send(x->to[1], &x->slices[1][0]) == WEFT_ERR_ABORTED);
+        RANK_CHECK(r, weft_shm_transport.progress(x->t) == 0);
     }
     traffic_close(x);
 }
@@ -285,20 +285,20 @@ static void body_refusals(group_rank *r)
     unsigned char address[64];
     size_t bytes = sizeof(address);
     weft_endpoint *e = NULL;
-    RANK_CHECK(r, weft_shm_ops.address(x->t, address, &bytes) == WEFT_OK);
+    RANK_CHECK(r, weft_shm_transport.address(x->t, address, &bytes) == WEFT_OK);
     size_t small = 4;
-    RANK_CHECK(r, weft_shm_ops.address(x->t, address, &small) == WEFT_ERR_INVALID);
-    RANK_CHECK(r, weft_shm_ops.reachable(x->t, 2, address, bytes, NULL) == WEFT_ERR_INVALID);
-    RANK_CHECK(r, weft_shm_ops.reachable(x->t, 1, address, bytes - 1, NULL) == WEFT_ERR_UNSUPPORTED);
+    RANK_CHECK(r, weft_shm_transport.address(x->t, address, &small) == WEFT_ERR_INVALID);
+    RANK_CHECK(r, weft_shm_transport.reachable(x->t, 2, address, bytes, NULL) == WEFT_ERR_INVALID);
+    RANK_CHECK(r, weft_shm_transport.reachable(x->t, 1, address, bytes - 1, NULL) == WEFT_ERR_UNSUPPORTED);
     address[bytes - 1] ^= 1;
-    RANK_CHECK(r, weft_shm_ops.reachable(x->t, 1, address, bytes, NULL) == WEFT_ERR_UNSUPPORTED);
-    RANK_CHECK(r, weft_shm_ops.connect(x->t, 1, address, bytes, &e) == WEFT_ERR_UNSUPPORTED && !e);
+    RANK_CHECK(r, weft_shm_transport.reachable(x->t, 1, address, bytes, NULL) == WEFT_ERR_UNSUPPORTED);
+    RANK_CHECK(r, weft_shm_transport.connect(x->t, 1, address, bytes, &e) == WEFT_ERR_UNSUPPORTED && !e);
     weft_slice slice = {.bytes = WEFT_SLICE_MAX_BYTES + 1, .payload = address};
-    RANK_CHECK(r, weft_shm_ops.send(x->to[0], &slice) == WEFT_ERR_INVALID);
+    RANK_CHECK(r, weft_shm_transport.send(x->to[0], &slice) == WEFT_ERR_INVALID);
     weft_transport_config config = {.size = sizeof(config), .ranks = 1};
     weft_transport *none = NULL;
-    RANK_CHECK(r, weft_shm_ops.open(&config, &none) == WEFT_ERR_UNSUPPORTED && !none);
-    weft_shm_ops.destroy(NULL);
+    RANK_CHECK(r, weft_shm_transport.open(&config, &none) == WEFT_ERR_UNSUPPORTED && !none);
+    weft_shm_transport.destroy(NULL);
     traffic_close(x);
 }
 

@@ -424,30 +424,7 @@ static int shm_progress(weft_transport *t)
     return moved;
 }
 
-static int shm_wait_fd(weft_transport *t)
-{
-    (void)t;
-    return -1;
-}
-
-static weft_status shm_arm(weft_transport *t)
-{
-    (void)t;
-    return WEFT_OK;
-}
-
 /* ---- the end ---- */
-
-static weft_status shm_mem_register(weft_transport *t, void *base, size_t bytes, void **handle)
-{
-    (void)t, (void)base, (void)bytes, (void)handle;
-    return weft_fail(WEFT_ERR_UNSUPPORTED, "shm needs no registered memory");
-}
-
-static void shm_mem_deregister(weft_transport *t, void *handle)
-{
-    (void)t, (void)handle;
-}
 
 static weft_status shm_flush(weft_transport *t, int64_t timeout_ms)
 {
@@ -504,7 +481,7 @@ static void shm_destroy(weft_transport *t)
     weft_free(t);
 }
 
-const weft_transport_ops weft_shm_ops = {
+const weft_transport_ops weft_shm_transport = {
     .abi = WEFT_TRANSPORT_ABI,
     .size = sizeof(weft_transport_ops),
     .name = "shm",
@@ -514,10 +491,6 @@ const weft_transport_ops weft_shm_ops = {
     .connect = shm_connect,
     .send = shm_send,
     .progress = shm_progress,
-    .wait_fd = shm_wait_fd,
-    .arm = shm_arm,
-    .mem_register = shm_mem_register,
-    .mem_deregister = shm_mem_deregister,
     .close = shm_close,
     .flush = shm_flush,
     .destroy = shm_destroy,

@@ -14,7 +14,7 @@ enum {
 
 /* The table behind weft_transport_find("shm"). weft_transport_config.host is needed; one instance at a time per weft_host:
  * it owns the first weft_shm_region_bytes(size of the host) of each rank's region. */
-extern const weft_transport_ops weft_shm_ops;
+extern const weft_transport_ops weft_shm_transport;
 
 /* What weft_host_config.region_bytes must at least be for that many ranks on one host: about 256 KiB per rank, sparse. */
 size_t weft_shm_region_bytes(int local_ranks_max);
