@@ -54,7 +54,8 @@ PROGRAMS := $(patsubst perf/%.c,$(BUILD)/bin/%,$(filter-out perf/weft-perf-mpi%,
             $(patsubst perf/%.c,$(BUILD)/bin/%,$(wildcard perf/bench_*.c)) \
             $(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/weft-*.c))
 # Debian's openmpi-bin has the compiler wrapper without mpi.h, so it is tried.
-MPICC ?= $(shell printf '\#include <mpi.h>\n' | mpicc -fsyntax-only -x c - 2>/dev/null && command -v mpicc)
+HASH := \#
+MPICC ?= $(shell echo '$(HASH)include <mpi.h>' | mpicc -fsyntax-only -x c - 2>/dev/null && command -v mpicc)
 ifneq ($(and $(MPICC),$(MPI_PARTS)),)
 PROGRAMS += $(BUILD)/bin/weft-perf-mpi
 endif

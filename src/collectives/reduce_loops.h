@@ -77,8 +77,8 @@ WEFT_ALWAYS_INLINE double combine_two_f64(weft_builtin_op op, double a, double b
     switch (op) {
     case WEFT_SUM: return a + b;
     case WEFT_PROD: return a * b;
-    case WEFT_MIN: return (a < b) | (a != a) ? a : b;
-    default: return (a > b) | (a != a) ? a : b;
+    case WEFT_MIN: return ((a < b) | (a != a)) ? a : b;
+    default: return ((a > b) | (a != a)) ? a : b;
     }
 }
 
@@ -102,8 +102,8 @@ WEFT_ALWAYS_INLINE float combine_two_f32(weft_builtin_op op, float a, float b)
     switch (op) {
     case WEFT_SUM: return a + b;
     case WEFT_PROD: return a * b;
-    case WEFT_MIN: return (a < b) | (a != a) ? a : b;
-    default: return (a > b) | (a != a) ? a : b;
+    case WEFT_MIN: return ((a < b) | (a != a)) ? a : b;
+    default: return ((a > b) | (a != a)) ? a : b;
     }
 }
 
