@@ -23,6 +23,8 @@ void weft_order_free(weft_order *order);
 /* Position `steps` further along the ring (direction 1 or -1) from this rank. */
 int weft_order_along(const weft_order *order, int direction, int steps);
 
+int weft_group_hosts(const weft_group *group);
+
 /* Any number of ranks as a power of two of "numbers": the first 2 * extra ranks in pairs (2i, 2i + 1), the even one standing for both. */
 typedef struct weft_fold {
     int active; /* numbers: a power of two */

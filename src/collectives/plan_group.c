@@ -16,12 +16,20 @@ int weft_floor_pow2(int n)
     return power;
 }
 
+int weft_group_hosts(const weft_group *group)
+{
+    int hosts = 1;
+    for (int r = 0; group->host && r < group->ranks; r++)
+        hosts = group->host[r] >= hosts ? group->host[r] + 1 : hosts;
+    return hosts;
+}
+
 weft_status weft_order_create(weft_order *order, const weft_group *group, int rank)
 {
     int n = group->ranks;
-    *order = (weft_order){ .ranks = n, .hosts = 1, .position = rank };
+    *order = (weft_order){ .ranks = n, .hosts = weft_group_hosts(group), .position = rank };
     order->rank = weft_alloc_array((size_t)n, sizeof(int));
-    order->start = weft_alloc_array((size_t)n + 2, sizeof(int));
+    order->start = weft_alloc_array((size_t)order->hosts + 2, sizeof(int));
     if (!order->rank || !order->start) {
         weft_order_free(order);
         return weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
@@ -29,11 +37,8 @@ weft_status weft_order_create(weft_order *order, const weft_group *group, int ra
     /* Counting sort by host; ranks of a host stay ascending. While ranks are placed, the start of a host lies one further up and moves
      * to its end, which is the start of the next. */
     int *start = order->start + 1;
-    for (int r = 0; r < n; r++) {
-        int host = group->host ? group->host[r] : 0;
-        order->hosts = host >= order->hosts ? host + 1 : order->hosts;
-        start[host + 1]++;
-    }
+    for (int r = 0; r < n; r++)
+        start[(group->host ? group->host[r] : 0) + 1]++;
     for (int h = 1; h < order->hosts; h++)
         start[h] += start[h - 1];
     for (int r = 0; r < n; r++) {

@@ -1,6 +1,7 @@
 /* Hierarchical planners: within a host by reading each other's published buffers, between hosts by rings. The ring of column j joins
  * the j-th rank of every host and carries part j of the data; there are as many columns as the smallest host has ranks, and all drive
- * the network at once. Ranks of a host may be any and of unequal number; those beyond the columns only take part within the host. */
+ * the network at once. Ranks of a host may be any and of unequal number; those beyond the columns only take part within the host. On a
+ * single host there is no hierarchy: the direct planners serve it. */
 #include "collectives/plan.h"
 
 typedef struct layout {
@@ -74,13 +75,12 @@ static void leave(weft_builder *b, const layout *t, uint32_t column_value, uint3
 /* ---- all_reduce, broadcast, reduce: part j of the data belongs to column j ---------------------- */
 
 /* The operand of this host at chunk `chunk` of the input: combined from all mates into `into`, or the input itself. */
-static weft_place host_operand(weft_builder *b, const layout *t, uint32_t chunk, weft_place into, unsigned flags,
-                               weft_status *status)
+static weft_place host_operand(weft_builder *b, const layout *t, uint32_t chunk, weft_place into, weft_status *status)
 {
     weft_place input = weft_at(b, WEFT_INPUT, chunk, 1);
     if (t->mates == 1)
         return input;
-    weft_status result = weft_build_reduce_ranks(b, t->mate, t->mates, input, into, flags);
+    weft_status result = weft_build_reduce_ranks(b, t->mate, t->mates, input, into, 0);
     if (result != WEFT_OK)
         *status = result;
     return into;
@@ -94,14 +94,12 @@ static weft_status column_all_reduce(weft_builder *b, const layout *t, uint32_t 
     weft_status status = WEFT_OK;
     uint32_t chunk = base + (uint32_t)t->host;
     weft_place output = weft_at(b, WEFT_OUTPUT, chunk, 1);
-    weft_place operand = host_operand(b, t, chunk, output, hosts == 1 ? WEFT_STEP_FINAL : 0, &status);
-    if (hosts == 1)
-        return status;
+    weft_place operand = host_operand(b, t, chunk, output, &status);
     weft_build_send(b, 0, operand, next);
     for (int s = 1; s < hosts; s++) {
         chunk = base + (uint32_t)host_along(t, -s);
         output = weft_at(b, WEFT_OUTPUT, chunk, 1);
-        operand = host_operand(b, t, chunk, output, 0, &status);
+        operand = host_operand(b, t, chunk, output, &status);
         weft_build_recv_reduce(b, 0, previous, operand, output, next, s == hosts - 1 ? WEFT_STEP_FINAL : 0);
     }
     for (int s = 1; s < hosts; s++)
@@ -126,6 +124,8 @@ static void take_columns(weft_builder *b, const layout *t, uint32_t count, uint3
 /* In place: part j of an input is read by column j only, before its second signal, and overwritten after that. */
 weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
+    if (weft_group_hosts(&request->group) == 1)
+        return weft_plan_direct_all_reduce(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)
@@ -152,7 +152,7 @@ weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_r
 static void broadcast_at_root_host(weft_builder *b, const layout *t, int root)
 {
     uint32_t own = (uint32_t)t->index, all = (uint32_t)t->columns;
-    int rank = t->mate[t->index], next = t->order.hosts > 1 && t->column ? neighbour(t, 1) : -1;
+    int rank = t->mate[t->index], next = t->column ? neighbour(t, 1) : -1;
     weft_place everything = weft_at_rank(root, WEFT_INPUT, 0, all);
     if (rank == root) {
         if (t->mates > 1)
@@ -188,6 +188,8 @@ static int hosts_behind(const layout *t, const weft_plan_request *request)
 
 weft_status weft_plan_hierarchical_broadcast(weft_builder *b, const weft_plan_request *request, int rank)
 {
+    if (weft_group_hosts(&request->group) == 1)
+        return weft_plan_flat_broadcast(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)
@@ -217,24 +219,23 @@ static weft_status column_reduce(weft_builder *b, const layout *t, int behind, i
 {
     uint32_t chunk = (uint32_t)t->index;
     weft_status status = WEFT_OK;
-    bool one_host = t->order.hosts == 1, at_root = t->mate[t->index] == root;
+    bool at_root = t->mate[t->index] == root;
     weft_place scratch = weft_at(b, WEFT_SCRATCH, 0, 1), output = weft_at(b, WEFT_OUTPUT, chunk, 1);
-    weft_place operand = host_operand(b, t, chunk, one_host && at_root ? output : scratch, one_host ? WEFT_STEP_FINAL : 0,
-                                      &status);
-    if (one_host && !at_root)
-        weft_build_send(b, 0, operand, root);
-    else if (!one_host && behind == 0)
+    weft_place operand = host_operand(b, t, chunk, scratch, &status);
+    if (behind == 0)
         weft_build_recv_reduce(b, 0, neighbour(t, -1), operand, at_root ? output : scratch, at_root ? -1 : root,
                                WEFT_STEP_FINAL);
-    else if (!one_host && behind == 1)
+    else if (behind == 1)
         weft_build_send(b, 0, operand, neighbour(t, 1));
-    else if (!one_host)
+    else
         weft_build_recv_reduce(b, 0, neighbour(t, -1), operand, scratch, neighbour(t, 1), 0);
     return status;
 }
 
 weft_status weft_plan_hierarchical_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
+    if (weft_group_hosts(&request->group) == 1)
+        return weft_plan_direct_reduce(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)
@@ -344,15 +345,16 @@ static void all_gather_within(weft_builder *b, const layout *t)
 
 weft_status weft_plan_hierarchical_all_gather(weft_builder *b, const weft_plan_request *request, int rank)
 {
+    if (weft_group_hosts(&request->group) == 1)
+        return weft_plan_flat_all_gather(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)
         return status;
     uint32_t chunks = (uint32_t)t.columns;
-    bool several = t.order.hosts > 1;
     weft_build_shape(b, chunks, 0, 1);
     if (t.shares)
-        weft_build_local(b, true, several);
+        weft_build_local(b, true, true);
     if (t.mates > 1)
         publish_and_signal(b, weft_at(b, WEFT_INPUT, 0, chunks));
     for (int i = 0; i < t.mates; i++) {
@@ -362,24 +364,24 @@ weft_status weft_plan_hierarchical_all_gather(weft_builder *b, const weft_plan_r
         weft_build_copy(b, 0, weft_at_rank(mate, WEFT_INPUT, 0, chunks), weft_at(b, WEFT_OUTPUT, (uint32_t)mate * chunks, chunks),
                         0);
     }
-    if (several && t.column)
+    if (t.column)
         all_gather_column(b, &t);
-    if (several && t.mates > 1)
+    if (t.mates > 1)
         all_gather_within(b, &t);
-    leave(b, &t, several ? 3 : 2, 2, true);
+    leave(b, &t, 3, 2, true);
     weft_order_free(&t.order);
     return status;
 }
 
 /* This host's operand of a run of blocks, in scratch by block, or the input where there is nothing to combine. */
-static weft_place run_operand(weft_builder *b, const layout *t, const run *r, unsigned flags, weft_status *status)
+static weft_place run_operand(weft_builder *b, const layout *t, const run *r, weft_status *status)
 {
     uint32_t chunks = (uint32_t)t->columns;
     weft_place input = column_place(b, WEFT_INPUT, r->first, r->length, chunks, (uint32_t)t->index, chunks > 1);
     if (t->mates == 1)
         return input;
     weft_place scratch = column_place(b, WEFT_SCRATCH, r->first, r->length, 1, 0, chunks > 1);
-    weft_status result = weft_build_reduce_ranks(b, t->mate, t->mates, input, scratch, flags);
+    weft_status result = weft_build_reduce_ranks(b, t->mate, t->mates, input, scratch, 0);
     if (result != WEFT_OK)
         *status = result;
     return scratch;
@@ -395,11 +397,11 @@ static weft_status reduce_scatter_column(weft_builder *b, const layout *t)
         int host = host_along(t, -1 - s);
         bool last = s == hosts - 1;
         for (run r = first_run(t, host); next_run(&t->order, host, &r.position, &r.first, &r.length);) {
-            weft_place operand = run_operand(b, t, &r, hosts == 1 ? WEFT_STEP_FINAL : 0, &status);
+            weft_place operand = run_operand(b, t, &r, &status);
             weft_place scratch = column_place(b, WEFT_SCRATCH, r.first, r.length, 1, 0, strided);
-            if (s == 0 && hosts > 1)
+            if (s == 0)
                 weft_build_send(b, 0, operand, neighbour(t, 1));
-            else if (hosts > 1)
+            else
                 weft_build_recv_reduce(b, 0, neighbour(t, -1), operand, scratch, last ? -1 : neighbour(t, 1),
                                        last ? WEFT_STEP_FINAL : 0);
         }
@@ -415,6 +417,8 @@ static weft_status reduce_scatter_column(weft_builder *b, const layout *t)
 
 weft_status weft_plan_hierarchical_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank)
 {
+    if (weft_group_hosts(&request->group) == 1)
+        return weft_plan_flat_reduce_scatter(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)
@@ -446,6 +450,8 @@ weft_status weft_plan_hierarchical_reduce_scatter(weft_builder *b, const weft_pl
 /* The first rank of each host gathers its mates' signals, meets those of the other hosts by dissemination, and signals. */
 weft_status weft_plan_hierarchical_barrier(weft_builder *b, const weft_plan_request *request, int rank)
 {
+    if (weft_group_hosts(&request->group) == 1)
+        return weft_plan_flat_barrier(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)

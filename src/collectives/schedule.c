@@ -53,14 +53,6 @@ weft_status weft_algorithm_parse(const char *text, weft_algorithm *algorithm)
     return WEFT_OK;
 }
 
-static bool on_one_host(const weft_group *group)
-{
-    for (int r = 1; group->host && r < group->ranks; r++)
-        if (group->host[r] != group->host[0])
-            return false;
-    return true;
-}
-
 static bool is_rooted(weft_collective collective)
 {
     return collective == WEFT_BROADCAST || collective == WEFT_REDUCE || collective == WEFT_GATHER ||
@@ -100,7 +92,7 @@ const char *weft_plan_obstacle(const weft_plan_request *request)
     const weft_planner *planner = weft_planner_find(request->algorithm, request->collective);
     if (!planner)
         return "does not serve this collective";
-    if (planner->one_host && !on_one_host(&request->group))
+    if (planner->one_host && weft_group_hosts(&request->group) > 1)
         return "needs all ranks on one host";
     if (request->vector && !planner->vector)
         return "needs blocks of equal size";
@@ -160,7 +152,7 @@ uint64_t weft_plan_digest(const weft_plan_request *request)
                           planner && planner->single_lane ? 0 : request->lanes,
                           request->algorithm == WEFT_KNOMIAL ? request->radix : 0, request->vector };
     uint64_t digest = weft_hash(shared, sizeof shared, 0);
-    if (!on_one_host(&request->group))
+    if (weft_group_hosts(&request->group) > 1)
         digest = weft_hash(request->group.host, (size_t)request->group.ranks * sizeof(int), digest);
     return digest;
 }

@@ -412,6 +412,10 @@ static void check_agreement(const weft_schedule *a, const weft_schedule *b)
 static void check_plan(const weft_plan_request *request)
 {
     int n = request->group.ranks;
+    char text[512];
+    if (weft_plan_verify(request, text, sizeof text) != WEFT_OK)
+        fail_msg("%s by %s, %d ranks, root %d: %s", weft_collective_name(request->collective),
+                 weft_algorithm_name(request->algorithm), n, request->root, text);
     weft_schedule **schedules = weft_alloc_array((size_t)n, sizeof *schedules);
     for (int r = 0; r < n; r++) {
         if (weft_plan(request, r, &schedules[r]) != WEFT_OK)
@@ -474,7 +478,7 @@ static void every_planner_gives_the_right_result(void **state)
 {
     (void)state;
     for (const weft_planner *p = weft_planners; p->plan; p++)
-        for (int n = 1; n <= 64; n += n < 36 ? 1 : 7)
+        for (int n = 1; n <= 64; n++)
             check_all_roots(p, (weft_plan_request){ .group = { .ranks = n } });
 }
 
@@ -517,6 +521,36 @@ static void every_planner_takes_any_placement_on_hosts(void **state)
         }
 }
 
+/* The verifier alone, which takes larger groups than the model. */
+static void verify_sample(weft_algorithm algorithm, weft_collective collective, int ranks, int ranks_per_host, int root)
+{
+    int *host = weft_alloc_array((size_t)ranks, sizeof(int));
+    for (int r = 0; r < ranks; r++)
+        host[r] = r / ranks_per_host;
+    char text[512];
+    weft_plan_request request = { .algorithm = algorithm, .collective = collective, .root = root,
+                                  .group = { .ranks = ranks, .host = host } };
+    if (weft_plan_verify(&request, text, sizeof text) != WEFT_OK)
+        fail_msg("%s by %s, %d ranks, %d per host: %s", weft_collective_name(collective), weft_algorithm_name(algorithm), ranks,
+                 ranks_per_host, text);
+    weft_free(host);
+}
+
+static void planners_of_few_steps_reach_a_thousand_ranks(void **state)
+{
+    (void)state;
+    static const int ranks[] = { 100, 127, 128, 129, 1000, 1024 };
+    for (size_t i = 0; i < ARRAY_LEN(ranks); i++)
+        for (const weft_planner *p = weft_planners; p->plan; p++) {
+            bool short_lists = p->algorithm == WEFT_TREE || p->algorithm == WEFT_KNOMIAL ||
+                               p->algorithm == WEFT_LINEAR || p->algorithm == WEFT_RECURSIVE_DOUBLING;
+            bool small = p->collective == WEFT_ALL_REDUCE || p->collective == WEFT_REDUCE ||
+                         p->collective == WEFT_BROADCAST || p->collective == WEFT_BARRIER;
+            if (!p->one_host && (ranks[i] < 130 || (short_lists && small)))
+                verify_sample(p->algorithm, p->collective, ranks[i], 8, rooted(p->collective) ? ranks[i] / 3 : 0);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +558,7 @@ int main(void)
         cmocka_unit_test(every_planner_works_with_lanes_and_radices),
         cmocka_unit_test(vector_planners_join_only_equal_sizes),
         cmocka_unit_test(every_planner_takes_any_placement_on_hosts),
+        cmocka_unit_test(planners_of_few_steps_reach_a_thousand_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
