@@ -1,4 +1,5 @@
-/* Address blobs and the pairing of two instances' addresses into rails. Reads no interfaces and opens no sockets. */
+/* Address blobs and the pairing of two instances' addresses into rails. Reads no interfaces and opens no
+ * sockets. */
 #include "transport/tcp/address.h"
 
 #include <endian.h>
@@ -42,7 +43,8 @@ static void encode_entry(const weft_tcp_entry *entry, unsigned char *at)
     at[0] = v6 ? 6 : 4;
     at[1] = (unsigned char)entry->interface;
     at[2] = (unsigned char)entry->prefix;
-    at[3] = (unsigned char)((entry->loopback ? ENTRY_LOOPBACK : 0) | (entry->link_local ? ENTRY_LINK_LOCAL : 0));
+    at[3] =
+        (unsigned char)((entry->loopback ? ENTRY_LOOPBACK : 0) | (entry->link_local ? ENTRY_LINK_LOCAL : 0));
     memcpy(at + 4, &port, 2);
     memcpy(at + 8, &speed, 4);
     if (v6)
@@ -74,14 +76,16 @@ static bool decode_entry(const unsigned char *at, weft_tcp_entry *entry)
     } else {
         return false;
     }
-    return port != 0 && entry->interface < WEFT_TCP_INTERFACES_MAX && entry->prefix <= (at[0] == 4 ? 32 : 128);
+    return port != 0 && entry->interface < WEFT_TCP_INTERFACES_MAX &&
+           entry->prefix <= (at[0] == 4 ? 32 : 128);
 }
 
 weft_status weft_tcp_addresses_encode(const weft_tcp_addresses *addresses, void *bytes, size_t *count)
 {
     size_t need = HEADER_BYTES + (size_t)addresses->count * ENTRY_BYTES;
     if (*count < need)
-        return weft_fail(WEFT_ERR_INVALID, "a tcp address needs %zu bytes, there is room for %zu", need, *count);
+        return weft_fail(WEFT_ERR_INVALID, "a tcp address needs %zu bytes, there is room for %zu", need,
+                         *count);
     unsigned char *at = bytes;
     uint64_t host = htole64(addresses->host);
     memset(at, 0, HEADER_BYTES);
@@ -99,17 +103,19 @@ weft_status weft_tcp_addresses_decode(const void *bytes, size_t count, weft_tcp_
     const unsigned char *at = bytes;
     memset(addresses, 0, sizeof *addresses);
     if (!bytes || count < HEADER_BYTES || memcmp(at, blob_magic, sizeof blob_magic) != 0)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer's %zu bytes are no tcp address of this version of weft",
-                         count);
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "the peer's %zu bytes are no tcp address of this version of weft", count);
     int entries = at[4];
-    if (entries < 1 || entries > WEFT_TCP_ADDRESSES_MAX || count != HEADER_BYTES + (size_t)entries * ENTRY_BYTES)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer's tcp address is damaged: %d entries in %zu bytes", entries,
-                         count);
+    if (entries < 1 || entries > WEFT_TCP_ADDRESSES_MAX ||
+        count != HEADER_BYTES + (size_t)entries * ENTRY_BYTES)
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer's tcp address is damaged: %d entries in %zu bytes",
+                         entries, count);
     memcpy(&addresses->host, at + 8, sizeof addresses->host);
     addresses->host = le64toh(addresses->host);
     for (int i = 0; i < entries; i++) {
         if (!decode_entry(at + HEADER_BYTES + i * ENTRY_BYTES, &addresses->entries[i]))
-            return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer's tcp address is damaged: entry %d makes no sense", i);
+            return weft_fail(WEFT_ERR_UNSUPPORTED,
+                             "the peer's tcp address is damaged: entry %d makes no sense", i);
     }
     addresses->count = entries;
     return WEFT_OK;
@@ -153,19 +159,16 @@ static bool compatible(const weft_tcp_entry *a, const weft_tcp_entry *b, bool sa
     return a->link_local == b->link_local;
 }
 
-static void make_rail(const weft_tcp_entry *mine, const weft_tcp_entry *theirs, bool same_host, weft_tcp_rail *rail)
+static void make_rail(const weft_tcp_entry *mine, const weft_tcp_entry *theirs, bool same_host,
+                      weft_tcp_rail *rail)
 {
     memset(rail, 0, sizeof *rail);
     rail->local = mine->address;
     rail->remote = theirs->address;
-    if (mine->address.any.sa_family == AF_INET6) {
-        rail->local.v6.sin6_port = 0;
-        if (mine->link_local) {
-            rail->local.v6.sin6_scope_id = mine->scope;
-            rail->remote.v6.sin6_scope_id = mine->scope;
-        }
-    } else {
-        rail->local.v4.sin_port = 0;
+    weft_tcp_set_port(&rail->local, 0);
+    if (mine->link_local) { /* IPv6 only */
+        rail->local.v6.sin6_scope_id = mine->scope;
+        rail->remote.v6.sin6_scope_id = mine->scope;
     }
     memcpy(rail->interface, mine->name, sizeof rail->interface);
     rail->same_host = same_host;
@@ -175,8 +178,8 @@ static void make_rail(const weft_tcp_entry *mine, const weft_tcp_entry *theirs, 
 }
 
 /* Best pair of entries of two interfaces: entries are in order of preference (IPv4 first). */
-static bool pair_interfaces(const weft_tcp_addresses *mine, int own, const weft_tcp_addresses *theirs, int other,
-                            bool need_subnet, weft_tcp_rail *rail)
+static bool pair_interfaces(const weft_tcp_addresses *mine, int own, const weft_tcp_addresses *theirs,
+                            int other, bool need_subnet, weft_tcp_rail *rail)
 {
     bool same_host = mine->host == theirs->host;
     for (int family = 0; family < 2; family++) {
@@ -186,7 +189,8 @@ static bool pair_interfaces(const weft_tcp_addresses *mine, int own, const weft_
                 continue;
             for (int k = 0; k < theirs->count; k++) {
                 const weft_tcp_entry *b = &theirs->entries[k];
-                if (b->interface != other || !compatible(a, b, same_host) || (need_subnet && !same_subnet(a, b)))
+                if (b->interface != other || !compatible(a, b, same_host) ||
+                    (need_subnet && !same_subnet(a, b)))
                     continue;
                 make_rail(a, b, same_host, rail);
                 return true;

@@ -26,8 +26,8 @@ static void set_option(int fd, int level, int option, int value)
 
 /* Keepalive notices an idle peer's dead host. TCP_USER_TIMEOUT would be the way for one with data under way,
  * but the kernel also counts against it the time in which a living peer does not read: a rank that computes
- * for longer than that would be taken for dead. weft_tcp_dial_timer's caller looks at the acknowledgements
- * instead (tcp.c). */
+ * for longer than that would be taken for dead. weft_tcp_liveness_start() has the acknowledgements looked at
+ * instead. */
 void weft_tcp_tune(tcp_transport *t, int fd)
 {
     int64_t dead_s = (t->config.dead_peer_ms + 999) / 1000;
@@ -90,7 +90,8 @@ static void bind_to_rail(const tcp_link *link, const weft_tcp_rail *rail, int fd
     if (rail->same_host || link->rail_count < 2)
         return;
     set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-    if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, rail->interface, (socklen_t)strlen(rail->interface)) != 0 ||
+    if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, rail->interface, (socklen_t)strlen(rail->interface)) !=
+            0 ||
         bind(fd, &rail->local.any, weft_tcp_address_bytes(&rail->local)) != 0)
         weft_log(WEFT_LOG_DEBUG, "tcp: cannot bind to %s: %s", rail->interface, strerror(errno));
 }
@@ -113,6 +114,7 @@ static void send_hello(tcp_socket *s)
     }
     s->state = TCP_AWAITING;
     s->unproven = true;
+    weft_tcp_liveness_start(s->link->transport);
     weft_tcp_interest(s->link->transport, &s->source, EPOLLIN);
 }
 

@@ -17,6 +17,14 @@ socklen_t weft_tcp_address_bytes(const weft_tcp_sockaddr *address)
     return address->any.sa_family == AF_INET6 ? sizeof address->v6 : sizeof address->v4;
 }
 
+void weft_tcp_set_port(weft_tcp_sockaddr *address, uint16_t port)
+{
+    if (address->any.sa_family == AF_INET6)
+        address->v6.sin6_port = htons(port);
+    else
+        address->v4.sin_port = htons(port);
+}
+
 const char *weft_tcp_address_text(const weft_tcp_sockaddr *address, char text[WEFT_TCP_ADDRESS_TEXT])
 {
     char host[INET6_ADDRSTRLEN] = "?";
@@ -180,9 +188,11 @@ static weft_status fail_none(const weft_tcp_interface *all, int count, const cha
         used += n > 0 ? (size_t)n : 0;
     }
     if (setting && *setting)
-        return weft_fail(WEFT_ERR_INVALID, "no usable network interface matches WEFT_INTERFACES '%s'; there are: %s",
-                         setting, *text ? text : "none");
-    return weft_fail(WEFT_ERR_UNSUPPORTED, "no usable network interface; there are: %s", *text ? text : "none");
+        return weft_fail(WEFT_ERR_INVALID,
+                         "no usable network interface matches WEFT_INTERFACES '%s'; there are: %s", setting,
+                         *text ? text : "none");
+    return weft_fail(WEFT_ERR_UNSUPPORTED, "no usable network interface; there are: %s",
+                     *text ? text : "none");
 }
 
 weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count, const char *setting,
@@ -194,8 +204,10 @@ weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count,
             if (round_of(&all[k], setting) != round || has_address_like(chosen, n, &all[k]))
                 continue;
             if (n == WEFT_TCP_ADDRESSES_MAX) {
-                weft_log(WEFT_LOG_WARN, "more than %d addresses to listen on: %s and those after it are not used; "
-                         "choose by WEFT_INTERFACES", WEFT_TCP_ADDRESSES_MAX, all[k].name);
+                weft_log(WEFT_LOG_WARN,
+                         "more than %d addresses to listen on: %s and those after it are not used; "
+                         "choose by WEFT_INTERFACES",
+                         WEFT_TCP_ADDRESSES_MAX, all[k].name);
                 break;
             }
             chosen[n++] = all[k];

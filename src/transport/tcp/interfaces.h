@@ -44,6 +44,7 @@ weft_status weft_tcp_port_range_parse(const char *text, uint16_t *low, uint16_t 
 /* "10.0.0.2:4000", "[fe80::1%eth0]:4000"; without port when it is 0. */
 enum { WEFT_TCP_ADDRESS_TEXT = 80 };
 const char *weft_tcp_address_text(const weft_tcp_sockaddr *address, char text[WEFT_TCP_ADDRESS_TEXT]);
+void weft_tcp_set_port(weft_tcp_sockaddr *address, uint16_t port);
 socklen_t weft_tcp_address_bytes(const weft_tcp_sockaddr *address);
 
 #endif

@@ -11,8 +11,8 @@
 enum {
     FLUSH_BUDGET_BYTES = 4 * 1024 * 1024, /* of one visit, so that other peers and reading have their turn */
     ENDING_MS = 1000,                     /* for the other sockets of a peer that has closed one */
-    STRIPED_UNSENT_BYTES = 256 * 1024     /* with several sockets: what the kernel takes beyond what is under way,
-                                             so that a slow one does not hoard slices */
+    STRIPED_UNSENT_BYTES = 256 * 1024 /* with several sockets: what the kernel takes beyond what is under way,
+                                         so that a slow one does not hoard slices */
 };
 
 weft_status weft_tcp_link_get(tcp_transport *t, int peer, tcp_link **out)
@@ -168,7 +168,8 @@ void weft_tcp_socket_end(tcp_socket *s, int error)
     if (error)
         weft_tcp_link_fail(link, WEFT_ERR_PEER, "connection to %s lost: %s", text, strerror(error));
     else
-        weft_tcp_link_fail(link, WEFT_ERR_PEER, "closed by %s%s", text, halfway ? " in the middle of a slice" : "");
+        weft_tcp_link_fail(link, WEFT_ERR_PEER, "closed by %s%s", text,
+                           halfway ? " in the middle of a slice" : "");
 }
 
 /* ---- failing ---- */
@@ -317,7 +318,6 @@ int weft_tcp_link_flush(tcp_link *link)
 {
     if (link->flushing) /* called from a done() below: the loop there goes on with what was queued */
         return 0;
-    tcp_transport *t = link->transport;
     int moved = 0;
     size_t written = 0;
     link->flushing = true;
@@ -329,18 +329,16 @@ int weft_tcp_link_flush(tcp_link *link)
         if (can_write(link->sockets[i]))
             ask_for_room(link->sockets[i], has_output(link->sockets[i]));
     }
-    if (written > 0 && t->liveness_ns == WEFT_NEVER) {
-        t->liveness_ns = weft_now_ns() + t->config.dead_peer_ms * WEFT_NS_PER_MS / 4;
-        weft_tcp_timer_want(t, t->liveness_ns);
-    }
+    if (written > 0)
+        weft_tcp_liveness_start(link->transport);
     return moved;
 }
 
 weft_status weft_tcp_link_send(tcp_link *link, weft_slice *slice)
 {
     if (slice->bytes > WEFT_SLICE_MAX_BYTES)
-        return weft_fail(WEFT_ERR_INVALID, "a slice of %zu bytes for rank %d, the most is %d", slice->bytes, link->peer,
-                         WEFT_SLICE_MAX_BYTES);
+        return weft_fail(WEFT_ERR_INVALID, "a slice of %zu bytes for rank %d, the most is %d", slice->bytes,
+                         link->peer, WEFT_SLICE_MAX_BYTES);
     if (link->transport->closed)
         return weft_fail(WEFT_ERR_USAGE, "send to rank %d on a closed tcp transport", link->peer);
     if (link->state == TCP_FAILED)

@@ -16,61 +16,70 @@ enum {
 
 /* ---- listening ---- */
 
-static weft_status bind_in_range(int fd, weft_tcp_sockaddr *address, uint16_t low, uint16_t high)
+/* A listening socket on that address and port, -1 and errno. Each port needs a socket of its own: one that is
+ * bound cannot be bound again, and with SO_REUSEADDR it may be listen() that says that a port is in use. */
+static int listen_on(const weft_tcp_sockaddr *address, bool reuse)
 {
-    bool v6 = address->any.sa_family == AF_INET6;
+    int on = 1;
+    int fd = weft_tcp_socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (reuse) /* what a finished job has left in TIME_WAIT does not count */
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address->any.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, &address->any, weft_tcp_address_bytes(address)) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+static weft_status listen_in_range(weft_tcp_sockaddr *address, uint16_t low, uint16_t high, int *fd)
+{
+    char text[WEFT_TCP_ADDRESS_TEXT];
     uint32_t ports = (uint32_t)high - low + 1;
     /* Ranks of one host would all try the same ports in the same order. */
     uint32_t start = low ? (uint32_t)(weft_random64() % ports) : 0;
     for (uint32_t i = 0; i < ports; i++) {
-        uint16_t port = htons((uint16_t)(low + (start + i) % ports));
-        if (v6)
-            address->v6.sin6_port = port;
-        else
-            address->v4.sin_port = port;
-        if (bind(fd, &address->any, weft_tcp_address_bytes(address)) == 0 && listen(fd, BACKLOG) == 0)
+        weft_tcp_set_port(address, (uint16_t)(low + (start + i) % ports));
+        *fd = listen_on(address, low != 0);
+        if (*fd >= 0)
             return WEFT_OK;
         if (errno != EADDRINUSE && errno != EACCES)
             break;
     }
-    char text[WEFT_TCP_ADDRESS_TEXT];
+    if (errno == EMFILE || errno == ENFILE)
+        return weft_fail_errno(WEFT_ERR_SYSTEM,
+                               "no descriptor left to listen with; raise the limit (ulimit -n)");
     if (low && errno == EADDRINUSE)
-        return weft_fail(WEFT_ERR_SYSTEM, "every port of WEFT_PORT_RANGE %u-%u is in use on this host; it has to "
-                         "have at least one per rank and address", low, high);
+        return weft_fail(WEFT_ERR_SYSTEM,
+                         "every port of WEFT_PORT_RANGE %u-%u is in use on this host; it has to "
+                         "have at least one per rank and address",
+                         low, high);
     return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot listen on %s", weft_tcp_address_text(address, text));
 }
 
-static weft_status open_listener(tcp_transport *t, const weft_tcp_interface *interface, uint16_t low, uint16_t high,
-                                 weft_tcp_sockaddr *address)
+static weft_status open_listener(tcp_transport *t, const weft_tcp_interface *interface, uint16_t low,
+                                 uint16_t high, weft_tcp_sockaddr *address)
 {
-    char text[WEFT_TCP_ADDRESS_TEXT];
-    int on = 1;
-    *address = interface->address;
-    int fd = weft_tcp_socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot open a socket to listen on %s%s",
-                               weft_tcp_address_text(address, text),
-                               errno == EMFILE || errno == ENFILE ? "; raise the limit (ulimit -n)" : "");
-    if (low) /* what a finished job has left in TIME_WAIT does not count */
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (address->any.sa_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    weft_status status = bind_in_range(fd, address, low, high);
-    socklen_t bytes = sizeof *address;
-    if (status == WEFT_OK && getsockname(fd, &address->any, &bytes) != 0)
-        status = weft_fail_errno(WEFT_ERR_SYSTEM, "cannot learn the port that was bound");
     tcp_listener *listener = &t->listeners[t->listener_count];
+    socklen_t bytes = sizeof *address;
+    *address = interface->address;
     listener->source.kind = TCP_LISTENER;
-    listener->source.fd = fd;
+    weft_status status = listen_in_range(address, low, high, &listener->source.fd);
+    if (status != WEFT_OK)
+        return status;
+    if (getsockname(listener->source.fd, &address->any, &bytes) != 0)
+        status = weft_fail_errno(WEFT_ERR_SYSTEM, "cannot learn the port that was bound");
     if (status == WEFT_OK)
         status = weft_tcp_watch(t, &listener->source, EPOLLIN);
-    if (status != WEFT_OK) {
-        close(fd);
-        listener->source.fd = -1;
-        return status;
-    }
-    t->listener_count++;
-    return WEFT_OK;
+    if (status != WEFT_OK)
+        close(listener->source.fd);
+    else
+        t->listener_count++;
+    return status;
 }
 
 static int interface_number(const weft_tcp_addresses *addresses, const char *name)
@@ -153,7 +162,8 @@ static weft_tcp_answer judge(tcp_link *link, const weft_tcp_hello *hello)
         bool joins = link->set == hello->set && (!s || s->state == TCP_CLOSED) && !link->ending;
         return joins ? WEFT_TCP_ACCEPTED : WEFT_TCP_DUPLICATE;
     }
-    if (link->state == TCP_DIALLING && link->transport->config.rank < link->peer && !weft_tcp_dial_unseen(link))
+    if (link->state == TCP_DIALLING && link->transport->config.rank < link->peer &&
+        !weft_tcp_dial_unseen(link))
         return WEFT_TCP_BUSY;
     return WEFT_TCP_ACCEPTED;
 }
@@ -212,8 +222,9 @@ static void introduce(tcp_transport *t, tcp_stranger *stranger)
         if (answer == WEFT_TCP_ACCEPTED)
             adopt(t, stranger, link, &hello);
         else
-            refuse(t, stranger, answer, answer == WEFT_TCP_BUSY ? "this rank's own connection to it is used"
-                                                                : "a connection of that rank is not expected");
+            refuse(t, stranger, answer,
+                   answer == WEFT_TCP_BUSY ? "this rank's own connection to it is used"
+                                           : "a connection of that rank is not expected");
     }
 }
 
@@ -272,8 +283,10 @@ static tcp_stranger *free_slot(tcp_transport *t)
 static void pause_accepting(tcp_transport *t)
 {
     if (t->accept_again_ns == 0)
-        weft_log(WEFT_LOG_WARN, "tcp: cannot accept a connection: %s; trying again every %d ms. If it is a limit on "
-                 "descriptors, raise it (ulimit -n)", strerror(errno), ACCEPT_PAUSE_MS);
+        weft_log(WEFT_LOG_WARN,
+                 "tcp: cannot accept a connection: %s; trying again every %d ms. If it is a limit on "
+                 "descriptors, raise it (ulimit -n)",
+                 strerror(errno), ACCEPT_PAUSE_MS);
     for (int i = 0; i < t->listener_count; i++)
         weft_tcp_interest(t, &t->listeners[i].source, 0);
     t->accept_again_ns = weft_now_ns() + (int64_t)ACCEPT_PAUSE_MS * WEFT_NS_PER_MS;

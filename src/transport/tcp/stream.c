@@ -1,5 +1,5 @@
-/* Frames over one socket: gathering queued slices into one sendmsg, and reading payloads straight to where they
- * belong with the following headers in the same call. Which socket takes which slice is link.c's. */
+/* Frames over one socket: gathering queued slices into one sendmsg, and reading payloads straight to where
+ * they belong with the following headers in the same call. Which socket takes which slice is link.c's. */
 #define _GNU_SOURCE
 #include "transport/tcp/tcp.h"
 
@@ -7,12 +7,12 @@
 #include <string.h>
 
 enum {
-    PARTS_MAX = 60,                     /* of one sendmsg: 20 frames */
-    BATCH_BYTES = 256 * 1024,           /* with several sockets: what one takes before the next has its turn */
+    PARTS_MAX = 60,           /* of one sendmsg: 20 frames */
+    BATCH_BYTES = 256 * 1024, /* with several sockets: what one takes before the next has its turn */
     READ_BUDGET_BYTES = 2 * 1024 * 1024, /* of one visit, so that other peers have their turn */
     LARGE_PAYLOAD_BYTES = 16 * 1024,
-    SHORT_TAIL_BYTES = 1024             /* read after a large payload: another one likely follows, and what
-                                           lands in the stage has to be copied */
+    SHORT_TAIL_BYTES = 1024 /* read after a large payload: another one likely follows, and what
+                               lands in the stage has to be copied */
 };
 
 /* ---- out ---- */
@@ -54,8 +54,10 @@ static int gather(tcp_socket *s, struct iovec *parts, size_t *total)
     }
     size_t limit = link->up_count > 1 ? BATCH_BYTES : SIZE_MAX;
     uint64_t sequence = link->next_out;
-    for (weft_slice *slice = link->queue; slice && count + 3 <= PARTS_MAX && bytes < limit; slice = slice->next) {
-        weft_tcp_frame_encode((uint32_t)slice->bytes, sequence++, link->set, (unsigned char *)slice->transport_state);
+    for (weft_slice *slice = link->queue; slice && count + 3 <= PARTS_MAX && bytes < limit;
+         slice = slice->next) {
+        weft_tcp_frame_encode((uint32_t)slice->bytes, sequence++, link->set,
+                              (unsigned char *)slice->transport_state);
         count = add_frame(parts, count, slice, 0);
         bytes += frame_bytes(slice);
     }

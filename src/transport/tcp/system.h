@@ -33,8 +33,9 @@ static inline int weft_tcp_connect(int fd, const struct sockaddr *address, sockl
 
 static inline int weft_tcp_accept(int fd, struct sockaddr *address, socklen_t *bytes, int flags)
 {
-    return __builtin_expect(weft_tcp_injected != NULL, 0) ? weft_tcp_injected->accept(fd, address, bytes, flags)
-                                                          : accept4(fd, address, bytes, flags);
+    return __builtin_expect(weft_tcp_injected != NULL, 0)
+               ? weft_tcp_injected->accept(fd, address, bytes, flags)
+               : accept4(fd, address, bytes, flags);
 }
 
 static inline ssize_t weft_tcp_sendmsg(int fd, const struct msghdr *message, int flags)
@@ -51,8 +52,9 @@ static inline ssize_t weft_tcp_readv(int fd, const struct iovec *parts, int coun
 
 static inline int weft_tcp_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
 {
-    return __builtin_expect(weft_tcp_injected != NULL, 0) ? weft_tcp_injected->wait(fd, events, count, timeout_ms)
-                                                          : epoll_wait(fd, events, count, timeout_ms);
+    return __builtin_expect(weft_tcp_injected != NULL, 0)
+               ? weft_tcp_injected->wait(fd, events, count, timeout_ms)
+               : epoll_wait(fd, events, count, timeout_ms);
 }
 
 #endif

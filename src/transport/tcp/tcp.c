@@ -1,5 +1,5 @@
-/* The tcp transport: its table of operations, its instances and their event loop and timers. What a connection
- * is and does is link.c's, stream.c's, dial.c's and listener.c's. */
+/* The tcp transport: its table of operations, its instances and their event loop and timers. What a
+ * connection is and does is link.c's, stream.c's, dial.c's and listener.c's. */
 #define _GNU_SOURCE
 #include "transport/tcp/tcp.h"
 
@@ -14,9 +14,9 @@
 
 enum {
     EVENTS_MAX = 64,
-    EPOLL_EVERY = 16,          /* with few sockets: how many rounds of plain reads go by without asking epoll */
+    EPOLL_EVERY = 16, /* with few sockets: how many rounds of plain reads go by without asking epoll */
     DEAD_PEER_DEFAULT_MS = 10000,
-    FAST_NIC_MBPS = 25000,     /* from here on one TCP stream does not fill it */
+    FAST_NIC_MBPS = 25000, /* from here on one TCP stream does not fill it */
     FLUSH_NAP_MS = 1
 };
 
@@ -118,7 +118,8 @@ static weft_status check_config(const weft_transport_config *config)
     if (!config->sink.arrived || !config->sink.failed)
         return weft_fail(WEFT_ERR_INVALID, "tcp: the sink has no arrived or no failed");
     if (config->sockets < 0 || config->sockets > WEFT_TCP_SOCKETS_MAX)
-        return weft_fail(WEFT_ERR_INVALID, "%d sockets per peer (WEFT_SOCKETS): at most %d, or 0 for the default",
+        return weft_fail(WEFT_ERR_INVALID,
+                         "%d sockets per peer (WEFT_SOCKETS): at most %d, or 0 for the default",
                          config->sockets, WEFT_TCP_SOCKETS_MAX);
     return WEFT_OK;
 }
@@ -210,8 +211,8 @@ static int sockets_wanted(const tcp_transport *t, const weft_tcp_rail *rails, in
     return wanted < WEFT_TCP_SOCKETS_MAX ? wanted : WEFT_TCP_SOCKETS_MAX;
 }
 
-static weft_status find_rails(tcp_transport *t, int peer, const void *address, size_t bytes, weft_tcp_rail *rails,
-                              int *count)
+static weft_status find_rails(tcp_transport *t, int peer, const void *address, size_t bytes,
+                              weft_tcp_rail *rails, int *count)
 {
     weft_tcp_addresses theirs;
     if (peer < 0 || peer >= t->config.ranks || peer == t->config.rank)
@@ -230,10 +231,7 @@ static void describe(const tcp_transport *t, const weft_tcp_rail *rails, int cou
     char text[WEFT_TCP_ADDRESS_TEXT];
     weft_tcp_sockaddr remote = rails[0].remote;
     int wanted = sockets_wanted(t, rails, count);
-    if (remote.any.sa_family == AF_INET6)
-        remote.v6.sin6_port = 0;
-    else
-        remote.v4.sin_port = 0;
+    weft_tcp_set_port(&remote, 0);
     memset(info, 0, sizeof *info);
     info->latency_ns = rails[0].same_host ? HOST_LATENCY_NS : NET_LATENCY_NS;
     for (int i = 0; i < count; i++)
@@ -331,6 +329,14 @@ static void check_all_liveness(tcp_transport *t, int64_t now)
     t->liveness_ns = again ? now + t->config.dead_peer_ms * WEFT_NS_PER_MS / 4 : WEFT_NEVER;
 }
 
+void weft_tcp_liveness_start(tcp_transport *t)
+{
+    if (t->liveness_ns != WEFT_NEVER)
+        return;
+    t->liveness_ns = weft_now_ns() + t->config.dead_peer_ms * WEFT_NS_PER_MS / 4;
+    weft_tcp_timer_want(t, t->liveness_ns);
+}
+
 static void timer_event(tcp_transport *t)
 {
     uint64_t expirations;
@@ -400,8 +406,8 @@ static int handle_events(tcp_transport *t, bool reading)
 
 static bool can_skip_epoll(tcp_transport *t)
 {
-    return t->up_total > 0 && t->up_total <= (int)ARRAY_LEN(t->up) && t->unsettled == 0 && t->stranger_count == 0 &&
-           ++t->rounds_without_epoll < EPOLL_EVERY;
+    return t->up_total > 0 && t->up_total <= (int)ARRAY_LEN(t->up) && t->unsettled == 0 &&
+           t->stranger_count == 0 && ++t->rounds_without_epoll < EPOLL_EVERY;
 }
 
 static int tcp_progress(weft_transport *transport)
@@ -437,7 +443,8 @@ static void mask_waiting(tcp_transport *t)
             if (!s || s->state != TCP_UP)
                 continue;
             bool waits = s->have_header && !s->announced;
-            weft_tcp_interest(t, &s->source, (s->source.interest & ~(uint32_t)EPOLLIN) | (waits ? 0 : EPOLLIN));
+            weft_tcp_interest(t, &s->source,
+                              (s->source.interest & ~(uint32_t)EPOLLIN) | (waits ? 0 : EPOLLIN));
         }
     }
 }
@@ -489,8 +496,8 @@ static weft_status tcp_flush(weft_transport *transport, int64_t timeout_ms)
         if (peer < 0)
             break;
         if (weft_now_ns() >= deadline)
-            return weft_fail(WEFT_ERR_TIMEOUT, "rank %d has not taken what was sent to it within %lld ms", peer,
-                             (long long)timeout_ms);
+            return weft_fail(WEFT_ERR_TIMEOUT, "rank %d has not taken what was sent to it within %lld ms",
+                             peer, (long long)timeout_ms);
         /* The sink must not be called, so incoming data stays where it is and epoll cannot be slept on. */
         if (handle_events(t, false) == 0)
             poll(NULL, 0, FLUSH_NAP_MS);

@@ -154,6 +154,8 @@ void weft_tcp_interest(tcp_transport *t, tcp_source *source, uint32_t interest);
 /* Stops watching and closes the descriptor, also where a forked child still holds a copy. */
 void weft_tcp_unwatch(tcp_transport *t, tcp_source *source);
 void weft_tcp_timer_want(tcp_transport *t, int64_t when_ns);
+/* Something was sent: from now on it is looked at whether the peer's machine acknowledges it. */
+void weft_tcp_liveness_start(tcp_transport *t);
 
 /* listener.c */
 weft_status weft_tcp_listen(tcp_transport *t, const weft_tcp_interface *interfaces, int count);
@@ -203,7 +205,8 @@ const char *weft_tcp_socket_text(const tcp_socket *s, char text[WEFT_TCP_ADDRESS
 /* Reads what is there and hands it to the sink; returns the number of slices that arrived. */
 int weft_tcp_stream_read(tcp_socket *s);
 /* Writes the greeting, then as many queued frames as one call takes; there must be something. Slices that are
- * done are appended to *done. Sets s->blocked when nothing more can be written now, s->write_error on errors. */
+ * done are appended to *done. Sets s->blocked when nothing more can be written now, s->write_error on errors.
+ */
 void weft_tcp_stream_write(tcp_socket *s, weft_slice **done, size_t *written);
 
 #endif

@@ -1,5 +1,5 @@
-/* Encoding and decoding of greetings and frame headers, and the pointer of the fault injector. No I/O, no state
- * of connections. */
+/* Encoding and decoding of greetings and frame headers, and the pointer of the fault injector. No I/O, no
+ * state of connections. */
 #define _GNU_SOURCE
 #include "transport/tcp/wire.h"
 #include "transport/tcp/system.h"
@@ -82,7 +82,8 @@ weft_status weft_tcp_hello_decode(const unsigned char bytes[WEFT_TCP_HELLO_BYTES
     hello->index = get16(bytes + 40);
     hello->count = get16(bytes + 42);
     if (hello->count == 0 || hello->count > WEFT_TCP_SOCKETS_MAX || hello->index >= hello->count)
-        return weft_fail(WEFT_ERR_PARSE, "a greeting of weft for socket %u of %u", hello->index, hello->count);
+        return weft_fail(WEFT_ERR_PARSE, "a greeting of weft for socket %u of %u", hello->index,
+                         hello->count);
     return WEFT_OK;
 }
 
@@ -101,10 +102,12 @@ void weft_tcp_welcome_encode(const weft_tcp_welcome *welcome, unsigned char byte
     put64(bytes + 24, weft_hash(bytes, 24, 0));
 }
 
-weft_status weft_tcp_welcome_decode(const unsigned char bytes[WEFT_TCP_WELCOME_BYTES], weft_tcp_welcome *welcome)
+weft_status weft_tcp_welcome_decode(const unsigned char bytes[WEFT_TCP_WELCOME_BYTES],
+                                    weft_tcp_welcome *welcome)
 {
     memset(welcome, 0, sizeof *welcome);
-    if (memcmp(bytes, welcome_magic, sizeof welcome_magic) != 0 || get64(bytes + 24) != weft_hash(bytes, 24, 0))
+    if (memcmp(bytes, welcome_magic, sizeof welcome_magic) != 0 ||
+        get64(bytes + 24) != weft_hash(bytes, 24, 0))
         return weft_fail(WEFT_ERR_PARSE, "not an answer of weft");
     welcome->version = get32(bytes + 8);
     welcome->answer = get32(bytes + 12);
@@ -128,7 +131,8 @@ const char *weft_tcp_answer_text(uint32_t answer)
 
 static uint32_t frame_check(uint32_t payload_bytes, uint64_t sequence, uint64_t set)
 {
-    uint64_t mixed = (sequence * UINT64_C(0x9e3779b97f4a7c15) ^ set) + payload_bytes * UINT64_C(0xd6e8feb86659fd93);
+    uint64_t mixed =
+        (sequence * UINT64_C(0x9e3779b97f4a7c15) ^ set) + payload_bytes * UINT64_C(0xd6e8feb86659fd93);
     mixed = (mixed ^ mixed >> 32) * UINT64_C(0xd6e8feb86659fd93);
     return (uint32_t)(mixed >> 32);
 }
@@ -147,7 +151,8 @@ weft_status weft_tcp_frame_decode(const unsigned char bytes[WEFT_TCP_FRAME_BYTES
     *payload_bytes = get32(bytes);
     *sequence = get64(bytes + 8);
     if (get32(bytes + 4) != frame_check(*payload_bytes, *sequence, set))
-        return weft_fail(WEFT_ERR_INTERNAL, "a frame header with a wrong checksum came in: the stream is damaged");
+        return weft_fail(WEFT_ERR_INTERNAL,
+                         "a frame header with a wrong checksum came in: the stream is damaged");
     if (*payload_bytes > WEFT_SLICE_MAX_BYTES)
         return weft_fail(WEFT_ERR_INTERNAL, "a frame of %u bytes came in, the most is %d", *payload_bytes,
                          WEFT_SLICE_MAX_BYTES);

@@ -48,7 +48,8 @@ weft_status weft_tcp_hello_decode(const unsigned char bytes[WEFT_TCP_HELLO_BYTES
 /* Whether the first `count` bytes can be the start of a hello: lets strangers be dropped early. */
 bool weft_tcp_hello_begins(const unsigned char *bytes, size_t count);
 void weft_tcp_welcome_encode(const weft_tcp_welcome *welcome, unsigned char bytes[WEFT_TCP_WELCOME_BYTES]);
-weft_status weft_tcp_welcome_decode(const unsigned char bytes[WEFT_TCP_WELCOME_BYTES], weft_tcp_welcome *welcome);
+weft_status weft_tcp_welcome_decode(const unsigned char bytes[WEFT_TCP_WELCOME_BYTES],
+                                    weft_tcp_welcome *welcome);
 const char *weft_tcp_answer_text(uint32_t answer);
 
 /* A frame: payload length and number of the slice among all from this rank to that one, whichever socket
