@@ -28,7 +28,8 @@ _weft() {
     words=$(_weft_words "$program" "$previous")
     if [ -z "$words" ]; then
         if [[ $current = -* ]]; then
-            words=$("$program" --help 2>/dev/null | grep -oE -- '(^|[ ,(])--?[a-zA-Z][a-z_-]*' | tr -d ' ,(' | sort -u)
+            words=$("$program" --help 2>/dev/null | grep -E '^ {1,8}-' | sed 's/^ *//; s/  .*//' |
+                grep -oE -- '(^|[ ,])--?[a-zA-Z][a-z_-]*' | tr -d ' ,')
         else
             words="all_reduce all_gather reduce_scatter broadcast reduce gather scatter all_to_all barrier"
             [[ $program = *weft-perf* ]] && words+=" sendrecv"

@@ -7,15 +7,15 @@ fail() {
     echo "$*"
     exit 1
 }
-# Flags at the start of a line or after a comma, as in "  -b, --minbytes SIZE".
 flags() {
-    grep -oE -- '(^|[ ,(])--?[a-zA-Z][a-z_-]*' | tr -d ' ,(' | sort -u
+    grep -oE -- '(^|[ ,"])--?[a-zA-Z][a-z_-]*' | tr -d ' ,"' | sort -u
 }
 
 for program in weft-perf weft-plan; do
     [ -x "$BUILD/bin/$program" ] || fail "$BUILD/bin/$program is not built"
-    "$BUILD/bin/$program" --help | flags >"$BUILD/log/$program.flags"
-    sed -n '/^\.SH OPTIONS/,/^\.SH EXIT/p' "docs/man/$program.1" | sed 's/^\.[A-Z]* *"\{0,1\}//; s/\\f[A-Z]//g; s/[",\[]/ /g' |
+    # The first column: "  -b, --minbytes SIZE    smallest size". In the page, what follows a .TP.
+    "$BUILD/bin/$program" --help | grep -E '^ {1,8}-' | sed 's/^ *//; s/  .*//' | flags >"$BUILD/log/$program.flags"
+    sed -n '/^\.SH OPTIONS/,/^\.SH EXIT/p' "docs/man/$program.1" | sed -n '/^\.TP/{n;p}' | sed 's/\\f[A-Z]//g; s/^\.[A-Z]* *//' |
         flags >"$BUILD/log/$program.manual"
     diff "$BUILD/log/$program.flags" "$BUILD/log/$program.manual" || fail "docs/man/$program.1 has other flags than --help (<)"
 done
