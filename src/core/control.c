@@ -8,7 +8,7 @@
 
 #include "core/control_object.h"
 
-enum { FIRST_NOTICES = 16, FLUSH_MS = 200 };
+enum { FIRST_NOTICES = 16, FLUSH_MS = 200, TELL_MS = 2000 };
 
 static bool is_childs_copy(const weft_control *c)
 {
@@ -133,19 +133,12 @@ static weft_status exchange_endpoints(weft_control *c, int64_t deadline_ns)
     return status;
 }
 
-static void close_result(weft_meeting_result *result)
-{
-    weft_control_close(result->parent);
-    for (int i = 0; i < WEFT_TREE_FANOUT; i++)
-        weft_control_close(result->children[i]);
-}
-
 weft_status weft_control_start(const weft_control_config *config, weft_meeting_result *result, int listener,
                                const weft_endpoint *listen, weft_control **out)
 {
     weft_control *c = weft_alloc(sizeof *c);
     if (c == NULL) {
-        close_result(result);
+        weft_meeting_release(result);
         weft_control_close(listener);
         return weft_fail(WEFT_ERR_MEMORY, "no memory for a control plane");
     }
@@ -183,6 +176,23 @@ weft_status weft_control_start(const weft_control_config *config, weft_meeting_r
     return WEFT_OK;
 }
 
+/* Joins with the rank that cannot be, so that the others hear of it and need not wait until the deadline. */
+static void tell_of_bad_rank(const weft_control_config *config)
+{
+    weft_control_config brief = *config;
+    weft_meeting_result result;
+    weft_endpoint listen;
+    int listener;
+    int64_t soon = weft_deadline_ns(TELL_MS);
+    brief.deadline_ns = soon < config->deadline_ns ? soon : config->deadline_ns;
+    if (config->kind != WEFT_RENDEZVOUS_URL && config->kind != WEFT_RENDEZVOUS_ID)
+        return;
+    if (weft_rendezvous_meet(&brief, &listener, &listen, &result) == WEFT_OK) {
+        weft_meeting_release(&result);
+        weft_control_close(listener);
+    }
+}
+
 weft_status weft_control_create(const weft_control_config *config, weft_control **out)
 {
     weft_meeting_result result = { .size = 1, .parent = -1, .children = { -1, -1, -1, -1 } };
@@ -191,9 +201,11 @@ weft_status weft_control_create(const weft_control_config *config, weft_control 
     weft_status status = WEFT_OK;
     if (config->size < 1)
         return weft_fail(WEFT_ERR_INVALID, "group size %d: must be at least 1", config->size);
-    if (config->rank < 0 || config->rank >= config->size)
+    if (config->rank < 0 || config->rank >= config->size) {
+        tell_of_bad_rank(config);
         return weft_fail(WEFT_ERR_INVALID, "rank %d: must be 0 to %d (group size %d)", config->rank, config->size - 1,
                          config->size);
+    }
     if (config->size == 1)
         result.job = weft_random64();
     else

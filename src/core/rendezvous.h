@@ -74,6 +74,8 @@ typedef struct weft_meeting_result {
 } weft_meeting_result;
 /* Collective. On failure nothing is left open. WEFT_IN_PROGRESS (shrink only): the meeting begins again. */
 weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *result);
+/* Closes the edges and frees the list. */
+void weft_meeting_release(weft_meeting_result *result);
 
 /* ---- pieces of the guest's part ------------------------------------------------------------------ */
 /* Tries the places until one gives the greeting; -1 with `reason` said if none does in this round. */

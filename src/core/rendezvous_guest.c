@@ -75,7 +75,7 @@ static void send_failure(int meeting, weft_status status)
     weft_control_write(meeting, frame, bytes, weft_deadline_ns(100));
 }
 
-static void close_edges(weft_meeting_result *result)
+void weft_meeting_release(weft_meeting_result *result)
 {
     weft_control_close(result->parent);
     for (int i = 0; i < WEFT_TREE_FANOUT; i++)
@@ -188,7 +188,7 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
                 weft_control_close(meeting);
                 if (status == WEFT_OK)
                     break;
-                close_edges(result);
+                weft_meeting_release(result);
                 if (status != WEFT_IN_PROGRESS || guest->once)
                     break;
                 snprintf(reason, sizeof reason, "an earlier meeting there has just failed");

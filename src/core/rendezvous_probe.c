@@ -42,6 +42,7 @@ weft_status weft_meeting_start_probes(weft_meeting_server *s, const weft_meeting
         return weft_fail(WEFT_ERR_MEMORY, "no memory to look for the survivors of %d ranks", s->size);
     s->endpoints = config->endpoints;
     s->dead_peer_ms = config->dead_peer_ms;
+    s->self = config->self;
     for (int r = 0; r < s->size; r++)
         s->probes[r] = (weft_meeting_probe){ .fd = -1, .rank = r };
     for (int r = 0; r < s->size; r++) {
@@ -119,6 +120,19 @@ void weft_meeting_absent(weft_meeting_server *s, int rank)
 
 void weft_meeting_present(weft_meeting_server *s, int rank)
 {
-    if (s->probes != NULL)
-        close_probe(&s->probes[rank]);
+    if (s->probes == NULL)
+        return;
+    close_probe(&s->probes[rank]);
+    if ((s->absent[rank / 64] >> (rank % 64) & 1) != 0) { /* taken for dead by mistake: it was only cut off */
+        s->absent[rank / 64] &= ~(1ull << (rank % 64));
+        s->absent_count--;
+    }
+}
+
+void weft_meeting_probe_again(weft_meeting_server *s, int rank)
+{
+    if ((s->absent[rank / 64] >> (rank % 64) & 1) != 0 || rank == s->self)
+        return;
+    s->probes[rank].address = 0;
+    start(s, &s->probes[rank]);
 }

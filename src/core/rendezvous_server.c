@@ -145,8 +145,10 @@ static void begin_again(weft_meeting_server *s)
     for (weft_meeting_guest *g = s->guests, *next; g != NULL; g = next) {
         next = g->next;
         if (g->state != GUEST_STRANGER) {
+            int rank = (int)g->join.rank;
             tell_retry(g);
             drop(s, g);
+            weft_meeting_probe_again(s, rank);
         }
     }
 }

@@ -46,6 +46,7 @@ struct weft_meeting_server {
     bool survivors;
     const weft_endpoint *endpoints;
     int64_t dead_peer_ms;
+    int self;
     weft_meeting_probe *probes;   /* [size] */
     /* Shared with the process. */
     atomic_bool stop, failed;
@@ -67,4 +68,6 @@ void weft_meeting_check_probes(weft_meeting_server *s, int64_t now_ns);
 /* The rank is dead or left; it has joined: nothing to prove any more. */
 void weft_meeting_absent(weft_meeting_server *s, int rank);
 void weft_meeting_present(weft_meeting_server *s, int rank);
+/* It will join once more: until then its life is watched again. */
+void weft_meeting_probe_again(weft_meeting_server *s, int rank);
 #endif
