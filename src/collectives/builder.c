@@ -41,9 +41,12 @@ static bool grow(void **items, uint32_t needed, uint32_t *capacity, size_t item_
     return true;
 }
 
-static const struct { bool input_per_rank, output_per_rank; } block_table[WEFT_COLLECTIVE_COUNT] = {
-    [WEFT_ALL_GATHER] = { false, true }, [WEFT_REDUCE_SCATTER] = { true, false }, [WEFT_GATHER] = { false, true },
-    [WEFT_SCATTER] = { true, false },    [WEFT_ALL_TO_ALL] = { true, true },
+static const struct {
+    bool input_per_rank, output_per_rank;
+} block_table[WEFT_COLLECTIVE_COUNT] = {
+    [WEFT_ALL_GATHER] = { false, true }, [WEFT_REDUCE_SCATTER] = { true, false },
+    [WEFT_GATHER] = { false, true },     [WEFT_SCATTER] = { true, false },
+    [WEFT_ALL_TO_ALL] = { true, true },
 };
 
 weft_status weft_builder_create(const weft_plan_request *request, int rank, weft_builder **out)
@@ -53,7 +56,8 @@ weft_status weft_builder_create(const weft_plan_request *request, int rank, weft
     if (!b || !s) {
         weft_free(b);
         weft_free(s);
-        return weft_fail(WEFT_ERR_MEMORY, "planning %s: no memory", weft_collective_name(request->collective));
+        return weft_fail(WEFT_ERR_MEMORY, "planning %s: no memory",
+                         weft_collective_name(request->collective));
     }
     b->schedule = s;
     s->collective = request->collective;
@@ -188,8 +192,8 @@ void weft_build_recv(weft_builder *b, uint32_t lane, int from, weft_place dst, i
     step->to = forward_to;
 }
 
-void weft_build_recv_reduce(weft_builder *b, uint32_t lane, int from, weft_place src, weft_place dst, int forward_to,
-                            unsigned flags)
+void weft_build_recv_reduce(weft_builder *b, uint32_t lane, int from, weft_place src, weft_place dst,
+                            int forward_to, unsigned flags)
 {
     weft_step *step = add(b, lane, WEFT_STEP_RECV_REDUCE, flags);
     step->from = from;
@@ -243,7 +247,8 @@ void weft_build_wait(weft_builder *b, uint32_t lane, int from, uint32_t value, u
 
 weft_place weft_at_rank(int rank, weft_buffer buffer, uint32_t first, uint32_t count)
 {
-    return (weft_place){ .rank = rank, .buffer = buffer, .first = first, .count = count, .repeat = 1, .stride = 0 };
+    return (weft_place){
+        .rank = rank, .buffer = buffer, .first = first, .count = count, .repeat = 1, .stride = 0};
 }
 
 weft_place weft_at(const weft_builder *b, weft_buffer buffer, uint32_t first, uint32_t count)

@@ -1,9 +1,10 @@
-/* The last pass over a planned schedule: which sends a step must wait for before it overwrites what they carry, and the
- * counters that readers of a schedule want. */
+/* The last pass over a planned schedule: which sends a step must wait for before it overwrites what they
+ * carry, and the counters that readers of a schedule want. */
 #include "base/base.h"
 #include "collectives/planner.h"
 
-/* Number of the last send of each chunk, over the lanes counted on, so that the table need not be cleared between lanes. */
+/* Number of the last send of each chunk, over the lanes counted on, so that the table need not be cleared
+ * between lanes. */
 typedef struct send_table {
     const weft_schedule *s;
     uint64_t *last[WEFT_BUFFER_COUNT];
@@ -94,8 +95,8 @@ static bool place_fits(const send_table *t, const weft_place *place)
 
 static bool step_writes(const weft_step *step)
 {
-    return step->kind == WEFT_STEP_RECV || step->kind == WEFT_STEP_RECV_REDUCE || step->kind == WEFT_STEP_COPY ||
-           step->kind == WEFT_STEP_REDUCE;
+    return step->kind == WEFT_STEP_RECV || step->kind == WEFT_STEP_RECV_REDUCE ||
+           step->kind == WEFT_STEP_COPY || step->kind == WEFT_STEP_REDUCE;
 }
 
 static weft_status finish_lane(weft_schedule *s, send_table *t, uint32_t index)
@@ -108,8 +109,9 @@ static weft_status finish_lane(weft_schedule *s, send_table *t, uint32_t index)
         bool writes = step_writes(step), sends = step->to >= 0;
         if ((writes && !place_fits(t, &step->dst)) ||
             (step->kind == WEFT_STEP_SEND && !place_fits(t, &step->src)))
-            return weft_fail(WEFT_ERR_INTERNAL, "planning %s by %s: rank %d lane %u step %u leaves its buffer",
-                             weft_collective_name(s->collective), weft_algorithm_name(s->algorithm), s->rank, index, i);
+            return weft_fail(
+                WEFT_ERR_INTERNAL, "planning %s by %s: rank %d lane %u step %u leaves its buffer",
+                weft_collective_name(s->collective), weft_algorithm_name(s->algorithm), s->rank, index, i);
         step->fence = 0;
         if (writes) {
             uint64_t last = table_last(t, step);
@@ -123,7 +125,8 @@ static weft_status finish_lane(weft_schedule *s, send_table *t, uint32_t index)
             s->publishes_input |= step->src.buffer == WEFT_INPUT;
             s->publishes_output |= step->src.buffer == WEFT_OUTPUT;
         }
-        s->local |= step->kind == WEFT_STEP_PUBLISH || step->kind == WEFT_STEP_SIGNAL || step->kind == WEFT_STEP_WAIT;
+        s->local |=
+            step->kind == WEFT_STEP_PUBLISH || step->kind == WEFT_STEP_SIGNAL || step->kind == WEFT_STEP_WAIT;
     }
     lane->sends = (uint32_t)(t->sent - before);
     return WEFT_OK;

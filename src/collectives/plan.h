@@ -1,4 +1,5 @@
-/* Inside the planners: their functions (one file per family) and what several of them need to know of the group. */
+/* Inside the planners: their functions (one file per family) and what several of them need to know of the
+ * group. */
 #ifndef WEFT_PLAN_H
 #define WEFT_PLAN_H
 
@@ -11,7 +12,8 @@ uint32_t weft_plan_lanes(const weft_plan_request *request, uint32_t fallback);
 /* Largest power of two <= n. */
 int weft_floor_pow2(int n);
 
-/* Ranks in an order in which those of one host are neighbours, so that a ring crosses each link between hosts once. */
+/* Ranks in an order in which those of one host are neighbours, so that a ring crosses each link between hosts
+ * once. */
 typedef struct weft_order {
     int ranks, hosts;
     int position; /* of this rank */
@@ -25,7 +27,8 @@ int weft_order_along(const weft_order *order, int direction, int steps);
 
 int weft_group_hosts(const weft_group *group);
 
-/* Any number of ranks as a power of two of "numbers": the first 2 * extra ranks in pairs (2i, 2i + 1), the even one standing for both. */
+/* Any number of ranks as a power of two of "numbers": the first 2 * extra ranks in pairs (2i, 2i + 1), the
+ * even one standing for both. */
 typedef struct weft_fold {
     int active; /* numbers: a power of two */
     int extra;
@@ -39,8 +42,8 @@ int weft_fold_first(const weft_fold *fold, int number);
 /* On one host: every rank signals, and waits for that signal, its value-th, of all others. In lane 0. */
 void weft_build_all_signal(weft_builder *b, int ranks, int rank, uint32_t value, unsigned flags);
 /* dst = the same input place of each of the ranks (NULL: 0, 1 ...), combined in that order. In lane 0. */
-weft_status weft_build_reduce_ranks(weft_builder *b, const int *ranks, int count, weft_place input, weft_place dst,
-                                    unsigned flags);
+weft_status weft_build_reduce_ranks(weft_builder *b, const int *ranks, int count, weft_place input,
+                                    weft_place dst, unsigned flags);
 
 /* The planners; planners.c says what each is for. */
 weft_status weft_plan_ring_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
@@ -82,7 +85,8 @@ weft_status weft_plan_tree_broadcast(weft_builder *b, const weft_plan_request *r
 weft_status weft_plan_tree_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_hierarchical_all_gather(weft_builder *b, const weft_plan_request *request, int rank);
-weft_status weft_plan_hierarchical_reduce_scatter(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_hierarchical_reduce_scatter(weft_builder *b, const weft_plan_request *request,
+                                                  int rank);
 weft_status weft_plan_hierarchical_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_hierarchical_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_hierarchical_barrier(weft_builder *b, const weft_plan_request *request, int rank);

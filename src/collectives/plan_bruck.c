@@ -1,9 +1,11 @@
-/* Bruck's algorithms: ceil(log2 n) rounds for any rank count, for small blocks. After Bruck, Ho, Kipnis, Upfal and Weathersby,
- * "Efficient algorithms for all-to-all communications in multiport message-passing systems" (1997). */
+/* Bruck's algorithms: ceil(log2 n) rounds for any rank count, for small blocks. After Bruck, Ho, Kipnis,
+ * Upfal and Weathersby, "Efficient algorithms for all-to-all communications in multiport message-passing
+ * systems" (1997). */
 #include "collectives/plan.h"
 
 /* Blocks [start, start + count) of n, that may wrap round: one or two messages. */
-static void exchange(weft_builder *b, uint32_t n, uint32_t mine, int to, uint32_t theirs, int from, uint32_t count)
+static void exchange(weft_builder *b, uint32_t n, uint32_t mine, int to, uint32_t theirs, int from,
+                     uint32_t count)
 {
     uint32_t until_end = n - mine;
     weft_build_send(b, 0, weft_at(b, WEFT_OUTPUT, mine, count < until_end ? count : until_end), to);
@@ -28,8 +30,9 @@ weft_status weft_plan_bruck_all_gather(weft_builder *b, const weft_plan_request 
     return WEFT_OK;
 }
 
-/* Chunk i of the first n chunks of scratch is what still has to travel by the bits of i: round d moves all whose number has bit d. What
- * comes in replaces what went out; as that may still be on its way, it lands behind them first. */
+/* Chunk i of the first n chunks of scratch is what still has to travel by the bits of i: round d moves all
+ * whose number has bit d. What comes in replaces what went out; as that may still be on its way, it lands
+ * behind them first. */
 static void move_bit(weft_builder *b, uint32_t n, uint32_t d, int to, int from)
 {
     uint32_t periods = n / (2 * d), rest = n % (2 * d);

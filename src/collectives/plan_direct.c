@@ -1,8 +1,10 @@
-/* Direct planners, for large messages among the ranks of one host: rank r reduces chunk r from all inputs in rank order, in one
- * pass, so that each rank reads and writes memory about once. Collectives that flat already serves so use its planners. */
+/* Direct planners, for large messages among the ranks of one host: rank r reduces chunk r from all inputs in
+ * rank order, in one pass, so that each rank reads and writes memory about once. Collectives that flat
+ * already serves so use its planners. */
 #include "collectives/plan.h"
 
-/* In place: chunk c of an input is read by rank c only, before that rank's second signal, and overwritten after it. */
+/* In place: chunk c of an input is read by rank c only, before that rank's second signal, and overwritten
+ * after it. */
 weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
     int n = request->group.ranks;
@@ -18,7 +20,8 @@ weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request
     for (int i = 1; i < n; i++) {
         int r = (rank + i) % n;
         weft_build_wait(b, 0, r, 2, 0);
-        weft_build_copy(b, 0, weft_at_rank(r, WEFT_OUTPUT, (uint32_t)r, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
+        weft_build_copy(b, 0, weft_at_rank(r, WEFT_OUTPUT, (uint32_t)r, 1),
+                        weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
     }
     weft_build_all_signal(b, n, rank, 3, WEFT_STEP_IF_MAPPED);
     return status;
@@ -34,7 +37,8 @@ weft_status weft_plan_direct_reduce(weft_builder *b, const weft_plan_request *re
     weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, (uint32_t)n));
     weft_build_all_signal(b, n, rank, 1, 0);
     weft_place result = rank == root ? weft_at(b, WEFT_OUTPUT, own, 1) : weft_at(b, WEFT_SCRATCH, 0, 1);
-    weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, own, 1), result, WEFT_STEP_FINAL);
+    weft_status status =
+        weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, own, 1), result, WEFT_STEP_FINAL);
     if (rank != root)
         weft_build_send(b, 0, result, root);
     for (int i = 1; rank == root && i < n; i++) {

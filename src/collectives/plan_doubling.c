@@ -1,9 +1,9 @@
-/* Recursive doubling: log2 n rounds with a partner at distance 1, 2, 4 ..., the whole value each time: for small messages. Other
- * rank counts than powers of two fold neighbours first. Both partners combine the lower ranks' operand first, so results agree
- * bit by bit and keep rank order. */
+/* Recursive doubling: log2 n rounds with a partner at distance 1, 2, 4 ..., the whole value each time: for
+ * small messages. Other rank counts than powers of two fold neighbours first. Both partners combine the lower
+ * ranks' operand first, so results agree bit by bit and keep rank order. */
 #include "collectives/plan.h"
 
-/* The first 2 * extra ranks are folded in pairs (2i, 2i + 1) of which the even one takes part in the rounds. */
+/* The first 2 * extra ranks are folded in pairs (2i, 2i + 1) of which the even one joins in the rounds. */
 void weft_fold_create(weft_fold *f, int ranks, int rank)
 {
     f->active = weft_floor_pow2(ranks);
@@ -17,8 +17,9 @@ int weft_fold_first(const weft_fold *f, int number)
     return number < f->extra ? 2 * number : number + f->extra;
 }
 
-/* Places of the intermediate results of `rounds` exchanges. What a round sends it must not overwrite, and in place the operand of
- * round 0 is the output, so round 0 never writes there; from then on results alternate so that the last lands in the output. */
+/* Places of the intermediate results of `rounds` exchanges. What a round sends it must not overwrite, and in
+ * place the operand of round 0 is the output, so round 0 never writes there; from then on results alternate
+ * so that the last lands in the output. */
 static weft_place round_result(const weft_builder *b, int round, int rounds, uint32_t lane)
 {
     if (round > 0 && (rounds - 1 - round) % 2 == 0)
@@ -44,7 +45,8 @@ static void all_reduce_lane(weft_builder *b, const weft_fold *f, uint32_t lane)
     for (int round = 0; round < rounds; round++) {
         int other = f->number ^ (1 << round), partner = weft_fold_first(f, other);
         weft_place result = round_result(b, round, rounds, lane);
-        unsigned flags = (other < f->number ? WEFT_STEP_INCOMING_FIRST : 0) | (round == rounds - 1 ? WEFT_STEP_FINAL : 0);
+        unsigned flags =
+            (other < f->number ? WEFT_STEP_INCOMING_FIRST : 0) | (round == rounds - 1 ? WEFT_STEP_FINAL : 0);
         weft_build_send(b, lane, current, partner);
         weft_build_recv_reduce(b, lane, partner, current, result, -1, flags);
         current = result;
@@ -66,7 +68,8 @@ weft_status weft_plan_doubling_all_reduce(weft_builder *b, const weft_plan_reque
     return WEFT_OK;
 }
 
-/* After round i a number holds the blocks of its aligned group of 2^(i+1) numbers, a contiguous range of ranks. */
+/* After round i a number holds the blocks of its aligned group of 2^(i+1) numbers, a contiguous range of
+ * ranks. */
 weft_status weft_plan_doubling_all_gather(weft_builder *b, const weft_plan_request *request, int rank)
 {
     weft_fold f;
@@ -85,9 +88,12 @@ weft_status weft_plan_doubling_all_gather(weft_builder *b, const weft_plan_reque
     if (f.twin >= 0)
         weft_build_recv(b, 0, f.twin, weft_at(b, WEFT_OUTPUT, own + 1, 1), -1);
     for (int size = 1; size < f.active; size *= 2) {
-        int mine = f.number & ~(size - 1), other = mine ^ size, partner = weft_fold_first(&f, f.number ^ size);
-        uint32_t my_first = (uint32_t)weft_fold_first(&f, mine), my_end = (uint32_t)weft_fold_first(&f, mine + size);
-        uint32_t first = (uint32_t)weft_fold_first(&f, other), end = (uint32_t)weft_fold_first(&f, other + size);
+        int mine = f.number & ~(size - 1), other = mine ^ size,
+            partner = weft_fold_first(&f, f.number ^ size);
+        uint32_t my_first = (uint32_t)weft_fold_first(&f, mine),
+                 my_end = (uint32_t)weft_fold_first(&f, mine + size);
+        uint32_t first = (uint32_t)weft_fold_first(&f, other),
+                 end = (uint32_t)weft_fold_first(&f, other + size);
         weft_build_send(b, 0, weft_at(b, WEFT_OUTPUT, my_first, my_end - my_first), partner);
         weft_build_recv(b, 0, partner, weft_at(b, WEFT_OUTPUT, first, end - first), -1);
     }

@@ -1,6 +1,6 @@
-/* Planners for ranks of one host that read each other's buffers: every rank publishes its input, signals, and takes what it needs
- * from the others' inputs, in rank order. One round; also the large-message form (direct) of all collectives in which nobody would do
- * work that another could share. */
+/* Planners for ranks of one host that read each other's buffers: every rank publishes its input, signals, and
+ * takes what it needs from the others' inputs, in rank order. One round; also the large-message form (direct)
+ * of all collectives in which nobody would do work that another could share. */
 #include "collectives/plan.h"
 
 /* Everyone's input readable by everyone. */
@@ -18,14 +18,15 @@ static void leave(weft_builder *b, int n, int rank)
     weft_build_all_signal(b, n, rank, 2, WEFT_STEP_IF_MAPPED);
 }
 
-/* In place its output would be overwritten while others read it, so the input must lie elsewhere (staged, it does). */
+/* In place its output would be overwritten while others read it, so the input must lie elsewhere (staged, it
+ * does). */
 weft_status weft_plan_flat_all_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
     int n = request->group.ranks;
     enter(b, n, rank, 1);
     weft_build_not_in_place(b);
-    weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, 0, 1), weft_at(b, WEFT_OUTPUT, 0, 1),
-                                                 WEFT_STEP_FINAL);
+    weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, 0, 1),
+                                                 weft_at(b, WEFT_OUTPUT, 0, 1), WEFT_STEP_FINAL);
     leave(b, n, rank);
     return status;
 }
@@ -59,7 +60,8 @@ weft_status weft_plan_flat_all_to_all(weft_builder *b, const weft_plan_request *
     weft_build_not_in_place(b);
     for (int i = 0; i < n; i++) {
         int r = (rank + i) % n;
-        weft_build_copy(b, 0, weft_at_rank(r, WEFT_INPUT, (uint32_t)rank, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
+        weft_build_copy(b, 0, weft_at_rank(r, WEFT_INPUT, (uint32_t)rank, 1),
+                        weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
     }
     leave(b, n, rank);
     return WEFT_OK;
@@ -122,8 +124,8 @@ weft_status weft_plan_flat_reduce(weft_builder *b, const weft_plan_request *requ
     }
     for (int i = 1; i < n; i++)
         weft_build_wait(b, 0, (rank + i) % n, 1, 0);
-    weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, 0, 1), weft_at(b, WEFT_OUTPUT, 0, 1),
-                                                 WEFT_STEP_FINAL);
+    weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, 0, 1),
+                                                 weft_at(b, WEFT_OUTPUT, 0, 1), WEFT_STEP_FINAL);
     weft_build_signal(b, 0, WEFT_STEP_IF_MAPPED);
     return status;
 }

@@ -1,5 +1,5 @@
-/* What several planners need to know of the group: orders of ranks, numbers of lanes, and step sequences that more than one
- * family emits. */
+/* What several planners need to know of the group: orders of ranks, numbers of lanes, and step sequences that
+ * more than one family emits. */
 #include "collectives/plan.h"
 
 uint32_t weft_plan_lanes(const weft_plan_request *request, uint32_t fallback)
@@ -34,8 +34,8 @@ weft_status weft_order_create(weft_order *order, const weft_group *group, int ra
         weft_order_free(order);
         return weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
     }
-    /* Counting sort by host; ranks of a host stay ascending. While ranks are placed, the start of a host lies one further up and moves
-     * to its end, which is the start of the next. */
+    /* Counting sort by host; ranks of a host stay ascending. While ranks are placed, the start of a host lies
+     * one further up and moves to its end, which is the start of the next. */
     int *start = order->start + 1;
     for (int r = 0; r < n; r++)
         start[(group->host ? group->host[r] : 0) + 1]++;
@@ -70,8 +70,8 @@ void weft_build_all_signal(weft_builder *b, int n, int rank, uint32_t value, uns
         weft_build_wait(b, 0, (rank + i) % n, value, flags);
 }
 
-weft_status weft_build_reduce_ranks(weft_builder *b, const int *ranks, int count, weft_place input, weft_place dst,
-                                    unsigned flags)
+weft_status weft_build_reduce_ranks(weft_builder *b, const int *ranks, int count, weft_place input,
+                                    weft_place dst, unsigned flags)
 {
     weft_place *sources = weft_alloc_array((size_t)count, sizeof *sources);
     if (!sources)

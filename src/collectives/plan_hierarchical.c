@@ -1,7 +1,8 @@
-/* Hierarchical planners: within a host by reading each other's published buffers, between hosts by rings. The ring of column j joins
- * the j-th rank of every host and carries part j of the data; there are as many columns as the smallest host has ranks, and all drive
- * the network at once. Ranks of a host may be any and of unequal number; those beyond the columns only take part within the host. On a
- * single host there is no hierarchy: the direct planners serve it. */
+/* Hierarchical planners: within a host by reading each other's published buffers, between hosts by rings. The
+ * ring of column j joins the j-th rank of every host and carries part j of the data; there are as many
+ * columns as the smallest host has ranks, and all drive the network at once. Ranks of a host may be any and
+ * of unequal number; those beyond the columns only take part within the host. On a single host there is no
+ * hierarchy: the direct planners serve it. */
 #include "collectives/plan.h"
 
 typedef struct layout {
@@ -59,8 +60,8 @@ static void wait_for_mates(weft_builder *b, const layout *t, uint32_t value)
         weft_build_wait(b, 0, t->mate[(t->index + i) % t->mates], value, 0);
 }
 
-/* Before buffers may go: every mate has raised its last signal, which is number `column_value` for those with a column. Emits this
- * rank's own; waits only if `waits`. */
+/* Before buffers may go: every mate has raised its last signal, which is number `column_value` for those with
+ * a column. Emits this rank's own; waits only if `waits`. */
 static void leave(weft_builder *b, const layout *t, uint32_t column_value, uint32_t other_value, bool waits)
 {
     if (t->mates == 1)
@@ -68,14 +69,17 @@ static void leave(weft_builder *b, const layout *t, uint32_t column_value, uint3
     weft_build_signal(b, 0, WEFT_STEP_IF_MAPPED);
     for (int i = 1; waits && i < t->mates; i++) {
         int index = (t->index + i) % t->mates;
-        weft_build_wait(b, 0, t->mate[index], index < t->columns ? column_value : other_value, WEFT_STEP_IF_MAPPED);
+        weft_build_wait(b, 0, t->mate[index], index < t->columns ? column_value : other_value,
+                        WEFT_STEP_IF_MAPPED);
     }
 }
 
 /* ---- all_reduce, broadcast, reduce: part j of the data belongs to column j ---------------------- */
 
-/* The operand of this host at chunk `chunk` of the input: combined from all mates into `into`, or the input itself. */
-static weft_place host_operand(weft_builder *b, const layout *t, uint32_t chunk, weft_place into, weft_status *status)
+/* The operand of this host at chunk `chunk` of the input: combined from all mates into `into`, or the input
+ * itself. */
+static weft_place host_operand(weft_builder *b, const layout *t, uint32_t chunk, weft_place into,
+                               weft_status *status)
 {
     weft_place input = weft_at(b, WEFT_INPUT, chunk, 1);
     if (t->mates == 1)
@@ -86,8 +90,8 @@ static weft_place host_operand(weft_builder *b, const layout *t, uint32_t chunk,
     return into;
 }
 
-/* The ring of one column over its part, which begins at chunk `base` and has a chunk per host. The host's operand of a chunk is made just
- * before it is needed, while the one before travels. */
+/* The ring of one column over its part, which begins at chunk `base` and has a chunk per host. The host's
+ * operand of a chunk is made just before it is needed, while the one before travels. */
 static weft_status column_all_reduce(weft_builder *b, const layout *t, uint32_t base)
 {
     int hosts = t->order.hosts, next = neighbour(t, 1), previous = neighbour(t, -1);
@@ -108,7 +112,7 @@ static weft_status column_all_reduce(weft_builder *b, const layout *t, uint32_t 
     return status;
 }
 
-/* What each column's rank of this host has published in its output, to the others: `count` chunks per column. */
+/* What each column's rank of this host has published in its output: `count` chunks per column. */
 static void take_columns(weft_builder *b, const layout *t, uint32_t count, uint32_t value)
 {
     for (int i = 0; i < t->columns; i++) {
@@ -117,11 +121,13 @@ static void take_columns(weft_builder *b, const layout *t, uint32_t count, uint3
             continue;
         uint32_t first = (uint32_t)index * count;
         weft_build_wait(b, 0, t->mate[index], value, 0);
-        weft_build_copy(b, 0, weft_at_rank(t->mate[index], WEFT_OUTPUT, first, count), weft_at(b, WEFT_OUTPUT, first, count), 0);
+        weft_build_copy(b, 0, weft_at_rank(t->mate[index], WEFT_OUTPUT, first, count),
+                        weft_at(b, WEFT_OUTPUT, first, count), 0);
     }
 }
 
-/* In place: part j of an input is read by column j only, before its second signal, and overwritten after that. */
+/* In place: part j of an input is read by column j only, before its second signal, and overwritten after
+ * that. */
 weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
     if (weft_group_hosts(&request->group) == 1)
@@ -130,7 +136,8 @@ weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_r
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)
         return status;
-    uint32_t part = (uint32_t)t.order.hosts, all = part * (uint32_t)t.columns, base = part * (uint32_t)t.index;
+    uint32_t part = (uint32_t)t.order.hosts, all = part * (uint32_t)t.columns,
+             base = part * (uint32_t)t.index;
     weft_build_shape(b, all, 0, 1);
     if (t.shares)
         weft_build_local(b, true, true);
@@ -148,7 +155,8 @@ weft_status weft_plan_hierarchical_all_reduce(weft_builder *b, const weft_plan_r
     return status;
 }
 
-/* On the root's host everyone reads the root's input, and the columns send their chunk of it on from host to host. */
+/* On the root's host everyone reads the root's input, and the columns send their chunk of it on from host to
+ * host. */
 static void broadcast_at_root_host(weft_builder *b, const layout *t, int root)
 {
     uint32_t own = (uint32_t)t->index, all = (uint32_t)t->columns;
@@ -223,8 +231,8 @@ static weft_status column_reduce(weft_builder *b, const layout *t, int behind, i
     weft_place scratch = weft_at(b, WEFT_SCRATCH, 0, 1), output = weft_at(b, WEFT_OUTPUT, chunk, 1);
     weft_place operand = host_operand(b, t, chunk, scratch, &status);
     if (behind == 0)
-        weft_build_recv_reduce(b, 0, neighbour(t, -1), operand, at_root ? output : scratch, at_root ? -1 : root,
-                               WEFT_STEP_FINAL);
+        weft_build_recv_reduce(b, 0, neighbour(t, -1), operand, at_root ? output : scratch,
+                               at_root ? -1 : root, WEFT_STEP_FINAL);
     else if (behind == 1)
         weft_build_send(b, 0, operand, neighbour(t, 1));
     else
@@ -263,7 +271,8 @@ weft_status weft_plan_hierarchical_reduce(weft_builder *b, const weft_plan_reque
 
 /* ---- all_gather, reduce_scatter: chunk j of every block belongs to column j --------------------- */
 
-/* Walks the blocks of one host's ranks in runs of consecutive ranks. Start with position = order->start[host]. */
+/* Walks the blocks of one host's ranks in runs of consecutive ranks. Start with position =
+ * order->start[host]. */
 static bool next_run(const weft_order *order, int host, int *position, int *first, int *length)
 {
     int end = order->start[host + 1];
@@ -279,8 +288,8 @@ static bool next_run(const weft_order *order, int host, int *position, int *firs
 }
 
 /* Chunk `part` of `length` blocks, of `chunks` chunks each, from block `first` on. */
-static weft_place column_place(const weft_builder *b, weft_buffer buffer, int first, int length, uint32_t chunks, uint32_t part,
-                               bool strided)
+static weft_place column_place(const weft_builder *b, weft_buffer buffer, int first, int length,
+                               uint32_t chunks, uint32_t part, bool strided)
 {
     if (!strided)
         return weft_at(b, buffer, (uint32_t)first * chunks + part, (uint32_t)length);
@@ -329,7 +338,8 @@ static void all_gather_within(weft_builder *b, const layout *t)
         for (int s = 1; s < t->order.hosts; s++) {
             int host = host_along(t, -s);
             for (run r = first_run(t, host); next_run(&t->order, host, &r.position, &r.first, &r.length);) {
-                weft_place place = column_place(b, WEFT_OUTPUT, r.first, r.length, chunks, (uint32_t)index, chunks > 1);
+                weft_place place =
+                    column_place(b, WEFT_OUTPUT, r.first, r.length, chunks, (uint32_t)index, chunks > 1);
                 weft_place from = place;
                 from.rank = t->mate[index];
                 if (own)
@@ -361,8 +371,8 @@ weft_status weft_plan_hierarchical_all_gather(weft_builder *b, const weft_plan_r
         int mate = t.mate[(t.index + i) % t.mates];
         if (i)
             weft_build_wait(b, 0, mate, 1, 0);
-        weft_build_copy(b, 0, weft_at_rank(mate, WEFT_INPUT, 0, chunks), weft_at(b, WEFT_OUTPUT, (uint32_t)mate * chunks, chunks),
-                        0);
+        weft_build_copy(b, 0, weft_at_rank(mate, WEFT_INPUT, 0, chunks),
+                        weft_at(b, WEFT_OUTPUT, (uint32_t)mate * chunks, chunks), 0);
     }
     if (t.column)
         all_gather_column(b, &t);
@@ -373,11 +383,13 @@ weft_status weft_plan_hierarchical_all_gather(weft_builder *b, const weft_plan_r
     return status;
 }
 
-/* This host's operand of a run of blocks, in scratch by block, or the input where there is nothing to combine. */
+/* This host's operand of a run of blocks, in scratch by block, or the input where there is nothing to
+ * combine. */
 static weft_place run_operand(weft_builder *b, const layout *t, const run *r, weft_status *status)
 {
     uint32_t chunks = (uint32_t)t->columns;
-    weft_place input = column_place(b, WEFT_INPUT, r->first, r->length, chunks, (uint32_t)t->index, chunks > 1);
+    weft_place input =
+        column_place(b, WEFT_INPUT, r->first, r->length, chunks, (uint32_t)t->index, chunks > 1);
     if (t->mates == 1)
         return input;
     weft_place scratch = column_place(b, WEFT_SCRATCH, r->first, r->length, 1, 0, chunks > 1);
@@ -410,8 +422,8 @@ static weft_status reduce_scatter_column(weft_builder *b, const layout *t)
         int mate = t->mate[(t->index + i) % t->mates];
         weft_build_send(b, 0, weft_at(b, WEFT_SCRATCH, (uint32_t)mate, 1), mate);
     }
-    weft_build_copy(b, 0, weft_at(b, WEFT_SCRATCH, (uint32_t)t->mate[t->index], 1), weft_at(b, WEFT_OUTPUT, (uint32_t)t->index, 1),
-                    0);
+    weft_build_copy(b, 0, weft_at(b, WEFT_SCRATCH, (uint32_t)t->mate[t->index], 1),
+                    weft_at(b, WEFT_OUTPUT, (uint32_t)t->index, 1), 0);
     return status;
 }
 
@@ -447,7 +459,8 @@ weft_status weft_plan_hierarchical_reduce_scatter(weft_builder *b, const weft_pl
 
 /* ---- barrier ----------------------------------------------------------------------------------- */
 
-/* The first rank of each host gathers its mates' signals, meets those of the other hosts by dissemination, and signals. */
+/* The first rank of each host gathers its mates' signals, meets those of the other hosts by dissemination,
+ * and signals. */
 weft_status weft_plan_hierarchical_barrier(weft_builder *b, const weft_plan_request *request, int rank)
 {
     if (weft_group_hosts(&request->group) == 1)

@@ -1,6 +1,6 @@
-/* k-nomial trees: few rounds, for small messages. Ranks are numbered from the root on ("virtual"); the parent of a virtual rank is
- * that number with its lowest non-zero digit in base k cleared, so that a subtree is a contiguous range and a reduction with root 0
- * keeps rank order. */
+/* k-nomial trees: few rounds, for small messages. Ranks are numbered from the root on ("virtual"); the parent
+ * of a virtual rank is that number with its lowest non-zero digit in base k cleared, so that a subtree is a
+ * contiguous range and a reduction with root 0 keeps rank order. */
 #include "collectives/plan.h"
 
 typedef struct tree {
@@ -19,7 +19,11 @@ static tree tree_of(const weft_plan_request *request, int rank, int root)
 {
     enum { DEFAULT_RADIX = 4 };
     int n = request->group.ranks;
-    tree t = { .ranks = n, .root = root, .radix = request->radix ? request->radix : DEFAULT_RADIX, .reach = 1, .parent = -1 };
+    tree t = { .ranks = n,
+              .root = root,
+              .radix = request->radix ? request->radix : DEFAULT_RADIX,
+              .reach = 1,
+              .parent = -1 };
     if (t.radix > n && n > 1)
         t.radix = n;
     t.virtual_rank = (rank - root + n) % n;
@@ -80,7 +84,8 @@ static bool previous_child(const tree *t, child *c)
     }
 }
 
-/* Everything under this rank combined in virtual order, into `into` (or straight from `own` at a leaf), and up to the parent. */
+/* Everything under this rank combined in virtual order, into `into` (or straight from `own` at a leaf), and
+ * up to the parent. */
 static void reduce_up(weft_builder *b, uint32_t lane, const tree *t, weft_place own, weft_place into)
 {
     child c = { 0 }, ahead = { 0 };
@@ -97,7 +102,8 @@ static void reduce_up(weft_builder *b, uint32_t lane, const tree *t, weft_place 
     }
 }
 
-/* From the parent to `place` (at the root it lies there already) and on to the children, largest subtree first. */
+/* From the parent to `place` (at the root it lies there already) and on to the children, largest subtree
+ * first. */
 static void broadcast_down(weft_builder *b, uint32_t lane, const tree *t, weft_place place)
 {
     child c = { 0 };
@@ -173,8 +179,8 @@ static uint32_t largest_subtree(const tree *t)
     return (uint32_t)weight;
 }
 
-/* The blocks of virtual ranks [from, from + count) as they lie in a buffer of all blocks by real rank: at most two runs, since the
- * numbering wraps round. Fills first and length of each, returns how many. */
+/* The blocks of virtual ranks [from, from + count) as they lie in a buffer of all blocks by real rank: at
+ * most two runs, since the numbering wraps round. Fills first and length of each, returns how many. */
 static int real_runs(const tree *t, int from, int count, uint32_t first[2], uint32_t length[2])
 {
     int start = real_rank(t, from), until_end = t->ranks - start;
@@ -206,7 +212,8 @@ weft_status weft_plan_knomial_gather(weft_builder *b, const weft_plan_request *r
         return WEFT_OK;
     int runs = real_runs(&t, t.virtual_rank, size, first, length);
     for (int i = 0; i < runs; i++)
-        weft_build_send(b, 0, size == 1 ? own : weft_at(b, WEFT_SCRATCH, i ? length[0] : 0, length[i]), t.parent);
+        weft_build_send(b, 0, size == 1 ? own : weft_at(b, WEFT_SCRATCH, i ? length[0] : 0, length[i]),
+                        t.parent);
     return WEFT_OK;
 }
 

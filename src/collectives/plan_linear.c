@@ -1,5 +1,5 @@
-/* Linear planners: the root and everyone else directly. For blocks of different sizes, which nobody but the root knows, and
- * for reductions in rank order whatever the root. */
+/* Linear planners: the root and everyone else directly. For blocks of different sizes, which nobody but the
+ * root knows, and for reductions in rank order whatever the root. */
 #include "collectives/plan.h"
 
 weft_status weft_plan_linear_gather(weft_builder *b, const weft_plan_request *request, int rank)
@@ -32,8 +32,8 @@ weft_status weft_plan_linear_scatter(weft_builder *b, const weft_plan_request *r
     return WEFT_OK;
 }
 
-/* The root combines what comes in from rank 0 upwards: in place its output is its own operand, so what belongs to the left of it
- * is collected in scratch. */
+/* The root combines what comes in from rank 0 upwards: in place its output is its own operand, so what
+ * belongs to the left of it is collected in scratch. */
 weft_status weft_plan_linear_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
     int n = request->group.ranks;
@@ -45,7 +45,8 @@ weft_status weft_plan_linear_reduce(weft_builder *b, const weft_plan_request *re
         return WEFT_OK;
     }
     if (rank == 1)
-        weft_build_recv_reduce(b, 0, 0, own, output, -1, WEFT_STEP_INCOMING_FIRST | (n == 2 ? WEFT_STEP_FINAL : 0));
+        weft_build_recv_reduce(b, 0, 0, own, output, -1,
+                               WEFT_STEP_INCOMING_FIRST | (n == 2 ? WEFT_STEP_FINAL : 0));
     if (rank > 1) {
         weft_build_recv(b, 0, 0, left, -1);
         for (int r = 1; r < rank; r++)

@@ -1,5 +1,5 @@
-/* Ring planners: every rank talks to its two neighbours only, bandwidth-optimal. Odd lanes run the other way round, so that
- * both directions of a link carry data. Ranks of one host are neighbours (weft_order). */
+/* Ring planners: every rank talks to its two neighbours only, bandwidth-optimal. Odd lanes run the other way
+ * round, so that both directions of a link carry data. Ranks of one host are neighbours (weft_order). */
 #include "collectives/plan.h"
 
 /* One lane's view of the ring. Members are named by how many steps further along they are; 0 is this rank. */
@@ -34,7 +34,8 @@ weft_status weft_plan_ring_all_reduce(weft_builder *b, const weft_plan_request *
         for (int s = 1; s < n; s++) {
             uint32_t chunk = base + (uint32_t)weft_order_along(&order, r.direction, -s);
             weft_build_recv_reduce(b, lane, r.previous, weft_at(b, WEFT_INPUT, chunk, 1),
-                                   weft_at(b, WEFT_OUTPUT, chunk, 1), r.next, s == n - 1 ? WEFT_STEP_FINAL : 0);
+                                   weft_at(b, WEFT_OUTPUT, chunk, 1), r.next,
+                                   s == n - 1 ? WEFT_STEP_FINAL : 0);
         }
         for (int s = 1; s < n; s++) {
             uint32_t chunk = base + (uint32_t)weft_order_along(&order, r.direction, 1 - s);
@@ -70,7 +71,8 @@ weft_status weft_plan_ring_reduce_scatter(weft_builder *b, const weft_plan_reque
             /* two scratch chunks by turns: one is still being forwarded while the other fills */
             weft_place dst = last ? weft_at(b, WEFT_OUTPUT, lane, 1)
                                   : weft_at(b, WEFT_SCRATCH, 2 * lane + (uint32_t)(s & 1), 1);
-            weft_build_recv_reduce(b, lane, r.previous, weft_at(b, WEFT_INPUT, block_chunk(block, lanes, lane), 1), dst,
+            weft_build_recv_reduce(b, lane, r.previous,
+                                   weft_at(b, WEFT_INPUT, block_chunk(block, lanes, lane), 1), dst,
                                    last ? -1 : r.next, last ? WEFT_STEP_FINAL : 0);
         }
     }
@@ -151,7 +153,8 @@ weft_status weft_plan_ring_reduce(weft_builder *b, const weft_plan_request *requ
         if (behind == 1)
             weft_build_send(b, lane, input, r.next);
         else if (behind == 0)
-            weft_build_recv_reduce(b, lane, r.previous, input, weft_at(b, WEFT_OUTPUT, lane, 1), -1, WEFT_STEP_FINAL);
+            weft_build_recv_reduce(b, lane, r.previous, input, weft_at(b, WEFT_OUTPUT, lane, 1), -1,
+                                   WEFT_STEP_FINAL);
         else
             weft_build_recv_reduce(b, lane, r.previous, input, weft_at(b, WEFT_SCRATCH, lane, 1), r.next, 0);
     }

@@ -1,6 +1,6 @@
-/* Double binary trees: two trees over the same ranks, each for half of the chunks, such that (nearly) every rank is inner in one and
- * leaf in the other; so that log2 n deep pipelines use the full bandwidth. After Sanders, Speck and Traeff, "Two-tree algorithms
- * for full bandwidth broadcast, reduction and scan" (2009). */
+/* Double binary trees: two trees over the same ranks, each for half of the chunks, such that (nearly) every
+ * rank is inner in one and leaf in the other; so that log2 n deep pipelines use the full bandwidth. After
+ * Sanders, Speck and Traeff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan". */
 #include "collectives/plan.h"
 
 /* A rank's place in one tree. */
@@ -10,8 +10,8 @@ typedef struct node {
     int children;
 } node;
 
-/* Node `label` of 1..n of the in-order binary tree, in which a label's height is its number of trailing zero bits: odd labels are
- * leaves. The right subtree is cut off at n. */
+/* Node `label` of 1..n of the in-order binary tree, in which a label's height is its number of trailing zero
+ * bits: odd labels are leaves. The right subtree is cut off at n. */
 static void in_order_tree(int label, int n, int *parent, int children[2], int *count)
 {
     int bit = label & -label;
@@ -31,8 +31,8 @@ static void in_order_tree(int label, int n, int *parent, int children[2], int *c
     }
 }
 
-/* The rank of node `label` of tree `which` among `nodes` ranks from position `first` of the order on. The second tree is shifted by one, so
- * that odd labels (leaves) become even ones. */
+/* The rank of node `label` of tree `which` among `nodes` ranks from position `first` of the order on. The
+ * second tree is shifted by one, so that odd labels (leaves) become even ones. */
 static int rank_of(const weft_order *order, int first, int nodes, int which, int label)
 {
     return order->rank[(first + (label - 1 + which) % nodes) % order->ranks];
@@ -57,7 +57,8 @@ static int top_of(const weft_order *order, int first, int nodes, int which)
 }
 
 /* Combines the subtree's values and hands them to `up` (-1: nobody). */
-static void reduce_up(weft_builder *b, uint32_t lane, const node *t, weft_place own, weft_place into, int up, unsigned flags)
+static void reduce_up(weft_builder *b, uint32_t lane, const node *t, weft_place own, weft_place into, int up,
+                      unsigned flags)
 {
     if (!t->children)
         weft_build_send(b, lane, own, up);
@@ -92,7 +93,8 @@ weft_status weft_plan_tree_all_reduce(weft_builder *b, const weft_plan_request *
     for (uint32_t lane = 0; lane < lanes; lane++) {
         node t = node_of(&order, 0, order.ranks, lane % 2);
         weft_place output = weft_at(b, WEFT_OUTPUT, lane, 1);
-        reduce_up(b, lane, &t, weft_at(b, WEFT_INPUT, lane, 1), output, t.parent, t.parent < 0 ? WEFT_STEP_FINAL : 0);
+        reduce_up(b, lane, &t, weft_at(b, WEFT_INPUT, lane, 1), output, t.parent,
+                  t.parent < 0 ? WEFT_STEP_FINAL : 0);
         broadcast_down(b, lane, &t, output, t.parent);
     }
     weft_order_free(&order);
@@ -143,11 +145,12 @@ weft_status weft_plan_tree_reduce(weft_builder *b, const weft_plan_request *requ
     for (uint32_t lane = 0; lane < lanes; lane++) {
         weft_place input = weft_at(b, WEFT_INPUT, lane, 1);
         if (rank == request->root) {
-            weft_build_recv_reduce(b, lane, top_of(&order, first, nodes, lane % 2), input, weft_at(b, WEFT_OUTPUT, lane, 1),
-                                   -1, WEFT_STEP_FINAL);
+            weft_build_recv_reduce(b, lane, top_of(&order, first, nodes, lane % 2), input,
+                                   weft_at(b, WEFT_OUTPUT, lane, 1), -1, WEFT_STEP_FINAL);
         } else {
             node t = node_of(&order, first, nodes, lane % 2);
-            reduce_up(b, lane, &t, input, weft_at(b, WEFT_SCRATCH, lane, 1), t.parent < 0 ? request->root : t.parent, 0);
+            reduce_up(b, lane, &t, input, weft_at(b, WEFT_SCRATCH, lane, 1),
+                      t.parent < 0 ? request->root : t.parent, 0);
         }
     }
     weft_order_free(&order);

@@ -47,6 +47,7 @@ void weft_build_not_in_place(weft_builder *b);
 weft_place weft_at(const weft_builder *b, weft_buffer buffer, uint32_t first, uint32_t count);
 weft_place weft_at_rank(int rank, weft_buffer buffer, uint32_t first, uint32_t count);
 
-/* Computes fences and counters, and what the steps show of local and publishes_*; called by weft_plan after the planner. */
+/* Computes fences and counters, and what the steps show of local and publishes_*; called by weft_plan after
+ * the planner. */
 weft_status weft_schedule_finish(weft_schedule *s);
 #endif

@@ -1,5 +1,5 @@
-/* The public side of planning: names, what an algorithm can serve, planning one rank's list by the table of planners. The
- * planners themselves lie in plan_*.c, the collecting of steps in builder.c. */
+/* The public side of planning: names, what an algorithm can serve, planning one rank's list by the table of
+ * planners. The planners themselves lie in plan_*.c, the collecting of steps in builder.c. */
 #include <string.h>
 
 #include "base/base.h"
@@ -111,8 +111,8 @@ weft_status weft_plan(const weft_plan_request *request, int rank, weft_schedule 
 {
     const char *obstacle = weft_plan_obstacle(request);
     if (obstacle)
-        return weft_fail(request_fault(request) ? WEFT_ERR_INVALID : WEFT_ERR_UNSUPPORTED, "planning %s by %s: %s",
-                         request ? weft_collective_name(request->collective) : "?",
+        return weft_fail(request_fault(request) ? WEFT_ERR_INVALID : WEFT_ERR_UNSUPPORTED,
+                         "planning %s by %s: %s", request ? weft_collective_name(request->collective) : "?",
                          request ? weft_algorithm_name(request->algorithm) : "?", obstacle);
     if (rank < 0 || rank >= request->group.ranks)
         return weft_fail(WEFT_ERR_INVALID, "planning %s: rank %d is not in the group of %d",

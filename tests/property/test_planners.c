@@ -1,6 +1,7 @@
-/* Every planner's schedules run by a small model of the executor on symbolic values, lanes of all ranks advancing in random order:
- * in place and not, published buffers mapped and staged, buffers overwritten as soon as a rank has left. The model knows neither
- * time nor bytes; the verifier of the library, which is checked here on the same plans, proves more about order. */
+/* Every planner's schedules run by a small model of the executor on symbolic values, lanes of all ranks
+ * advancing in random order: in place and not, published buffers mapped and staged, buffers overwritten as
+ * soon as a rank has left. The model knows neither time nor bytes; the verifier of the library, which is
+ * checked here on the same plans, proves more about order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +12,8 @@
 #include "base/base.h"
 #include "collectives/planner.h"
 
-/* What a chunk holds: a sum (who contributed) and a map x -> scale * x + offset (in which order), how many operands, its
- * size and whether a step declared it final. */
+/* What a chunk holds: a sum (who contributed) and a map x -> scale * x + offset (in which order), how many
+ * operands, its size and whether a step declared it final. */
 typedef struct value {
     uint64_t sum, scale, offset;
     int operands, size;
@@ -72,8 +73,9 @@ static uint64_t next_random(model *m)
 
 static uint32_t chunks_of(const weft_schedule *s, int buffer)
 {
-    return buffer == WEFT_SCRATCH ? s->scratch_chunks
-                                  : (buffer == WEFT_INPUT ? s->input_blocks : s->output_blocks) * s->chunks_per_block;
+    return buffer == WEFT_SCRATCH
+               ? s->scratch_chunks
+               : (buffer == WEFT_INPUT ? s->input_blocks : s->output_blocks) * s->chunks_per_block;
 }
 
 static bool reduces(weft_collective c)
@@ -112,9 +114,12 @@ static value combine(model *m, value left, value right)
         FAULT(m, "operands of different size");
     if (left.final || right.final)
         FAULT(m, "an operand was final already");
-    return (value){ .sum = left.sum + right.sum, .scale = left.scale * right.scale,
-                    .offset = left.scale * right.offset + left.offset, .operands = left.operands + right.operands,
-                    .size = left.size, .valid = left.valid && right.valid };
+    return (value){ .sum = left.sum + right.sum,
+                   .scale = left.scale * right.scale,
+                   .offset = left.scale * right.offset + left.offset,
+                   .operands = left.operands + right.operands,
+                   .size = left.size,
+                   .valid = left.valid && right.valid };
 }
 
 /* In place, input and output chunks that hold equal data share a cell. */
@@ -123,7 +128,8 @@ static value *cell(const model *m, int rank, int buffer, uint32_t chunk)
     const rank_state *r = &m->ranks[rank];
     uint32_t own = (uint32_t)rank * r->s->chunks_per_block;
     if (m->in_place && !r->s->not_in_place) {
-        bool wide_output = r->s->output_blocks > r->s->input_blocks, wide_input = r->s->input_blocks > r->s->output_blocks;
+        bool wide_output = r->s->output_blocks > r->s->input_blocks,
+             wide_input = r->s->input_blocks > r->s->output_blocks;
         if (wide_input && buffer == WEFT_OUTPUT)
             return &r->cells[WEFT_INPUT][own + chunk];
         if (wide_output && buffer == WEFT_INPUT)
@@ -149,7 +155,8 @@ static value load(model *m, int reader, const weft_place *p, uint32_t i)
     if (p->rank == reader)
         return *cell(m, p->rank, (int)p->buffer, chunk);
     if (p->buffer == WEFT_SCRATCH || !m->ranks[p->rank].published[p->buffer][chunk]) {
-        FAULT(m, "rank %d reads chunk %u of buffer %u of rank %d, which is not published", reader, chunk, p->buffer, p->rank);
+        FAULT(m, "rank %d reads chunk %u of buffer %u of rank %d, which is not published", reader, chunk,
+              p->buffer, p->rank);
         return (value){ 0 };
     }
     return m->mapped ? *cell(m, p->rank, (int)p->buffer, chunk) : m->ranks[p->rank].staged[p->buffer][chunk];
@@ -165,7 +172,8 @@ static void store(model *m, int rank, const weft_place *p, uint32_t i, value v)
     }
     if (!v.valid)
         FAULT(m, "rank %d stores what is not there", rank);
-    if (p->buffer != WEFT_SCRATCH && v.size != size_of(m, rank, (int)p->buffer, (int)(chunk / s->chunks_per_block)))
+    if (p->buffer != WEFT_SCRATCH &&
+        v.size != size_of(m, rank, (int)p->buffer, (int)(chunk / s->chunks_per_block)))
         FAULT(m, "rank %d stores a chunk of the wrong size", rank);
     *cell(m, rank, (int)p->buffer, chunk) = v;
 }
@@ -430,8 +438,12 @@ static void check_plan(const weft_plan_request *request)
             }
     }
     for (unsigned mode = 0; mode < 4; mode++) {
-        model m = { .request = *request, .n = n, .lanes = schedules[0]->lanes, .in_place = mode & 1, .mapped = mode & 2,
-                    .random = mix(mode + (uint64_t)n * 77) };
+        model m = { .request = *request,
+                   .n = n,
+                   .lanes = schedules[0]->lanes,
+                   .in_place = mode & 1,
+                   .mapped = mode & 2,
+                   .random = mix(mode + (uint64_t)n * 77) };
         if (m.mapped && !schedules[0]->local)
             continue;
         m.ranks = weft_alloc_array((size_t)n, sizeof *m.ranks);
@@ -441,9 +453,10 @@ static void check_plan(const weft_plan_request *request)
         run(&m);
         destroy(&m);
         if (m.fault[0])
-            fail_msg("%s by %s, %d ranks, root %d, lanes %d, radix %d%s%s%s: %s", weft_collective_name(request->collective),
-                     weft_algorithm_name(request->algorithm), n, request->root, request->lanes, request->radix,
-                     request->vector ? ", vector" : "", m.in_place ? ", in place" : "", m.mapped ? ", mapped" : "", m.fault);
+            fail_msg("%s by %s, %d ranks, root %d, lanes %d, radix %d%s%s%s: %s",
+                     weft_collective_name(request->collective), weft_algorithm_name(request->algorithm), n,
+                     request->root, request->lanes, request->radix, request->vector ? ", vector" : "",
+                     m.in_place ? ", in place" : "", m.mapped ? ", mapped" : "", m.fault);
     }
     for (int r = 0; r < n; r++)
         weft_schedule_free(schedules[r]);
@@ -506,9 +519,11 @@ static void vector_planners_join_only_equal_sizes(void **state)
 static void every_planner_takes_any_placement_on_hosts(void **state)
 {
     (void)state;
-    static const char *const placements[] = { "00", "01", "001", "010", "011", "0123", "0011", "0101", "0001", "0112",
-                                              "00011222", "01010101", "01234567", "00000001", "012012012", "0001233",
-                                              "000111222333", "001122330123", "0000000000000001", "0123401234012" };
+    static const char *const placements[] = {
+        "00", "01", "001", "010", "011", "0123", "0011", "0101", "0001", "0112", "00011222", "01010101",
+        "01234567", "00000001", "012012012", "0001233", "000111222333", "001122330123", "0000000000000001",
+        "0123401234012",
+    };
     for (const weft_planner *p = weft_planners; p->plan; p++)
         for (size_t i = 0; i < ARRAY_LEN(placements); i++) {
             int host[32], n = (int)strlen(placements[i]);
@@ -522,7 +537,8 @@ static void every_planner_takes_any_placement_on_hosts(void **state)
 }
 
 /* The verifier alone, which takes larger groups than the model. */
-static void verify_sample(weft_algorithm algorithm, weft_collective collective, int ranks, int ranks_per_host, int root)
+static void verify_sample(weft_algorithm algorithm, weft_collective collective, int ranks, int ranks_per_host,
+                          int root)
 {
     int *host = weft_alloc_array((size_t)ranks, sizeof(int));
     for (int r = 0; r < ranks; r++)
@@ -531,8 +547,8 @@ static void verify_sample(weft_algorithm algorithm, weft_collective collective, 
     weft_plan_request request = { .algorithm = algorithm, .collective = collective, .root = root,
                                   .group = { .ranks = ranks, .host = host } };
     if (weft_plan_verify(&request, text, sizeof text) != WEFT_OK)
-        fail_msg("%s by %s, %d ranks, %d per host: %s", weft_collective_name(collective), weft_algorithm_name(algorithm), ranks,
-                 ranks_per_host, text);
+        fail_msg("%s by %s, %d ranks, %d per host: %s", weft_collective_name(collective),
+                 weft_algorithm_name(algorithm), ranks, ranks_per_host, text);
     weft_free(host);
 }
 
@@ -547,7 +563,8 @@ static void planners_of_few_steps_reach_a_thousand_ranks(void **state)
             bool small = p->collective == WEFT_ALL_REDUCE || p->collective == WEFT_REDUCE ||
                          p->collective == WEFT_BROADCAST || p->collective == WEFT_BARRIER;
             if (!p->one_host && (ranks[i] < 130 || (short_lists && small)))
-                verify_sample(p->algorithm, p->collective, ranks[i], 8, rooted(p->collective) ? ranks[i] / 3 : 0);
+                verify_sample(p->algorithm, p->collective, ranks[i], 8,
+                              rooted(p->collective) ? ranks[i] / 3 : 0);
         }
 }
 

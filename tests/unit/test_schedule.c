@@ -1,5 +1,6 @@
-/* Names, obstacles, digests, the builder and its fences, planning when memory runs out, and what the shape of a ring, of the trees and
- * of the hierarchy promises about links. Whether plans are right is tested in property/test_planners.c. */
+/* Names, obstacles, digests, the builder and its fences, planning when memory runs out, and what the shape of
+ * a ring, of the trees and of the hierarchy promises about links. Whether plans are right is tested in
+ * property/test_planners.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,9 +11,11 @@
 #include "base/base.h"
 #include "collectives/plan.h"
 
-static weft_plan_request request_of(weft_algorithm algorithm, weft_collective collective, int ranks, const int *host)
+static weft_plan_request request_of(weft_algorithm algorithm, weft_collective collective, int ranks,
+                                    const int *host)
 {
-    return (weft_plan_request){ .algorithm = algorithm, .collective = collective, .group = { .ranks = ranks, .host = host } };
+    return (weft_plan_request){
+        .algorithm = algorithm, .collective = collective, .group = { .ranks = ranks, .host = host } };
 }
 
 static weft_schedule *plan(const weft_plan_request *request, int rank)
@@ -68,8 +71,8 @@ static void every_collective_has_a_planner_for_every_need(void **state)
             assert_ptr_equal(weft_planner_find(p->algorithm, p->collective), p); /* no row twice */
         }
         assert_true(between_hosts && in_order && on_host);
-        bool has_vector_form = c == WEFT_ALL_GATHER || c == WEFT_REDUCE_SCATTER || c == WEFT_GATHER || c == WEFT_SCATTER ||
-                               c == WEFT_ALL_TO_ALL;
+        bool has_vector_form = c == WEFT_ALL_GATHER || c == WEFT_REDUCE_SCATTER || c == WEFT_GATHER ||
+                               c == WEFT_SCATTER || c == WEFT_ALL_TO_ALL;
         assert_int_equal(vector, has_vector_form);
     }
 }
@@ -195,7 +198,7 @@ static void fences_know_that_input_and_output_may_be_one(void **state)
     (void)state;
     weft_builder *b = small_builder(WEFT_ALL_GATHER);
     weft_build_send(b, 0, weft_at(b, WEFT_INPUT, 0, 2), 2);
-    weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, 0, 2), weft_at(b, WEFT_OUTPUT, 2, 2), 0); /* in place: nothing to do */
+    weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, 0, 2), weft_at(b, WEFT_OUTPUT, 2, 2), 0); /* none in place */
     weft_build_recv(b, 0, 0, weft_at(b, WEFT_OUTPUT, 0, 2), -1);
     weft_build_recv(b, 0, 0, weft_at(b, WEFT_OUTPUT, 3, 1), -1); /* in place: the second chunk sent */
     weft_schedule *s;
@@ -216,7 +219,8 @@ static void a_schedule_that_leaves_its_buffers_is_an_error(void **state)
     assert_null(s);
 }
 
-/* Every allocation of every planner fails once: an error each time, and nothing is left behind (as ASan sees). */
+/* Every allocation of every planner fails once: an error each time, and nothing is left behind (as ASan
+ * sees). */
 static void planning_without_memory_is_an_error(void **state)
 {
     (void)state;
@@ -258,11 +262,13 @@ static void rings_and_trees_cross_hosts_as_little_as_they_can(void **state)
     (void)state;
     int scattered[] = { 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2 };
     weft_plan_request r = request_of(WEFT_RING, WEFT_ALL_GATHER, 12, scattered);
-    assert_int_equal(sends_between_hosts(&r), 3 * 11); /* three of the twelve links, each carrying 11 blocks */
+    /* three of the twelve links, each carrying 11 blocks */
+    assert_int_equal(sends_between_hosts(&r), 3 * 11);
     r = request_of(WEFT_RING, WEFT_BROADCAST, 12, scattered);
     assert_true(sends_between_hosts(&r) <= 3);
     r = request_of(WEFT_TREE, WEFT_ALL_REDUCE, 12, scattered);
-    assert_true(sends_between_hosts(&r) <= 2 * 2 * 6); /* per tree and direction; a tree that ignored hosts would have some 8 */
+    /* per tree and direction; a tree that ignored hosts would have some 8 */
+    assert_true(sends_between_hosts(&r) <= 2 * 2 * 6);
 }
 
 static void hierarchies_carry_the_data_once_per_host(void **state)
@@ -275,14 +281,16 @@ static void hierarchies_carry_the_data_once_per_host(void **state)
     weft_schedule_free(s);
     assert_int_equal(sends_between_hosts(&r), 4 * 6); /* each host sends 2 (4 - 1) of 4 chunks */
     r.group.host = equal;
-    assert_int_equal(sends_between_hosts(&r), 4 * 2 * 2); /* four columns at once, two hosts, 2 (2 - 1) chunks */
+    /* four columns at once, two hosts, 2 (2 - 1) chunks */
+    assert_int_equal(sends_between_hosts(&r), 4 * 2 * 2);
     s = plan(&r, 7);
     assert_int_equal(s->chunks_per_block, 8);
     assert_true(s->lane[0].sends > 0); /* the last rank drives a column too */
     weft_schedule_free(s);
 }
 
-/* No rank has more to forward than half of the data to two children, in one tree: that is what the two trees are for. */
+/* No rank has more to forward than half of the data to two children, in one tree: that is what the two trees
+ * are for. */
 static void the_double_tree_loads_no_rank_twice(void **state)
 {
     (void)state;
