@@ -28,7 +28,8 @@ static weft_status add(const weft_user_op *op, weft_op *handle)
     for (unsigned tried = 0; tried < OP_SLOTS; tried++) {
         unsigned number = (next_slot + tried) % OP_SLOTS;
         op_slot *slot = &table[number];
-        if (atomic_load_explicit(&slot->handle, memory_order_relaxed) != 0)
+        /* Acquire: the last user's reads, before its weft_op_free, come before what is written here. */
+        if (atomic_load_explicit(&slot->handle, memory_order_acquire) != 0)
             continue;
         slot->generation = slot->generation == OP_GENERATIONS ? 1 : slot->generation + 1;
         slot->op = *op;
@@ -72,10 +73,10 @@ weft_status weft_op_free(weft_op op)
     weft_clear_error();
     if (op >= 0 && op < WEFT_OP_COUNT)
         return weft_fail(WEFT_ERR_INVALID, "weft_op_free: %s is built in and cannot be freed", weft_op_name(op));
-    /* Out of two threads that free one operation, one fails. */
+    /* Out of two threads that free one operation, one fails. The release is for the next weft_op_create in this slot. */
     int expected = op;
     if (op < OP_SLOTS || !atomic_compare_exchange_strong_explicit(&table[op % OP_SLOTS].handle, &expected, 0,
-                                                                  memory_order_relaxed, memory_order_relaxed))
+                                                                  memory_order_release, memory_order_relaxed))
         return weft_fail(WEFT_ERR_INVALID, "weft_op_free: operation %d does not exist or was freed before", op);
     return WEFT_OK;
 }
