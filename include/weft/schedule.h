@@ -76,7 +76,8 @@ typedef struct weft_place {
 /* Steps of a lane run in order. A step is over when what it receives has arrived and been stored and its
  * local work is done; what it sends may still be on the way: a later step of the lane that overwrites it
  * waits, by `fence`. The k-th receive from p in lane l takes what p's k-th send to this rank in lane l
- * sent; both places have the same shape (count, repeat). */
+ * sent; both places have the same shape (count, repeat). A place of count 0 is a message all the same: a
+ * barrier's have no more. */
 typedef enum weft_step_kind {
     WEFT_STEP_SEND,             /* src -> rank `to` */
     WEFT_STEP_RECV,             /* from rank `from` -> dst; with `to` >= 0 also forwarded to `to`, slice by slice */
@@ -120,7 +121,7 @@ typedef struct weft_schedule {
     weft_collective collective;
     weft_algorithm algorithm;
     int rank, ranks, root;
-    uint32_t input_blocks, output_blocks, chunks_per_block;
+    uint32_t input_blocks, output_blocks, chunks_per_block; /* these, scratch_chunks and lanes: same on all ranks */
     uint32_t scratch_chunks;
     bool publishes_input, publishes_output; /* any publish step of any rank */
     bool keeps_order;   /* right for operations that do not commute */
