@@ -55,11 +55,674 @@ static void test_processes_share_a_host(void **state)
     group_run_alike(64, false, 4096, body_together);
 }
 
+/* ---- who is together ---- */
+
+/* Hosts are told by text: rank i of the group expects expected[i]. */
+static int expected[GROUP_MAX_RANKS];
+
+static void body_expected(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    if (!h)
+        return;
+    int size = 0, hosts = 0;
+    for (int i = 0; i < r->group->ranks; i++) {
+        RANK_CHECK(r, weft_host_of(h)[i] == expected[i]);
+        hosts = expected[i] >= hosts ? expected[i] + 1 : hosts;
+        if (expected[i] == expected[r->rank])
+            RANK_CHECK(r, weft_host_ranks(h)[size++] == i);
+    }
+    RANK_CHECK(r, weft_host_size(h) == size && weft_host_count(h) == hosts);
+    RANK_CHECK(r, weft_host_ranks(h)[weft_host_index(h)] == r->rank);
+    unsigned char *mine = weft_host_region(h, weft_host_index(h));
+    mine[0] = (unsigned char)(r->rank + 1);
+    group_barrier(r);
+    for (int i = 0; i < size; i++)
+        RANK_CHECK(r, ((unsigned char *)weft_host_region(h, i))[0] == weft_host_ranks(h)[i] + 1);
+    group_barrier(r);
+    weft_host_destroy(h);
+}
+
+static void run_expected(const char *const *ids, const bool *alone, int ranks, bool threads)
+{
+    group_rank all[GROUP_MAX_RANKS];
+    memset(all, 0, sizeof(all));
+    for (int i = 0; i < ranks; i++) {
+        all[i].body = body_expected;
+        all[i].host_id = ids ? ids[i] : NULL;
+        all[i].alone = alone && alone[i];
+    }
+    group_run(group_open(ranks), all, threads);
+}
+
+static void test_host_id_splits_and_joins(void **state)
+{
+    (void)state;
+    const char *ids[] = {"b", "a", "b", "", "a", "c", NULL};
+    const int hosts[] = {0, 1, 0, 2, 1, 3, 2};
+    memcpy(expected, hosts, sizeof(hosts));
+    run_expected(ids, NULL, 7, true);
+    run_expected(ids, NULL, 7, false);
+}
+
+static void test_alone_is_alone(void **state)
+{
+    (void)state;
+    const char *ids[] = {"x", "x", "x", "x"};
+    const bool all_alone[] = {true, true, true, true}, one_alone[] = {false, true, false, false};
+    const int separate[] = {0, 1, 2, 3}, one[] = {0, 1, 0, 0};
+    memcpy(expected, separate, sizeof(separate));
+    run_expected(NULL, all_alone, 4, false);
+    memcpy(expected, one, sizeof(one));
+    run_expected(ids, one_alone, 4, true);
+}
+
+/* Ranks 0 and 3 stay; 1 makes a network namespace that 2 and 4 join; 5 has one of its own. */
+static void body_namespaces(group_rank *r)
+{
+    if (r->rank == 1 || r->rank == 5)
+        RANK_CHECK(r, unshare(CLONE_NEWNET) == 0);
+    if (r->rank == 1)
+        atomic_store(&r->group->word[0], (uint64_t)getpid());
+    group_barrier(r);
+    if (r->rank == 2 || r->rank == 4) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/%llu/ns/net", (unsigned long long)atomic_load(&r->group->word[0]));
+        FILE *f = fopen(path, "r");
+        RANK_CHECK(r, f && setns(fileno(f), CLONE_NEWNET) == 0);
+        if (f)
+            fclose(f);
+    }
+    group_barrier(r);
+    body_expected(r);
+}
+
+static bool may_make_namespaces(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(unshare(CLONE_NEWNET) == 0 ? 0 : 1);
+    int status = 1;
+    waitpid(pid, &status, 0);
+    return status == 0;
+}
+
+static void test_network_namespaces_are_hosts(void **state)
+{
+    (void)state;
+    if (!may_make_namespaces()) {
+        print_message("skipped: network namespaces may not be made here (needs root)\n");
+        skip();
+    }
+    const int hosts[] = {0, 1, 1, 0, 1, 2};
+    memcpy(expected, hosts, sizeof(hosts));
+    /* Also with one WEFT_HOST_ID for all: it allows sharing, but proof decides. */
+    for (int same_id = 0; same_id < 2; same_id++) {
+        group_rank all[6];
+        memset(all, 0, sizeof(all));
+        for (int i = 0; i < 6; i++) {
+            all[i].body = body_namespaces;
+            all[i].host_id = same_id ? "everywhere" : NULL;
+        }
+        group_run(group_open(6), all, false);
+    }
+}
+
+/* ---- CPUs ---- */
+
+static void body_cpus(group_rank *r)
+{
+    cpu_set_t all, mine;
+    sched_getaffinity(0, sizeof(all), &all);
+    int first = 0;
+    while (!CPU_ISSET(first, &all))
+        first++;
+    CPU_ZERO(&mine);
+    CPU_SET(first, &mine);
+    RANK_CHECK(r, sched_setaffinity(0, sizeof(mine), &mine) == 0);
+    weft_host *h = group_host(r);
+    RANK_CHECK(r, h && weft_host_cpus(h) == 1);
+    weft_host_destroy(h);
+}
+
+static void test_cpus_are_the_union_of_affinities(void **state)
+{
+    (void)state;
+    group_run_alike(3, false, 4096, body_cpus);
+}
+
+/* ---- failures of creation ---- */
+
+static int open_descriptors(void)
+{
+    int count = 0;
+    DIR *d = opendir("/proc/self/fd");
+    while (d && readdir(d))
+        count++;
+    if (d)
+        closedir(d);
+    return count;
+}
+
+typedef struct failing_allgather {
+    int calls, fail_at;
+} failing_allgather;
+
+static weft_status one_rank_allgather(void *context, const void *send, void *recv, size_t bytes)
+{
+    failing_allgather *f = context;
+    if (++f->calls == f->fail_at)
+        return weft_fail(WEFT_ERR_PEER, "rank 9 died");
+    memcpy(recv, send, bytes);
+    return WEFT_OK;
+}
+
+static weft_status create_one(int fail_at, weft_host **h)
+{
+    failing_allgather f = {0, fail_at};
+    weft_host_config config = {.ranks = 1, .region_bytes = 4096, .allgather = one_rank_allgather, .context = &f};
+    return weft_host_create(&config, h);
+}
+
+static void test_failing_allgather_leaves_nothing(void **state)
+{
+    (void)state;
+    int before = open_descriptors(), n = 1;
+    weft_host *h = NULL;
+    for (; create_one(n, &h) != WEFT_OK; n++) {
+        assert_null(h);
+        assert_non_null(strstr(weft_last_error(), "rank 9 died"));
+        assert_int_equal(open_descriptors(), before);
+    }
+    assert_true(n > 2);
+    weft_host_destroy(h);
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void test_failing_allocations_leave_nothing(void **state)
+{
+    (void)state;
+    int before = open_descriptors(), n = 1;
+    weft_host *h = NULL;
+    for (;; n++) {
+        weft_alloc_fail_at(n, false);
+        weft_status status = create_one(0, &h);
+        weft_alloc_fail_at(0, false);
+        if (status == WEFT_OK)
+            break;
+        assert_int_equal(status, WEFT_ERR_MEMORY);
+        assert_null(h);
+        assert_int_equal(open_descriptors(), before);
+    }
+    assert_true(n > 5);
+    weft_host_destroy(h);
+    weft_host_destroy(NULL);
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void test_wrong_arguments(void **state)
+{
+    (void)state;
+    weft_host *h = NULL;
+    weft_host_config config = {.ranks = 0, .allgather = one_rank_allgather};
+    assert_int_equal(weft_host_create(&config, &h), WEFT_ERR_INVALID);
+    config = (weft_host_config){.ranks = 1, .rank = 1, .allgather = one_rank_allgather};
+    assert_int_equal(weft_host_create(&config, &h), WEFT_ERR_INVALID);
+    config = (weft_host_config){.ranks = 1};
+    assert_int_equal(weft_host_create(&config, &h), WEFT_ERR_INVALID);
+    assert_null(h);
+}
+
+static int limited_resource;
+static rlim_t limit_from;
+
+/* One rank has too little of something: all ranks fail, and name it. */
+static void body_limited(group_rank *r)
+{
+    struct rlimit limit = {limit_from, limit_from};
+    if (r->rank == 1)
+        RANK_CHECK(r, setrlimit((__rlimit_resource_t)limited_resource, &limit) == 0);
+    weft_host_config config = group_host_config(r);
+    weft_host *h = NULL;
+    weft_status status = weft_host_create(&config, &h);
+    RANK_CHECK(r, status == WEFT_ERR_SYSTEM || status == WEFT_ERR_MEMORY);
+    RANK_CHECK(r, !h);
+    if (r->rank != 1)
+        RANK_CHECK(r, strstr(weft_last_error(), "rank 1"));
+}
+
+static void run_limited(int resource, rlim_t limit, size_t region_bytes)
+{
+    limited_resource = resource;
+    limit_from = limit;
+    group_run_alike(3, false, region_bytes, body_limited);
+}
+
+static void test_out_of_descriptors_is_an_error_on_all(void **state)
+{
+    (void)state;
+    /* Each step of creation: sockets, then the received memory. */
+    int used = 3;
+    for (char path[32]; used < 1000; used++) {
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", used);
+        if (access(path, F_OK) != 0)
+            break;
+    }
+    run_limited(RLIMIT_NOFILE, (rlim_t)used, 4096);
+    run_limited(RLIMIT_NOFILE, (rlim_t)used + 1, 4096);
+    run_limited(RLIMIT_NOFILE, (rlim_t)used + 2, 4096);
+}
+
+static void test_out_of_address_space_is_an_error_on_all(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)state;
+    print_message("skipped: sanitizers need the address space\n");
+    skip();
+#else
+    (void)state;
+    run_limited(RLIMIT_AS, 1u << 30, (size_t)4 << 30);
+#endif
+}
+
+static void body_other_size(group_rank *r)
+{
+    weft_host_config config = group_host_config(r);
+    config.region_bytes = r->rank == 2 ? 8192 : 4096;
+    weft_host *h = NULL;
+    RANK_CHECK(r, weft_host_create(&config, &h) == WEFT_ERR_MISMATCH && !h && strstr(weft_last_error(), "rank 2"));
+}
+
+static void test_regions_of_different_size_are_refused(void **state)
+{
+    (void)state;
+    group_run_alike(3, true, 0, body_other_size);
+}
+
+/* ---- segments ---- */
+
+static void body_segments(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    if (!h)
+        return;
+    const int even[] = {0, 2, 4}, odd[] = {1, 3}, all[] = {0, 1, 2, 3, 4};
+    weft_segment *half = NULL, *whole[3] = {NULL, NULL, NULL};
+    int64_t deadline = weft_deadline_ns(20000);
+    const int *mine = r->rank % 2 ? odd : even;
+    int count = r->rank % 2 ? 2 : 3;
+    RANK_CHECK(r, weft_segment_create(h, mine, count, 7, 5000, deadline, &half) == WEFT_OK);
+    /* The leader is ahead of the others by some keys; these ask in another order. */
+    for (int i = 0; i < 3; i++) {
+        int which = r->rank == 3 ? 2 - i : i;
+        RANK_CHECK(r, weft_segment_create(h, all, 5, 100 + (uint64_t)which, 4096, deadline, &whole[which]) == WEFT_OK);
+    }
+    for (int i = 0; i < 3; i++)
+        *(uint64_t *)weft_segment_region(whole[i], r->rank) = (uint64_t)(r->rank * 10 + i);
+    *(uint64_t *)weft_segment_region(half, r->rank / 2) = (uint64_t)r->rank + 1000;
+    group_barrier(r);
+    for (int i = 0; i < 3; i++)
+        for (int p = 0; p < 5; p++)
+            RANK_CHECK(r, *(uint64_t *)weft_segment_region(whole[i], p) == (uint64_t)(p * 10 + i));
+    for (int p = 0; p < count; p++)
+        RANK_CHECK(r, *(uint64_t *)weft_segment_region(half, p) == (uint64_t)mine[p] + 1000);
+    group_barrier(r);
+    weft_segment_destroy(half);
+    for (int i = 0; i < 3; i++)
+        weft_segment_destroy(whole[i]);
+    weft_segment_destroy(NULL);
+    weft_host_destroy(h);
+}
+
+static void test_segments(void **state)
+{
+    (void)state;
+    group_run_alike(5, true, 4096, body_segments);
+    group_run_alike(5, false, 4096, body_segments);
+}
+
+static void body_many_segments(group_rank *r)
+{
+    enum { SEGMENTS = 40 }; /* more than a queue holds */
+    weft_host *h = group_host(r);
+    const int both[] = {0, 1};
+    weft_segment *s[SEGMENTS] = {NULL};
+    if (!h)
+        return;
+    for (int i = 0; i < SEGMENTS; i++)
+        RANK_CHECK(r, weft_segment_create(h, both, 2, (uint64_t)i, 4096, weft_deadline_ns(20000), &s[i]) == WEFT_OK);
+    for (int i = 0; i < SEGMENTS; i++)
+        weft_segment_destroy(s[i]);
+    group_barrier(r);
+    weft_host_destroy(h);
+}
+
+static void test_more_segments_than_the_queue_holds(void **state)
+{
+    (void)state;
+    group_run_alike(2, false, 4096, body_many_segments);
+}
+
+static void body_missing_leader(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    const int both[] = {0, 1}, wrong[] = {1, 0}, other[] = {0};
+    weft_segment *s = NULL;
+    if (!h)
+        return;
+    if (r->rank == 1) {
+        RANK_CHECK(r, weft_segment_create(h, wrong, 2, 1, 4096, WEFT_NEVER, &s) == WEFT_ERR_INVALID);
+        RANK_CHECK(r, weft_segment_create(h, other, 1, 1, 4096, WEFT_NEVER, &s) == WEFT_ERR_INVALID);
+        RANK_CHECK(r, weft_segment_create(h, both, 2, 1, 4096, weft_deadline_ns(30), &s) == WEFT_ERR_TIMEOUT);
+        RANK_CHECK(r, strstr(weft_last_error(), "rank 0"));
+    }
+    group_barrier(r);
+    if (r->rank == 0) {
+        weft_host_destroy(h);
+        return;
+    }
+    RANK_CHECK(r, weft_segment_create(h, both, 2, 2, 4096, weft_deadline_ns(20000), &s) == WEFT_ERR_PEER);
+    RANK_CHECK(r, strstr(weft_last_error(), "rank 0") && !s);
+    weft_host_destroy(h);
+}
+
+static void test_segment_without_its_leader(void **state)
+{
+    (void)state;
+    group_run_alike(2, false, 4096, body_missing_leader);
+}
+
+/* ---- offered memory ---- */
+
+static void body_offers(group_rank *r)
+{
+    enum { MEMORIES = 30 }; /* more than a queue holds, so that some wait for room */
+    weft_host *h = group_host(r);
+    if (!h)
+        return;
+    void *mine[MEMORIES];
+    weft_memory_place places[MEMORIES], theirs[MEMORIES][8];
+    int n = r->group->ranks;
+    for (int m = 0; m < MEMORIES; m++) {
+        RANK_CHECK(r, weft_mem_alloc(10000, &mine[m]) == WEFT_OK);
+        *(int *)mine[m] = r->rank * 1000 + m;
+        RANK_CHECK(r, weft_memory_find((char *)mine[m] + 5000, 5000, &places[m]) && places[m].offset == 5000);
+        for (int p = 0; p < n; p++)
+            for (int twice = 0; twice < 2; twice++)
+                RANK_CHECK(r, weft_host_offer(h, p, places[m].memory_id, places[m].fd, places[m].memory_bytes) == WEFT_OK);
+    }
+    for (int m = 0; m < MEMORIES; m++)
+        RANK_CHECK(r, group_allgather(r, &places[m], theirs[m], sizeof(places[m])) == WEFT_OK);
+    /* From here on every rank makes progress until all have all. */
+    for (int m = 0; m < MEMORIES; m++) {
+        int64_t deadline = weft_deadline_ns(20000);
+        for (int p = 0; p < n; p++) {
+            size_t bytes = 0;
+            const void *at;
+            while (!(at = weft_host_map(h, p, theirs[m][p].memory_id, &bytes)) && weft_now_ns() < deadline) {
+                weft_host_prepare_sleep(h, false);
+                if (weft_host_progress(h) == 0)
+                    weft_host_sleep(h, NULL, 0, deadline);
+                else
+                    weft_host_cancel_sleep(h);
+            }
+            RANK_CHECK(r, at && bytes == theirs[m][p].memory_bytes && *(const int *)at == p * 1000 + m);
+        }
+    }
+    /* Others may still wait for what this rank could not send yet. */
+    atomic_fetch_add(&r->group->word[0], 1);
+    while (atomic_load(&r->group->word[0]) < (uint64_t)n) {
+        weft_host_progress(h);
+        sched_yield();
+    }
+    size_t bytes;
+    weft_host_unmap(h, 0, theirs[0][0].memory_id);
+    RANK_CHECK(r, !weft_host_map(h, 0, theirs[0][0].memory_id, &bytes));
+    RANK_CHECK(r, !weft_host_map(h, n, 1, &bytes) && !weft_host_map(h, 0, 12345, &bytes));
+    RANK_CHECK(r, weft_host_offer(h, n, 1, 0, 1) == WEFT_ERR_INVALID);
+    for (int m = 0; m < MEMORIES; m++) {
+        weft_host_forget(h, places[m].memory_id);
+        RANK_CHECK(r, weft_mem_free(mine[m]) == WEFT_OK);
+    }
+    group_barrier(r);
+    weft_host_destroy(h);
+}
+
+static void test_offered_memory_is_mapped(void **state)
+{
+    (void)state;
+    group_run_alike(3, false, 4096, body_offers);
+    group_run_alike(3, true, 4096, body_offers);
+}
+
+static void body_offer_to_the_dead(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    if (r->rank == 1)
+        weft_host_destroy(h);
+    group_barrier(r);
+    if (r->rank == 1 || !h)
+        return;
+    void *memory = NULL;
+    weft_memory_place place;
+    RANK_CHECK(r, weft_mem_alloc(1, &memory) == WEFT_OK && weft_memory_find(memory, 1, &place));
+    RANK_CHECK(r, weft_host_offer(h, 1, place.memory_id, place.fd, place.memory_bytes) == WEFT_ERR_PEER);
+    RANK_CHECK(r, strstr(weft_last_error(), "rank 1"));
+    weft_mem_free(memory);
+    weft_host_destroy(h);
+}
+
+static void test_offer_to_a_rank_that_is_gone(void **state)
+{
+    (void)state;
+    group_run_alike(2, false, 4096, body_offer_to_the_dead);
+}
+
+/* ---- doorbells ---- */
+
+static bool ping_in_poll;
+static int ping_count;
+
+/* Each waits, asleep if need be, for the other's store; one lost wake-up and it hangs (20 s, then a failure). */
+static void body_ping(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    if (!h)
+        return;
+    _Atomic uint32_t *mine = weft_host_region(h, r->rank), *theirs = weft_host_region(h, 1 - r->rank);
+    int64_t deadline = weft_deadline_ns(60000);
+    for (uint32_t i = 1; i <= (uint32_t)ping_count; i++) {
+        if (r->rank == 0) {
+            atomic_store_explicit(theirs, i, memory_order_release);
+            weft_host_ring(h, 1);
+        }
+        while (atomic_load_explicit(mine, memory_order_acquire) != i) {
+            weft_host_prepare_sleep(h, ping_in_poll);
+            if (atomic_load_explicit(mine, memory_order_acquire) == i)
+                weft_host_cancel_sleep(h);
+            else
+                weft_host_sleep(h, NULL, 0, deadline);
+            if (weft_now_ns() >= deadline)
+                break;
+        }
+        if (atomic_load(mine) != i) {
+            RANK_CHECK(r, !"a wake-up was lost");
+            break;
+        }
+        if (r->rank == 1) {
+            atomic_store_explicit(theirs, i, memory_order_release);
+            weft_host_ring(h, 0);
+        }
+    }
+    group_barrier(r);
+    weft_host_destroy(h);
+}
+
+static void run_ping(bool in_poll, int count, bool threads)
+{
+    ping_in_poll = in_poll;
+    ping_count = count;
+    group_run_alike(2, threads, 4096, body_ping);
+}
+
+static void test_no_wake_up_is_lost(void **state)
+{
+    (void)state;
+    run_ping(false, 100000, true);
+    run_ping(true, 20000, true);
+    run_ping(false, 20000, false);
+    run_ping(true, 20000, false);
+}
+
+static void body_sleep_ends(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    int pipe_ends[2];
+    if (!h || pipe(pipe_ends) != 0)
+        return;
+    for (int in_poll = 0; in_poll < 2; in_poll++) {
+        int64_t start = weft_now_ns();
+        weft_host_prepare_sleep(h, in_poll);
+        weft_host_sleep(h, NULL, 0, start + 2 * WEFT_NS_PER_MS); /* the deadline ends it */
+        weft_host_prepare_sleep(h, in_poll);
+        weft_host_sleep(h, NULL, 0, 0); /* one that is over, too */
+        weft_host_prepare_sleep(h, in_poll);
+        weft_host_ring_self(h);
+        weft_host_sleep(h, NULL, 0, WEFT_NEVER); /* it was rung before */
+    }
+    RANK_CHECK(r, write(pipe_ends[1], "x", 1) == 1);
+    weft_host_prepare_sleep(h, true);
+    weft_host_sleep(h, pipe_ends, 1, WEFT_NEVER); /* a readable descriptor */
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    weft_host_destroy(h);
+}
+
+static void test_what_ends_a_sleep(void **state)
+{
+    (void)state;
+    group_run_alike(1, true, 4096, body_sleep_ends);
+}
+
+static void *ring_self_of(void *host)
+{
+    weft_host_ring_self(host);
+    return NULL;
+}
+
+/* A thread that waits for two groups sleeps on both hosts. */
+static void body_two_hosts(group_rank *r)
+{
+    weft_host *a = group_host(r), *b = group_host(r);
+    for (int turn = 0; turn < 200; turn++) {
+        pthread_t thread;
+        weft_host_prepare_sleep(a, true);
+        weft_host_prepare_sleep(b, true);
+        pthread_create(&thread, NULL, ring_self_of, turn % 2 ? a : b);
+        int fd = weft_host_wait_fd(b);
+        weft_host_sleep(a, &fd, 1, WEFT_NEVER);
+        weft_host_cancel_sleep(b);
+        pthread_join(thread, NULL);
+        /* What is left of the ring is taken by a sleep of b that ends at once. */
+        weft_host_prepare_sleep(b, true);
+        weft_host_sleep(b, NULL, 0, 0);
+    }
+    weft_host_destroy(a);
+    weft_host_destroy(b);
+}
+
+static void test_sleeping_on_two_hosts(void **state)
+{
+    (void)state;
+    group_run_alike(1, true, 4096, body_two_hosts);
+}
+
+/* ---- after a crash ---- */
+
+static int count_matches(const char *path, const char *text)
+{
+    char line[512];
+    int count = 0;
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof(line), f))
+        count += strstr(line, text) != NULL;
+    if (f)
+        fclose(f);
+    return count;
+}
+
+static void test_nothing_is_left_after_kill(void **state)
+{
+    (void)state;
+    enum { RANKS = 3 };
+    local_group *g = group_open(RANKS);
+    char name[64];
+    snprintf(name, sizeof(name), "weft-%016llx", (unsigned long long)g->job);
+    pid_t pid[RANKS];
+    for (int i = 0; i < RANKS; i++) {
+        pid[i] = fork();
+        if (pid[i] == 0) {
+            group_rank r = {.group = g, .rank = i, .region_bytes = 4096};
+            weft_host *h = group_host(&r);
+            memset(weft_host_region(h, i), 1, 4096);
+            atomic_fetch_add(&g->word[0], 1);
+            for (;;)
+                pause();
+        }
+    }
+    while (atomic_load(&g->word[0]) < RANKS)
+        sched_yield();
+    assert_int_equal(count_matches("/proc/net/unix", name), 2 * RANKS);
+    for (int i = 0; i < RANKS; i++)
+        kill(pid[i], SIGKILL);
+    for (int i = 0; i < RANKS; i++)
+        waitpid(pid[i], NULL, 0);
+    assert_int_equal(count_matches("/proc/net/unix", name), 0);
+    assert_int_equal(atomic_load(&g->failures), 0);
+    munmap(g, sizeof(*g));
+}
+
+static void body_not_in_dev_shm(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    group_barrier(r);
+    if (h)
+        RANK_CHECK(r, count_matches("/proc/self/maps", "/dev/shm/") == 0);
+    group_barrier(r);
+    weft_host_destroy(h);
+}
+
+static void test_nothing_lies_in_dev_shm(void **state)
+{
+    (void)state;
+    group_run_alike(2, false, 4096, body_not_in_dev_shm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads_share_a_host),
         cmocka_unit_test(test_processes_share_a_host),
+        cmocka_unit_test(test_host_id_splits_and_joins),
+        cmocka_unit_test(test_alone_is_alone),
+        cmocka_unit_test(test_network_namespaces_are_hosts),
+        cmocka_unit_test(test_cpus_are_the_union_of_affinities),
+        cmocka_unit_test(test_failing_allgather_leaves_nothing),
+        cmocka_unit_test(test_failing_allocations_leave_nothing),
+        cmocka_unit_test(test_wrong_arguments),
+        cmocka_unit_test(test_out_of_descriptors_is_an_error_on_all),
+        cmocka_unit_test(test_out_of_address_space_is_an_error_on_all),
+        cmocka_unit_test(test_regions_of_different_size_are_refused),
+        cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_more_segments_than_the_queue_holds),
+        cmocka_unit_test(test_segment_without_its_leader),
+        cmocka_unit_test(test_offered_memory_is_mapped),
+        cmocka_unit_test(test_offer_to_a_rank_that_is_gone),
+        cmocka_unit_test(test_no_wake_up_is_lost),
+        cmocka_unit_test(test_what_ends_a_sleep),
+        cmocka_unit_test(test_sleeping_on_two_hosts),
+        cmocka_unit_test(test_nothing_is_left_after_kill),
+        cmocka_unit_test(test_nothing_lies_in_dev_shm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
