@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "transport/memory.h"
 
@@ -234,9 +235,9 @@ static void test_what_cannot_be_registered(void **state)
     assert_int_equal(mprotect(p + 2 * page, page, PROT_READ), 0);
     expect_unsupported(p, 4 * page, "not all of it is private");
     assert_int_equal(mprotect(p + 2 * page, page, PROT_READ | PROT_WRITE), 0);
-    if (mlock(p + page, page) == 0) {
+    if (syscall(SYS_mlock, p + page, page) == 0) { /* the sanitizers make mlock() do nothing */
         expect_unsupported(p, 4 * page, "locked");
-        munlock(p + page, page);
+        syscall(SYS_munlock, p + page, page);
     }
     assert_true(filled(p, 6 * page, 9));
     assert_int_equal(weft_mem_register(p, 6 * page), WEFT_OK);
