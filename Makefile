@@ -101,7 +101,7 @@ $(SHARED): $(LIB_OBJ)
 	$(call say,LD) $(CC) $(CFLAGS) -shared -Wl,-soname,libweft.so.$(MAJOR) $^ -o $@ $(LIBS) && \
 	    ln -sf $(@F) $(@D)/libweft.so.$(MAJOR) && ln -sf $(@F) $(@D)/libweft.so
 
-link = $(call say,LD) $(CC) $(CFLAGS) $(filter %.o %.a,$^) -o $@ $(1) $(LIBS)
+link = $(call say,LD) $(CC) $(CFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(1) $(LIBS)
 $(BUILD)/bin/weft-perf: $(PERF_PARTS)
 $(BUILD)/bin/weft-perf-mpi: $(MPI_PARTS) $(PERF_PARTS) $(STATIC)
 	$(call say,LD) OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(CFLAGS) $^ -o $@ $(LIBS)
