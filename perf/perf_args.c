@@ -1,7 +1,9 @@
 /* Parses weft-perf's command line: nccl-tests' flags and weft's own. Says what is wrong in one line that
- * names the value, the flag and the remedy; leaves what only the library can judge (transport and algorithm
- * names) to it. */
+ * names the value, the flag and the remedy; leaves to the library what only it can judge: whether a group
+ * can run an algorithm or use a transport. */
 #include "perf_args.h"
+
+#include <weft/transport.h>
 
 #include <errno.h>
 #include <getopt.h>
@@ -184,6 +186,23 @@ static int check_algorithm(const perf_args *args, const char *text)
     return PERF_OK;
 }
 
+static int check_transports(const perf_args *args, const char *text)
+{
+    for (const char *name = text; name != NULL;) {
+        char one[32];
+        const char *comma = strchr(name, ',');
+        size_t length = comma != NULL ? (size_t)(comma - name) : strlen(name);
+        snprintf(one, sizeof one, "%.*s", (int)length, name);
+        bool automatic = comma == NULL && name == text && strcmp(one, "auto") == 0;
+        if (!automatic && (length >= sizeof one || weft_transport_find(one) == NULL))
+            return perf_args_error(
+                args, "--transport %s: there is no transport '%.*s'; give auto, shm, tcp or shm,tcp", text,
+                (int)length, name);
+        name = comma != NULL ? comma + 1 : NULL;
+    }
+    return PERF_OK;
+}
+
 /* The flags that take a size or a number. */
 static int apply_number(perf_args *args, int option, const char *text)
 {
@@ -230,7 +249,7 @@ static int apply_option(perf_args *args, int option, const char *text)
     case 'o': return parse_ops(args, text);
     case 'd': return parse_types(args, text);
     case 'J': args->json_file = text; return PERF_OK;
-    case OPTION_TRANSPORT: args->transport = text; return PERF_OK;
+    case OPTION_TRANSPORT: args->transport = text; return check_transports(args, text);
     case OPTION_ALGORITHM: args->algorithm = text; return check_algorithm(args, text);
     case OPTION_IN_PLACE: args->in_place = true; args->out_of_place = false; return PERF_OK;
     case OPTION_OUT_OF_PLACE: args->in_place = false; args->out_of_place = true; return PERF_OK;
@@ -320,10 +339,12 @@ int perf_args_parse(perf_args *args, const char *program, bool silent, int argc,
     bool min_given = false, max_given = false, factor_given = false;
     int option;
     opterr = 0;
-    /* getopt_long reorders argv; the JSON tells the command as it was. */
-    if ((args->argv = malloc((size_t)argc * sizeof *argv)) == NULL)
+    /* getopt_long reorders argv; the JSON tells the command as it was. One copy for the life of the process. */
+    static char **command;
+    free(command);
+    if ((command = malloc((size_t)argc * sizeof *argv)) == NULL)
         return perf_args_error(args, "out of memory for %d arguments; give fewer", argc);
-    memcpy(args->argv, argv, (size_t)argc * sizeof *argv);
+    args->argv = memcpy(command, argv, (size_t)argc * sizeof *argv);
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == '?' || option == ':')
             return refuse_option(args, option, argv);

@@ -140,16 +140,17 @@ static bool keep_result(sweep *s, const perf_result *r)
     return true;
 }
 
-/* "ring over shm, tcp ..." -> "ring" and "shm, tcp ...". */
+/* weft_comm_describe says "ring shm+tcp". */
 static void describe(perf_context *x, perf_result *r)
 {
     char text[256] = "";
     bool planned = r->c.collective < WEFT_COLLECTIVE_COUNT;
-    weft_comm_describe(x->comm, perf_collective_name(planned ? r->c.collective : WEFT_BARRIER), r->c.bytes,
-                       text, sizeof text);
-    const char *over = strstr(text, " over ");
-    snprintf(r->algorithm, sizeof r->algorithm, "%.*s", (int)strcspn(text, " "), planned ? text : "none");
-    snprintf(r->transport, sizeof r->transport, "%s", over != NULL ? over + strlen(" over ") : "");
+    const char *name = perf_collective_name(planned ? r->c.collective : WEFT_BARRIER);
+    weft_comm_describe(x->comm, name, r->c.bytes, text, sizeof text);
+    size_t first = strcspn(text, " ");
+    const char *second = text + first + strspn(text + first, " ");
+    snprintf(r->algorithm, sizeof r->algorithm, "%.*s", planned ? (int)first : 4, planned ? text : "none");
+    snprintf(r->transport, sizeof r->transport, "%.*s", (int)strcspn(second, " "), second);
 }
 
 static weft_status run_size(sweep *s, perf_case c, uint64_t bytes)
