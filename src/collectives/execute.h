@@ -1,0 +1,225 @@
+/* The executor: runs schedules of one communicator on real buffers. One state machine for every algorithm.
+ * All calls are made under the process group's lock. Knows nothing of requests, timeouts or users' threads: src/core. */
+#ifndef WEFT_EXECUTE_H
+#define WEFT_EXECUTE_H
+
+#include "collectives/layout.h"
+#include "collectives/reduce.h"
+#include "collectives/wire.h"
+#include "transport/host.h"
+
+enum {
+    WEFT_RUNNING_MAX = 64,      /* collectives of a communicator in flight; further ones queue */
+    WEFT_DEPTH = 2,             /* tiles of a lane in flight */
+    WEFT_LANES_MAX = 8,
+    WEFT_LOCAL_SLOTS = 4,       /* local collectives in flight in shared memory */
+    WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
+    WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
+    WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
+    WEFT_WANT_BYTES = 64 << 10  /* a receive of more than that announces itself */
+};
+
+typedef struct weft_exec weft_exec;
+typedef struct weft_execution weft_execution;
+
+/* ---- a schedule made ready to run -------------------------------------------------------------- */
+
+/* What the executor adds to a step. */
+typedef struct weft_ready_step {
+    uint32_t receive_ordinal;    /* k-th receive from `from` in this lane */
+    uint32_t send_index;         /* k-th sending step of this lane */
+    const weft_place *src_like, *dst_like; /* for scratch places: the place whose chunks have the same sizes; or NULL */
+} weft_ready_step;
+
+typedef struct weft_ready_send {
+    uint32_t step, ordinal;      /* the step, and k-th send to its peer in this lane */
+} weft_ready_send;
+
+typedef struct weft_ready {
+    weft_schedule *schedule;     /* owned */
+    weft_ready_step *steps[WEFT_LANES_MAX];
+    weft_ready_send *sends[WEFT_LANES_MAX];
+    uint32_t most_sources, most_sends;
+} weft_ready;
+
+/* Takes the schedule over, also on failure. */
+weft_status weft_ready_create(weft_schedule *schedule, weft_ready **out);
+void weft_ready_destroy(weft_ready *ready);
+
+/* ---- a communicator's side --------------------------------------------------------------------- */
+
+/* One rank's region of the communicator's segment on a host. Every line has one writer, its rank. */
+typedef struct weft_local_flag {
+    _Alignas(64) _Atomic uint64_t value;
+} weft_local_flag;
+typedef struct weft_local_board {
+    _Alignas(64) _Atomic uint64_t sequence; /* + 1; 0: none */
+    _Atomic uint64_t words[2];              /* the fingerprint */
+} weft_local_board;
+enum { WEFT_BOARDS = 16 };
+typedef struct weft_local_region {
+    weft_local_flag signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
+    weft_local_flag done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];   /* weft_mark of the tiles left behind */
+    weft_local_board board[WEFT_BOARDS];    /* what this rank has begun, to tell a mismatch from a delay */
+    _Alignas(4096) unsigned char stage[WEFT_LOCAL_SLOTS][WEFT_DEPTH][WEFT_STAGE_BYTES];
+} weft_local_region;
+
+/* A point in the life of a slot that only grows: local collective, round (tile / WEFT_DEPTH), signal. */
+enum { WEFT_MARK_ROUND_BITS = 18, WEFT_MARK_SIGNAL_BITS = 10 };
+static inline uint64_t weft_mark(uint64_t local_sequence, size_t round, uint32_t signal)
+{
+    return local_sequence << (WEFT_MARK_ROUND_BITS + WEFT_MARK_SIGNAL_BITS) | (uint64_t)round << WEFT_MARK_SIGNAL_BITS | signal;
+}
+
+struct weft_exec {
+    weft_wire *wire;
+    uint32_t comm;
+    int rank, ranks;
+    const int *world;       /* rank in the process group of each rank */
+    const int *from_world;  /* and back; -1: not in this communicator */
+    size_t slice_bytes;
+    uint32_t next_sequence;
+    uint64_t next_local;
+    weft_execution *running[WEFT_RUNNING_MAX];
+    weft_execution *active, *queued, *idle;
+    weft_incoming *early; /* slices and wants that came before their step */
+    weft_fingerprint history[WEFT_HISTORY];
+    /* the ranks of this communicator on this host */
+    weft_host *host;
+    int local_count;
+    const int *local_ranks;     /* communicator ranks, ascending */
+    const int *local_host_index;/* their index in the host */
+    const int *local_position;  /* [ranks]: place among them, -1: elsewhere */
+    weft_local_region **regions; /* [local_count]; NULL: no local schedules */
+    uint64_t last_done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];
+    /* told once when the communicator goes into error; rank: culprit in the process group or -1 */
+    void (*fail)(void *context, weft_status status, int rank, const char *text);
+    void *context;
+    weft_status error;
+};
+
+weft_status weft_exec_init(weft_exec *e);
+/* No execution may be active any more. Takes a zeroed one. */
+void weft_exec_clear(weft_exec *e);
+
+/* Wire client's part for collectives. */
+weft_take weft_exec_take(weft_exec *e, weft_incoming *in);
+void weft_exec_landed(weft_exec *e, weft_incoming *in);
+void weft_exec_lost(weft_exec *e, weft_incoming *in);
+void weft_exec_kept(weft_exec *e, weft_incoming *in);
+void weft_exec_completed(weft_exec *e, weft_incoming *in);
+
+/* Advances everything that can advance; returns how many steps moved. */
+int weft_exec_progress(weft_exec *e);
+/* After a while without progress: asks those that are waited for, and compares what they do with what we do. */
+void weft_exec_nudge(weft_exec *e);
+/* All active executions end with that error, as soon as no transport holds their memory. */
+void weft_exec_abort(weft_exec *e, weft_status status);
+/* The communicator is in error: tells `fail`. */
+void weft_exec_fail(weft_exec *e, weft_status status, int world_rank, const char *format, ...) WEFT_PRINTF(4, 5);
+
+/* ---- one collective ---------------------------------------------------------------------------- */
+
+typedef struct weft_cursor {
+    const weft_place *place, *like;
+    uint32_t run, chunk;
+    size_t offset; /* bytes of the chunk that are behind */
+} weft_cursor;
+
+typedef struct weft_sending {
+    weft_cursor cursor;
+    size_t total, issued, allowed; /* bytes: of the step, given to the transport, that may be given */
+    uint32_t outstanding;          /* slices that the transport has */
+    bool begun, wanted, all_issued;
+} weft_sending;
+
+/* A lane at work on a tile. */
+typedef struct weft_task {
+    weft_execution *execution;
+    uint32_t lane;
+    uint32_t step;
+    size_t tile;
+    bool active, entered, running, again;
+    bool gated;                    /* its slot in shared memory is still in use */
+    bool asked;                    /* the sender of this step knows that it is waited for */
+    uint64_t gate;                 /* what every local rank's `done` must have reached */
+    weft_cursor into, with;        /* receive: destination, and the operand of a reducing one */
+    size_t expected, announced, landed;
+    uint32_t slices, early;        /* landed; kept ones whose payload is still coming */
+    uint32_t signals;
+    uint32_t closed, open, begun;  /* sends: done without gap, first not all issued, begun */
+    weft_sending *sends;
+} weft_task;
+
+struct weft_execution {
+    weft_exec *exec;
+    weft_execution *next, **link;
+    const weft_ready *ready;
+    weft_fingerprint fingerprint;
+    uint32_t sequence;
+    uint64_t local_sequence;
+    weft_layout layouts[WEFT_BUFFER_COUNT]; /* input, output; scratch: base and chunk stride only */
+    weft_reduction reduction;
+    size_t tile_elements, tiles, largest_chunk;
+    size_t chunk_bytes;            /* stride of scratch and staged chunks */
+    size_t next_tile[WEFT_LANES_MAX];
+    uint64_t gates[WEFT_LANES_MAX][WEFT_DEPTH]; /* what `done` must have reached before the first tiles */
+    uint32_t tasks_left;
+    uint32_t in_flight;            /* slices that point into this execution's memory */
+    uint32_t lost_sends;           /* of these, those whose transport gave up */
+    int moved;
+    weft_status status;
+    bool active, finished, drained;
+    int64_t started_ns;
+    void (*done)(void *context, weft_execution *x);
+    void *context;
+    weft_task tasks[WEFT_LANES_MAX][WEFT_DEPTH];
+    weft_sending *sends;           /* storage of the tasks' sends */
+    size_t sends_capacity;
+    void *scratch;
+    size_t scratch_capacity;
+    const void **pointers;         /* of a reduction's sources */
+    weft_cursor *cursors;
+    size_t pointers_capacity;
+};
+
+/* What to run. Addresses may be NULL where the buffer is not used. */
+typedef struct weft_execution_args {
+    const weft_ready *ready;
+    const void *input;
+    void *output;
+    size_t count;                  /* elements per block (all_reduce, broadcast, reduce: all) */
+    const size_t *input_counts, *input_displs;   /* vector forms: per block; must live until the end */
+    const size_t *output_counts, *output_displs;
+    bool sizes_shared;             /* all ranks know all counts, so that tiles may be cut */
+    weft_reduction reduction;
+    weft_fingerprint fingerprint;
+} weft_execution_args;
+
+/* An execution object, reused ones first. NULL: out of memory. */
+weft_execution *weft_execution_get(weft_exec *e);
+/* Binds it; allocates nothing if the same shape was bound before. */
+weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *args);
+/* Takes the communicator's next number and begins; `done` is called from here or from progress. */
+void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context);
+/* Gives the object back; frees it. */
+void weft_execution_put(weft_execution *x);
+void weft_execution_destroy(weft_execution *x);
+/* What it waits for, for people; *world_rank: the rank (in the process group) waited for or -1. */
+void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, int *world_rank);
+/* "all_reduce f32 sum count 1024 root 0" */
+void weft_fingerprint_text(const weft_fingerprint *f, char *text, size_t bytes);
+
+/* ---- inside the executor ----------------------------------------------------------------------- */
+
+void weft_cursor_start(weft_cursor *c, const weft_place *place, const weft_place *like);
+/* The next contiguous piece, at most `most` bytes; 0 at the end. */
+size_t weft_cursor_next(const weft_execution *x, const weft_task *t, weft_cursor *c, size_t most, char **address);
+size_t weft_place_bytes(const weft_execution *x, const weft_task *t, const weft_place *place, const weft_place *like);
+void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
+void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
+void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step);
+/* Stores `bytes` that arrived at the task's receive cursors. */
+void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes);
+
+#endif

@@ -1,0 +1,192 @@
+/* The executor's data movement: cursors over places, copies, reductions, publishing and what arrives. */
+#include <string.h>
+
+#include "collectives/execute.h"
+
+void weft_cursor_start(weft_cursor *c, const weft_place *place, const weft_place *like)
+{
+    *c = (weft_cursor){.place = place, .like = like};
+}
+
+/* Bytes of the cursor's chunk in this tile, and where they start. */
+static size_t chunk_at(const weft_execution *x, const weft_task *t, const weft_place *p, const weft_place *like,
+                       uint32_t run, uint32_t i, char **address)
+{
+    const weft_exec *e = x->exec;
+    uint32_t chunk = p->first + run * p->stride + i;
+    if (p->buffer == WEFT_SCRATCH) {
+        *address = x->layouts[WEFT_SCRATCH].base + ((t->tile % WEFT_DEPTH) *
+                   (size_t)x->ready->schedule->scratch_chunks + chunk) * x->chunk_bytes;
+        if (!like) { /* a full chunk's part of the tile */
+            size_t left = x->largest_chunk - t->tile * x->tile_elements;
+            return weft_min_size(left, x->tile_elements) * x->layouts[WEFT_SCRATCH].element_bytes;
+        }
+        chunk = like->first + run * like->stride + i;
+        const weft_layout *l = &x->layouts[like->buffer];
+        size_t offset;
+        return weft_layout_chunk(l, chunk, x->tile_elements, t->tile, &offset) * l->element_bytes;
+    }
+    const weft_layout *l = &x->layouts[p->buffer];
+    size_t offset;
+    size_t bytes = weft_layout_chunk(l, chunk, x->tile_elements, t->tile, &offset) * l->element_bytes;
+    if (p->rank == e->rank) {
+        *address = l->base + offset * l->element_bytes;
+        return bytes;
+    }
+    weft_local_region *r = e->regions[e->local_position[p->rank]];
+    const weft_schedule *s = x->ready->schedule;
+    size_t staged = chunk;
+    if (p->buffer == WEFT_OUTPUT && s->publishes_input)
+        staged += (size_t)s->input_blocks * s->chunks_per_block;
+    *address = (char *)r->stage[x->local_sequence % WEFT_LOCAL_SLOTS][t->tile % WEFT_DEPTH] + staged * x->chunk_bytes;
+    return bytes;
+}
+
+size_t weft_cursor_next(const weft_execution *x, const weft_task *t, weft_cursor *c, size_t most, char **address)
+{
+    const weft_place *p = c->place;
+    size_t got = 0;
+    while (c->run < p->repeat && got < most) {
+        char *start;
+        size_t bytes = chunk_at(x, t, p, c->like, c->run, c->chunk, &start);
+        size_t left = bytes - c->offset;
+        start += c->offset;
+        if (left && got && start != *address + got)
+            break; /* not contiguous */
+        if (left) {
+            if (!got)
+                *address = start;
+            size_t take = weft_min_size(left, most - got);
+            got += take;
+            c->offset += take;
+            left -= take;
+        }
+        if (left)
+            break;
+        c->offset = 0;
+        if (++c->chunk >= p->count) {
+            c->chunk = 0;
+            c->run++;
+        }
+    }
+    return got;
+}
+
+size_t weft_place_bytes(const weft_execution *x, const weft_task *t, const weft_place *place, const weft_place *like)
+{
+    size_t total = 0;
+    char *address;
+    for (uint32_t run = 0; run < place->repeat; run++)
+        for (uint32_t i = 0; i < place->count; i++)
+            total += chunk_at(x, t, place, like, run, i, &address);
+    return total;
+}
+
+void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
+{
+    weft_cursor from, to;
+    weft_cursor_start(&from, &step->src, ready->src_like);
+    weft_cursor_start(&to, &step->dst, ready->dst_like);
+    bool final = step->flags & WEFT_STEP_FINAL;
+    char *src, *dst;
+    size_t bytes;
+    while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0)
+        for (size_t got; bytes > 0; bytes -= got, dst += got) {
+            got = weft_cursor_next(x, t, &from, bytes, &src);
+            if (got == 0)
+                return;
+            const void *source = src;
+            if (final && x->reduction.divisor > 1)
+                weft_reduction_run(&x->reduction, dst, &source, 1, got / x->layouts[WEFT_OUTPUT].element_bytes, true);
+            else if (src != dst)
+                weft_copy(dst, src, got);
+        }
+}
+
+void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
+{
+    const weft_place *sources = x->ready->schedule->sources + step->value;
+    unsigned n = step->sources;
+    const weft_place *like = NULL;
+    for (unsigned i = 0; i < n && !like; i++)
+        if (sources[i].buffer != WEFT_SCRATCH)
+            like = &sources[i];
+    if (step->dst.buffer != WEFT_SCRATCH)
+        like = &step->dst;
+    for (unsigned i = 0; i < n; i++)
+        weft_cursor_start(&x->cursors[i], &sources[i], sources[i].buffer == WEFT_SCRATCH ? like : NULL);
+    weft_cursor to;
+    weft_cursor_start(&to, &step->dst, ready->dst_like ? ready->dst_like : like);
+    size_t element = x->layouts[WEFT_OUTPUT].element_bytes;
+    char *dst;
+    size_t bytes;
+    while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0) {
+        while (bytes > 0) {
+            size_t piece = bytes;
+            for (unsigned i = 0; i < n; i++) { /* the shortest contiguous piece of all */
+                weft_cursor probe = x->cursors[i];
+                char *address;
+                piece = weft_cursor_next(x, t, &probe, piece, &address);
+            }
+            if (piece == 0)
+                return;
+            for (unsigned i = 0; i < n; i++) {
+                char *address;
+                weft_cursor_next(x, t, &x->cursors[i], piece, &address);
+                x->pointers[i] = address;
+            }
+            weft_reduction_run(&x->reduction, dst, x->pointers, n, piece / element,
+                               step->flags & WEFT_STEP_FINAL);
+            bytes -= piece;
+            dst += piece;
+        }
+    }
+}
+
+void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step)
+{
+    weft_exec *e = x->exec;
+    const weft_place *p = &step->src;
+    const weft_schedule *s = x->ready->schedule;
+    char *stage = (char *)e->regions[e->local_position[e->rank]]
+                      ->stage[x->local_sequence % WEFT_LOCAL_SLOTS][t->tile % WEFT_DEPTH];
+    if (p->buffer == WEFT_OUTPUT && s->publishes_input)
+        stage += (size_t)s->input_blocks * s->chunks_per_block * x->chunk_bytes;
+    for (uint32_t run = 0; run < p->repeat; run++)
+        for (uint32_t i = 0; i < p->count; i++) {
+            char *from;
+            size_t bytes = chunk_at(x, t, p, NULL, run, i, &from);
+            if (bytes)
+                memcpy(stage + (size_t)(p->first + run * p->stride + i) * x->chunk_bytes, from, bytes);
+        }
+}
+
+void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes)
+{
+    bool reduce = step->kind == WEFT_STEP_RECV_REDUCE;
+    size_t element = x->layouts[WEFT_OUTPUT].element_bytes;
+    while (bytes > 0) {
+        char *dst, *own;
+        size_t got = weft_cursor_next(x, t, &t->into, bytes, &dst);
+        if (got == 0)
+            return;
+        bytes -= got;
+        if (!reduce) {
+            if ((const unsigned char *)dst != payload)
+                memcpy(dst, payload, got);
+            payload += got;
+            continue;
+        }
+        while (got > 0) {
+            size_t piece = weft_cursor_next(x, t, &t->with, got, &own);
+            if (piece == 0)
+                return;
+            bool first = step->flags & WEFT_STEP_INCOMING_FIRST;
+            const void *sources[2] = {first ? (const void *)payload : own, first ? own : (const void *)payload};
+            weft_reduction_run(&x->reduction, dst, sources, 2, piece / element, step->flags & WEFT_STEP_FINAL);
+            got -= piece;
+            dst += piece;
+            payload += piece;
+        }
+    }
+}

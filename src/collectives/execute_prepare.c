@@ -1,0 +1,293 @@
+/* Before a collective runs: what the executor adds to a schedule, and binding a schedule to addresses, counts and
+ * type. The running is in execute.c. */
+#include <string.h>
+
+#include "collectives/execute.h"
+
+/* ---- ready schedules --------------------------------------------------------------------------- */
+
+static bool has_src(const weft_step *s)
+{
+    return s->kind == WEFT_STEP_SEND || s->kind == WEFT_STEP_RECV_REDUCE || s->kind == WEFT_STEP_COPY ||
+           s->kind == WEFT_STEP_PUBLISH;
+}
+static bool has_dst(const weft_step *s)
+{
+    return s->kind == WEFT_STEP_RECV || s->kind == WEFT_STEP_RECV_REDUCE || s->kind == WEFT_STEP_COPY ||
+           s->kind == WEFT_STEP_REDUCE;
+}
+static bool receives(const weft_step *s)
+{
+    return s->kind == WEFT_STEP_RECV || s->kind == WEFT_STEP_RECV_REDUCE;
+}
+
+static bool same_scratch(const weft_place *a, const weft_place *b)
+{
+    return a->buffer == WEFT_SCRATCH && b->buffer == WEFT_SCRATCH && a->first == b->first && a->count == b->count &&
+           a->repeat == b->repeat && a->stride == b->stride;
+}
+
+/* A place of this step that is no scratch: the sizes of its chunks are the sizes of all places of the step. */
+static const weft_place *sized_place(const weft_schedule *s, const weft_step *step)
+{
+    if (has_dst(step) && step->dst.buffer != WEFT_SCRATCH)
+        return &step->dst;
+    if (has_src(step) && step->src.buffer != WEFT_SCRATCH)
+        return &step->src;
+    for (uint32_t i = 0; i < step->sources; i++)
+        if (s->sources[step->value + i].buffer != WEFT_SCRATCH)
+            return &s->sources[step->value + i];
+    return NULL;
+}
+
+static bool uses_scratch(const weft_schedule *s, const weft_step *step, const weft_place *place)
+{
+    if ((has_src(step) && same_scratch(&step->src, place)) || (has_dst(step) && same_scratch(&step->dst, place)))
+        return true;
+    for (uint32_t i = 0; i < step->sources; i++)
+        if (same_scratch(&s->sources[step->value + i], place))
+            return true;
+    return false;
+}
+
+/* Whose sizes a scratch place has: its partner's in the same step, or in the nearest step of the lane that uses the
+ * same scratch chunks beside a buffer; NULL: full chunks. Looks ahead first: what is received is used later. */
+static const weft_place *scratch_like(const weft_schedule *s, uint32_t lane, uint32_t step, const weft_place *place)
+{
+    if (place->buffer != WEFT_SCRATCH)
+        return NULL;
+    const weft_lane *l = &s->lane[lane];
+    const weft_place *like = sized_place(s, &l->steps[step]);
+    for (uint32_t i = step + 1; !like && i < l->count && i < step + 256; i++)
+        if (uses_scratch(s, &l->steps[i], place))
+            like = sized_place(s, &l->steps[i]);
+    for (uint32_t i = step; !like && i-- > 0 && i + 256 > step;)
+        if (uses_scratch(s, &l->steps[i], place))
+            like = sized_place(s, &l->steps[i]);
+    return like;
+}
+
+/* Counts transfers per peer in the order of the lane. counts: [ranks], zeroed here. */
+static void number_transfers(weft_ready *r, uint32_t lane, uint32_t *sent, uint32_t *received)
+{
+    const weft_schedule *s = r->schedule;
+    const weft_lane *l = &s->lane[lane];
+    uint32_t send = 0;
+    memset(sent, 0, sizeof *sent * (size_t)s->ranks);
+    memset(received, 0, sizeof *received * (size_t)s->ranks);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const weft_step *step = &l->steps[i];
+        weft_ready_step *ready = &r->steps[lane][i];
+        if (receives(step))
+            ready->receive_ordinal = received[step->from]++;
+        ready->send_index = send;
+        if (step->to >= 0) {
+            r->sends[lane][send] = (weft_ready_send){.step = i, .ordinal = sent[step->to]++};
+            send++;
+        }
+        if (has_src(step))
+            ready->src_like = scratch_like(s, lane, i, &step->src);
+        if (has_dst(step))
+            ready->dst_like = scratch_like(s, lane, i, &step->dst);
+        if (step->sources > r->most_sources)
+            r->most_sources = step->sources;
+    }
+    if (send > r->most_sends)
+        r->most_sends = send;
+}
+
+weft_status weft_ready_create(weft_schedule *schedule, weft_ready **out)
+{
+    weft_ready *r = weft_alloc(sizeof *r);
+    uint32_t *counts = weft_alloc_array((size_t)schedule->ranks * 2, sizeof *counts);
+    if (r)
+        r->schedule = schedule;
+    else
+        weft_schedule_free(schedule);
+    if (!r || !counts)
+        goto fail;
+    if (schedule->lanes > WEFT_LANES_MAX) {
+        weft_free(counts);
+        weft_ready_destroy(r);
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "schedule with %u lanes, at most %d can run", schedule->lanes, WEFT_LANES_MAX);
+    }
+    for (uint32_t lane = 0; lane < schedule->lanes; lane++) {
+        const weft_lane *l = &schedule->lane[lane];
+        r->steps[lane] = weft_alloc_array((size_t)l->count + 1, sizeof **r->steps);
+        r->sends[lane] = weft_alloc_array((size_t)l->sends + 1, sizeof **r->sends);
+        if (!r->steps[lane] || !r->sends[lane])
+            goto fail;
+        number_transfers(r, lane, counts, counts + schedule->ranks);
+    }
+    weft_free(counts);
+    *out = r;
+    return WEFT_OK;
+fail:
+    weft_free(counts);
+    weft_ready_destroy(r);
+    return weft_fail(WEFT_ERR_MEMORY, "no memory to prepare a schedule");
+}
+
+void weft_ready_destroy(weft_ready *r)
+{
+    if (!r)
+        return;
+    for (int lane = 0; lane < WEFT_LANES_MAX; lane++) {
+        weft_free(r->steps[lane]);
+        weft_free(r->sends[lane]);
+    }
+    weft_schedule_free(r->schedule);
+    weft_free(r);
+}
+
+/* ---- executions -------------------------------------------------------------------------------- */
+
+weft_execution *weft_execution_get(weft_exec *e)
+{
+    weft_execution *x = e->idle;
+    if (x) {
+        e->idle = x->next;
+        return x;
+    }
+    x = weft_alloc_aligned(WEFT_CACHE_LINE, weft_round_up(sizeof *x, WEFT_CACHE_LINE));
+    if (x)
+        x->exec = e;
+    return x;
+}
+
+void weft_execution_put(weft_execution *x)
+{
+    x->next = x->exec->idle;
+    x->exec->idle = x;
+}
+
+void weft_execution_destroy(weft_execution *x)
+{
+    if (!x)
+        return;
+    weft_free(x->sends);
+    weft_free(x->scratch);
+    weft_free(x->pointers);
+    weft_free(x->cursors);
+    weft_free(x);
+}
+
+/* Grows *memory to hold at least bytes; contents are not kept. */
+static bool reserve(void **memory, size_t *capacity, size_t bytes)
+{
+    if (*capacity >= bytes)
+        return true;
+    void *more = weft_alloc_aligned(WEFT_CACHE_LINE, weft_round_up(bytes, WEFT_CACHE_LINE));
+    if (!more)
+        return false;
+    weft_free(*memory);
+    *memory = more;
+    *capacity = bytes;
+    return true;
+}
+
+static size_t largest_chunk(const weft_layout *l)
+{
+    if (l->blocks == 0)
+        return 0;
+    if (!l->counts)
+        return l->chunk_elements;
+    size_t most = 0;
+    for (uint32_t b = 0; b < l->blocks; b++)
+        most = weft_max_size(most, weft_chunk_elements(l->counts[b], l->chunks_per_block, l->element_bytes));
+    return most;
+}
+
+/* How much of a chunk is worked on at once where the schedule does not force it: trees pipeline by tiles, rings and
+ * chains already by slices. */
+static size_t tile_wish_bytes(const weft_schedule *s)
+{
+    switch (s->algorithm) {
+    case WEFT_TREE:
+    case WEFT_KNOMIAL:
+        return 128 << 10;
+    case WEFT_HIERARCHICAL:
+        return 256 << 10;
+    default:
+        return SIZE_MAX;
+    }
+}
+
+static weft_status choose_tiles(weft_execution *x, const weft_execution_args *args)
+{
+    const weft_schedule *s = args->ready->schedule;
+    const weft_layout *in = &x->layouts[WEFT_INPUT], *out = &x->layouts[WEFT_OUTPUT];
+    size_t element = out->element_bytes;
+    size_t largest = weft_max_size(largest_chunk(in), largest_chunk(out));
+    size_t tile = SIZE_MAX;
+    if (args->sizes_shared) {
+        size_t bytes = tile_wish_bytes(s);
+        size_t staged = (s->publishes_input ? (size_t)s->input_blocks * s->chunks_per_block : 0) +
+                        (s->publishes_output ? (size_t)s->output_blocks * s->chunks_per_block : 0);
+        if (staged)
+            bytes = weft_min_size(bytes, WEFT_STAGE_BYTES / staged);
+        if (s->scratch_chunks)
+            bytes = weft_min_size(bytes, weft_max_size(WEFT_SCRATCH_BYTES / s->scratch_chunks, 1024));
+        tile = bytes / element;
+        if (tile * element >= 1024)
+            tile = tile / (WEFT_CACHE_LINE / element) * (WEFT_CACHE_LINE / element);
+        if (tile == 0)
+            return weft_fail(WEFT_ERR_UNSUPPORTED, "%s over %d ranks has more parts than shared memory has room for",
+                             weft_algorithm_name(s->algorithm), s->ranks);
+    }
+    x->largest_chunk = largest;
+    x->tile_elements = weft_max_size(1, weft_min_size(tile, largest));
+    x->tiles = largest ? (largest + x->tile_elements - 1) / x->tile_elements : 1;
+    x->chunk_bytes = x->tile_elements * element;
+    if (x->tiles / WEFT_DEPTH >= (size_t)1 << WEFT_MARK_ROUND_BITS)
+        return weft_fail(WEFT_ERR_INVALID, "count %zu is too large for one call of %s", args->count,
+                         weft_algorithm_name(s->algorithm));
+    return WEFT_OK;
+}
+
+static void bind_layout(weft_layout *l, const void *base, const weft_execution_args *args, uint32_t blocks,
+                        const size_t *counts, const size_t *displs)
+{
+    size_t element = weft_type_bytes(args->reduction.type);
+    *l = (weft_layout){.base = (char *)base, .element_bytes = element ? element : 1, .count = args->count,
+                       .counts = counts, .displs = displs, .blocks = blocks,
+                       .chunks_per_block = args->ready->schedule->chunks_per_block};
+    if (l->chunks_per_block == 0)
+        l->chunks_per_block = 1;
+    l->chunk_elements = weft_chunk_elements(l->count, l->chunks_per_block, l->element_bytes);
+}
+
+weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *args)
+{
+    const weft_schedule *s = args->ready->schedule;
+    x->ready = args->ready;
+    x->reduction = args->reduction;
+    x->fingerprint = args->fingerprint;
+    bind_layout(&x->layouts[WEFT_INPUT], args->input, args, s->input_blocks, args->input_counts, args->input_displs);
+    bind_layout(&x->layouts[WEFT_OUTPUT], args->output, args, s->output_blocks, args->output_counts, args->output_displs);
+    weft_status status = choose_tiles(x, args);
+    if (status != WEFT_OK)
+        return status;
+    size_t scratch = (size_t)s->scratch_chunks * WEFT_DEPTH * x->chunk_bytes;
+    size_t sends = (size_t)args->ready->most_sends * s->lanes * WEFT_DEPTH * sizeof *x->sends;
+    size_t sources = args->ready->most_sources;
+    if (!reserve(&x->scratch, &x->scratch_capacity, scratch) ||
+        !reserve((void **)&x->sends, &x->sends_capacity, sends))
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for a collective (%zu bytes of scratch)", scratch);
+    if (x->pointers_capacity < sources) {
+        weft_free(x->pointers);
+        weft_free(x->cursors);
+        x->pointers = weft_alloc_array(sources, sizeof *x->pointers);
+        x->cursors = weft_alloc_array(sources, sizeof *x->cursors);
+        x->pointers_capacity = x->pointers && x->cursors ? sources : 0;
+        if (!x->pointers_capacity)
+            return weft_fail(WEFT_ERR_MEMORY, "no memory for the %zu sources of a reduction", sources);
+    }
+    x->layouts[WEFT_SCRATCH] = (weft_layout){.base = x->scratch, .element_bytes = x->layouts[WEFT_OUTPUT].element_bytes};
+    for (uint32_t lane = 0; lane < s->lanes; lane++)
+        for (int d = 0; d < WEFT_DEPTH; d++) {
+            x->tasks[lane][d] = (weft_task){.execution = x, .lane = lane};
+            x->tasks[lane][d].sends = x->sends + ((size_t)lane * WEFT_DEPTH + (size_t)d) * args->ready->most_sends;
+        }
+    return WEFT_OK;
+}
