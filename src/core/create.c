@@ -1,0 +1,471 @@
+/* Creation and end of a process group and its first communicator: meet, exchange, open transports, agree. */
+#include <string.h>
+#include <unistd.h>
+
+#include "core/comm.h"
+#include "transport/shm/shm.h"
+
+enum { LINGER_MS = 3000, SHM_SLICE_BYTES = 32 << 10, TCP_SLICE_BYTES = 128 << 10 };
+
+/* ---- settings ---------------------------------------------------------------------------------- */
+
+static void override_text(const char **setting, const char *text)
+{
+    if (text && *text)
+        *setting = text;
+}
+
+/* The user's config wins over the environment. Its strings need to live only while the engine is created. */
+static weft_status merge_config(weft_settings *s, const weft_config *user)
+{
+    if (!user)
+        return WEFT_OK;
+    if (user->size < offsetof(weft_config, slice_bytes) || user->size > 4096)
+        return weft_fail(WEFT_ERR_INVALID, "config.size is %zu: start from WEFT_CONFIG_INIT", user->size);
+    if (user->timeout_ms) {
+        s->timeout = user->timeout_ms;
+        s->create_timeout = user->timeout_ms;
+    }
+    override_text(&s->transports, user->transports);
+    override_text(&s->algorithm, user->algorithm);
+    override_text(&s->interfaces, user->interfaces);
+    override_text(&s->port_range, user->port_range);
+    override_text(&s->host_id, user->host_id);
+    override_text(&s->tuning_file, user->tuning_file);
+    if (user->lanes)
+        s->lanes = user->lanes;
+    if (user->sockets)
+        s->sockets = user->sockets;
+    if (user->slice_bytes)
+        s->slice_bytes = (int64_t)user->slice_bytes;
+    if (s->lanes < 0 || s->lanes > WEFT_LANES_MAX)
+        return weft_fail(WEFT_ERR_INVALID, "lanes %lld: 1 to %d, or 0", (long long)s->lanes, WEFT_LANES_MAX);
+    if (s->slice_bytes < 0 || s->slice_bytes > WEFT_EAGER_BYTES / 4)
+        return weft_fail(WEFT_ERR_INVALID, "slice size %lld: 64 to %d bytes, or 0", (long long)s->slice_bytes, WEFT_EAGER_BYTES / 4);
+    uint8_t forced[WEFT_COLLECTIVE_COUNT];
+    return weft_tuner_parse_forced(s->algorithm, forced);
+}
+
+/* ---- agreement --------------------------------------------------------------------------------- */
+
+static weft_status exchange_hello(weft_engine *e, int64_t deadline_ns)
+{
+    weft_agreed mine = {.version = WEFT_VERSION_MAJOR << 16 | WEFT_VERSION_MINOR << 8 | WEFT_TRANSPORT_ABI,
+                        .lanes = (int32_t)e->settings.lanes, .slice_bytes = e->settings.slice_bytes};
+    const char *algorithm = e->settings.algorithm ? e->settings.algorithm : "auto";
+    if (strlen(algorithm) >= sizeof mine.algorithm)
+        return weft_fail(WEFT_ERR_INVALID, "algorithm setting is longer than %zu bytes", sizeof mine.algorithm);
+    memcpy(mine.algorithm, algorithm, strlen(algorithm));
+    weft_agreed *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
+    if (!all)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the settings of %d ranks", e->ranks);
+    weft_status status = weft_control_allgather(e->control, &mine, all, sizeof mine, deadline_ns);
+    for (int r = 0; r < e->ranks && status == WEFT_OK; r++)
+        if (all[r].version != mine.version)
+            status = weft_fail(WEFT_ERR_VERSION, "rank %d runs another version of weft (%x, here %x)", r, all[r].version, mine.version);
+    if (status == WEFT_OK)
+        e->agreed = all[0];
+    weft_free(all);
+    return status;
+}
+
+typedef struct weft_verdict {
+    int32_t status;
+    char text[252];
+} weft_verdict;
+
+weft_status weft_engine_all_ok(weft_engine *e, weft_status mine, int64_t deadline_ns)
+{
+    weft_verdict verdict = {.status = mine};
+    if (mine != WEFT_OK) {
+        size_t length = weft_min_size(strlen(weft_last_error()), sizeof verdict.text - 1);
+        memcpy(verdict.text, weft_last_error(), length);
+    }
+    weft_verdict *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
+    if (!all)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the states of %d ranks", e->ranks);
+    weft_status status = weft_control_allgather(e->control, &verdict, all, sizeof verdict, deadline_ns);
+    for (int r = 0; r < e->ranks && status == WEFT_OK; r++)
+        if (all[r].status != WEFT_OK)
+            status = r == e->rank ? weft_fail(mine, "%s", verdict.text)
+                                  : weft_fail((weft_status)all[r].status, "rank %d: %s", r, all[r].text);
+    weft_free(all);
+    return status;
+}
+
+/* ---- transports -------------------------------------------------------------------------------- */
+
+static bool listed(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    while (list && *list) {
+        size_t n = strcspn(list, ",");
+        if ((n == length && memcmp(list, name, n) == 0) || (n == 4 && memcmp(list, "auto", 4) == 0))
+            return true;
+        list += n + (list[n] == ',');
+    }
+    return false;
+}
+
+static const char *const transport_names[] = {"shm", "tcp"};
+
+static weft_status check_transport_list(const char *list)
+{
+    const char *at = list;
+    while (*at) {
+        size_t n = strcspn(at, ",");
+        bool known = n == 4 && memcmp(at, "auto", 4) == 0;
+        for (size_t i = 0; i < ARRAY_LEN(transport_names); i++)
+            known |= n == strlen(transport_names[i]) && memcmp(at, transport_names[i], n) == 0;
+        if (!known)
+            return weft_fail(WEFT_ERR_INVALID, "transports '%s': '%.*s' is unknown (auto, shm, tcp)", list, (int)n, at);
+        at += n + (at[n] == ',');
+    }
+    return WEFT_OK;
+}
+
+static weft_status open_route(weft_engine *e, const char *name)
+{
+    const weft_transport_ops *ops = weft_transport_find(name);
+    if (!ops)
+        return WEFT_OK;
+    weft_transport_config config = {.size = sizeof config, .rank = e->rank, .ranks = e->ranks,
+                                    .job = weft_control_job(e->control), .sink = weft_wire_sink(&e->wire),
+                                    .interfaces = e->settings.interfaces, .port_range = e->settings.port_range,
+                                    .sockets = (int)e->settings.sockets, .dead_peer_ms = e->settings.dead_peer,
+                                    .host = e->host};
+    weft_wire_route *r = &e->wire.routes[e->wire.route_count];
+    *r = (weft_wire_route){.ops = ops};
+    weft_status status = ops->open(&config, &r->transport);
+    if (status != WEFT_OK)
+        return weft_fail_context(status, "opening transport %s", name);
+    e->wire.route_count++;
+    r->slice_bytes = strcmp(name, "shm") == 0 ? SHM_SLICE_BYTES : TCP_SLICE_BYTES;
+    r->addresses = weft_alloc_array((size_t)e->ranks, WEFT_TRANSPORT_ADDRESS_MAX);
+    r->address_bytes = weft_alloc_array((size_t)e->ranks, sizeof *r->address_bytes);
+    if (!r->addresses || !r->address_bytes)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the addresses of %d ranks", e->ranks);
+    return WEFT_OK;
+}
+
+typedef struct weft_address {
+    uint32_t bytes;
+    unsigned char address[WEFT_TRANSPORT_ADDRESS_MAX];
+} weft_address;
+
+static weft_status exchange_addresses(weft_engine *e, weft_wire_route *r, int64_t deadline_ns)
+{
+    weft_address mine = {0};
+    weft_address *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
+    size_t bytes = sizeof mine.address;
+    weft_status status = all ? r->ops->address(r->transport, mine.address, &bytes)
+                             : weft_fail(WEFT_ERR_MEMORY, "no memory for %d addresses", e->ranks);
+    mine.bytes = status == WEFT_OK ? (uint32_t)bytes : 0;
+    if (status == WEFT_OK)
+        status = weft_control_allgather(e->control, &mine, all, sizeof mine, deadline_ns);
+    for (int p = 0; p < e->ranks && status == WEFT_OK; p++) {
+        r->address_bytes[p] = (uint32_t)weft_min_size(all[p].bytes, WEFT_TRANSPORT_ADDRESS_MAX);
+        memcpy(r->addresses + (size_t)p * WEFT_TRANSPORT_ADDRESS_MAX, all[p].address, r->address_bytes[p]);
+    }
+    weft_free(all);
+    return status;
+}
+
+/* The round of a transport that this rank has not opened; others may have. */
+static weft_status exchange_nothing(weft_engine *e, int64_t deadline_ns)
+{
+    weft_address none = {0};
+    weft_address *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
+    if (!all)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for %d addresses", e->ranks);
+    weft_status status = weft_control_allgather(e->control, &none, all, sizeof none, deadline_ns);
+    weft_free(all);
+    return status;
+}
+
+/* For each peer the first transport that reaches it. */
+static weft_status select_routes(weft_engine *e)
+{
+    for (int p = 0; p < e->ranks; p++) {
+        if (p == e->rank)
+            continue;
+        weft_clear_error();
+        for (int i = 0; i < e->wire.route_count && !e->wire.peers[p].route; i++) {
+            weft_wire_route *r = &e->wire.routes[i];
+            if (r->ops->reachable(r->transport, p, r->addresses + (size_t)p * WEFT_TRANSPORT_ADDRESS_MAX,
+                                  r->address_bytes[p], NULL) != WEFT_OK)
+                continue;
+            e->wire.peers[p].route = r;
+            r->peers++;
+        }
+        if (!e->wire.peers[p].route) {
+            char why[256];
+            snprintf(why, sizeof why, "%s", weft_last_error());
+            return weft_fail(WEFT_ERR_UNSUPPORTED, "no transport of '%s' reaches rank %d from rank %d%s%s", e->settings.transports,
+                             p, e->rank, *why ? ": " : "", why);
+        }
+    }
+    for (int i = 0; i < e->wire.route_count; i++) {
+        weft_wire_route *r = &e->wire.routes[i];
+        int fd = r->ops->wait_fd(r->transport);
+        if (r->peers > 0 && fd >= 0)
+            e->wait_fds[e->wait_fd_count++] = fd;
+    }
+    return WEFT_OK;
+}
+
+/* How long to spin: only where every rank of the host has a core of its own. */
+static void choose_waiting(weft_engine *e)
+{
+    bool roomy = weft_host_size(e->host) <= weft_host_cpus(e->host);
+    e->spin_ns = e->settings.spin >= 0 ? e->settings.spin * 1000 : roomy ? 100000 : 2000;
+    e->yields = roomy ? 20 : 8;
+}
+
+static weft_status host_allgather(void *context, const void *send, void *recv, size_t bytes)
+{
+    weft_engine *e = context;
+    return weft_control_allgather(e->control, send, recv, bytes, e->create_deadline_ns);
+}
+
+static weft_status open_host(weft_engine *e, bool shm)
+{
+    weft_host_config config = {.rank = e->rank, .ranks = e->ranks, .job = weft_control_job(e->control),
+                               .host_id = e->settings.host_id, .alone = !shm,
+                               .region_bytes = weft_shm_region_bytes(e->ranks), .deadline_ns = e->create_deadline_ns,
+                               .allgather = host_allgather, .context = e};
+    return weft_host_create(&config, &e->host);
+}
+
+/* Everything after the control plane is there. */
+static weft_status open_all(weft_engine *e)
+{
+    int64_t deadline = e->create_deadline_ns;
+    weft_status status = check_transport_list(e->settings.transports);
+    if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
+        return status;
+    if ((status = exchange_hello(e, deadline)) != WEFT_OK)
+        return status;
+    if ((status = open_host(e, listed(e->settings.transports, "shm"))) != WEFT_OK)
+        return status;
+    choose_waiting(e);
+    e->wire.rank = e->rank;
+    e->wire.ranks = e->ranks;
+    e->wire.next_comm = 1;
+    e->wire.peers = weft_alloc_array((size_t)e->ranks, sizeof *e->wire.peers);
+    if (!e->wire.peers)
+        status = weft_fail(WEFT_ERR_MEMORY, "no memory for %d peers", e->ranks);
+    bool one_host = weft_host_size(e->host) == e->ranks;
+    for (size_t i = 0; i < ARRAY_LEN(transport_names) && status == WEFT_OK; i++) {
+        bool tcp = strcmp(transport_names[i], "tcp") == 0;
+        if (!listed(e->settings.transports, transport_names[i]) ||
+            (tcp && one_host && listed(e->settings.transports, "shm")) || (!tcp && weft_host_size(e->host) == 1))
+            continue;
+        status = open_route(e, transport_names[i]);
+    }
+    if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
+        return status;
+    for (size_t i = 0; i < ARRAY_LEN(transport_names); i++) { /* ranks may have opened different ones */
+        weft_wire_route none = {.ops = NULL}, *r = &none;
+        for (int k = 0; k < e->wire.route_count; k++)
+            if (strcmp(e->wire.routes[k].ops->name, transport_names[i]) == 0)
+                r = &e->wire.routes[k];
+        status = r->ops ? exchange_addresses(e, r, deadline) : exchange_nothing(e, deadline);
+        if (status != WEFT_OK)
+            return status;
+    }
+    return weft_engine_all_ok(e, select_routes(e), deadline);
+}
+
+static weft_engine *engine_new(void)
+{
+    weft_engine *e = weft_alloc(sizeof *e);
+    if (!e)
+        return NULL;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->notice_lock, NULL);
+    pthread_cond_init(&e->woken, &attributes);
+    pthread_condattr_destroy(&attributes);
+    e->pid = getpid();
+    return e;
+}
+
+/* From any half-built state. */
+static void engine_destroy(weft_engine *e, int64_t linger_ms)
+{
+    if (!e)
+        return;
+    for (int i = 0; i < e->wire.route_count && !e->wire.closed; i++) {
+        const weft_transport_ops *ops = e->wire.routes[i].ops;
+        ops->flush(e->wire.routes[i].transport, linger_ms);
+    }
+    weft_control_destroy(e->control, linger_ms);
+    e->control = NULL;
+    weft_wire_destroy(&e->wire);
+    weft_host_destroy(e->host);
+    weft_settings_unload(&e->settings);
+    pthread_cond_destroy(&e->woken);
+    pthread_mutex_destroy(&e->notice_lock);
+    pthread_mutex_destroy(&e->lock);
+    weft_free(e);
+}
+
+/* Settings and engine before anyone is met. */
+static weft_status engine_prepare(const weft_config *user, weft_engine **out)
+{
+    weft_engine *e = engine_new();
+    if (!e)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for a process group");
+    weft_status status = weft_settings_load(&e->settings);
+    if (status == WEFT_OK)
+        status = merge_config(&e->settings, user);
+    if (status != WEFT_OK) {
+        engine_destroy(e, 0);
+        return status;
+    }
+    e->create_deadline_ns = weft_deadline_ns(e->settings.create_timeout);
+    *out = e;
+    return WEFT_OK;
+}
+
+/* With the control plane there (or not: status says). */
+static weft_status engine_complete(weft_engine *e, weft_status status, weft_engine **out)
+{
+    if (status == WEFT_OK) {
+        e->rank = weft_control_rank(e->control);
+        e->ranks = weft_control_size(e->control);
+        status = open_all(e);
+    }
+    if (status != WEFT_OK) {
+        engine_destroy(e, 0);
+        return status;
+    }
+    weft_engine_enlist(e);
+    *out = e;
+    return WEFT_OK;
+}
+
+weft_status weft_engine_create(weft_control_config *config, const weft_config *user, weft_engine **out)
+{
+    weft_engine *e;
+    weft_status status = engine_prepare(user, &e);
+    if (status != WEFT_OK)
+        return status;
+    config->interfaces = e->settings.interfaces;
+    config->port_range = e->settings.port_range;
+    config->deadline_ns = e->create_deadline_ns;
+    config->dead_peer_ms = e->settings.dead_peer;
+    config->notice = weft_engine_notice;
+    config->notice_context = e;
+    return engine_complete(e, weft_control_create(config, &e->control), out);
+}
+
+weft_status weft_engine_shrink(weft_engine *old, const weft_config *user, weft_engine **out)
+{
+    weft_engine *e;
+    weft_status status = engine_prepare(user, &e);
+    if (status != WEFT_OK)
+        return status;
+    bool *alive = weft_alloc_array((size_t)old->ranks, sizeof *alive);
+    status = alive ? weft_control_shrink(old->control, e->create_deadline_ns, weft_engine_notice, e, alive, &e->control)
+                   : weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", old->ranks);
+    weft_free(alive);
+    return engine_complete(e, status, out);
+}
+
+void weft_engine_release(weft_engine *e)
+{
+    if (--e->references > 0)
+        return;
+    weft_engine_delist(e);
+    engine_destroy(e, LINGER_MS);
+}
+
+/* ---- the public ways to meet ------------------------------------------------------------------- */
+
+static weft_status create(weft_control_config *config, const weft_config *user, weft_comm **comm)
+{
+    weft_clear_error();
+    if (!comm)
+        return weft_fail(WEFT_ERR_INVALID, "comm is NULL");
+    if (config->size < 1 || config->rank < 0 || config->rank >= config->size)
+        return weft_fail(WEFT_ERR_INVALID, "rank %d of %d ranks: size must be at least 1 and rank in 0..size-1", config->rank, config->size);
+    weft_engine *e;
+    weft_status status = weft_engine_create(config, user, &e);
+    if (status != WEFT_OK)
+        return status;
+    return weft_engine_first_comm(e, comm);
+}
+
+weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out)
+{
+    int *world = weft_alloc_array((size_t)e->ranks, sizeof *world);
+    for (int r = 0; world && r < e->ranks; r++)
+        world[r] = r;
+    weft_comm *c = NULL;
+    pthread_mutex_lock(&e->lock);
+    weft_engine_retain(e); /* build gives its own back when it fails */
+    pthread_mutex_unlock(&e->lock);
+    weft_status status = world ? weft_comm_build(e, 1, e->rank, e->ranks, world, &e->agreed, e->create_deadline_ns, &c)
+                               : weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", e->ranks);
+    weft_free(world);
+    status = weft_engine_all_ok(e, status, e->create_deadline_ns);
+    if (status == WEFT_OK)
+        *out = c;
+    else
+        weft_comm_free(c);
+    weft_engine_release(e);
+    return status;
+}
+
+weft_status weft_comm_create_id(const weft_unique_id *id, int rank, int size, const weft_config *config, weft_comm **comm)
+{
+    if (!id)
+        return weft_fail(WEFT_ERR_INVALID, "id is NULL");
+    weft_control_config c = {.rank = rank, .size = size, .kind = WEFT_RENDEZVOUS_ID, .id = id};
+    return create(&c, config, comm);
+}
+
+weft_status weft_comm_create_url(const char *url, int rank, int size, const weft_config *config, weft_comm **comm)
+{
+    if (!url)
+        return weft_fail(WEFT_ERR_INVALID, "url is NULL: tcp://host:port or file:///path");
+    weft_control_config c = {.rank = rank, .size = size, .kind = WEFT_RENDEZVOUS_URL, .url = url};
+    return create(&c, config, comm);
+}
+
+weft_status weft_comm_create_allgather(weft_allgather_function allgather, void *context, int rank, int size,
+                                       const weft_config *config, weft_comm **comm)
+{
+    if (!allgather)
+        return weft_fail(WEFT_ERR_INVALID, "allgather is NULL");
+    weft_control_config c = {.rank = rank, .size = size, .kind = WEFT_RENDEZVOUS_ALLGATHER, .allgather = allgather,
+                             .allgather_context = context};
+    return create(&c, config, comm);
+}
+
+weft_status weft_comm_create_store(const weft_store *store, int rank, int size, const weft_config *config, weft_comm **comm)
+{
+    if (!store || !store->set || !store->get)
+        return weft_fail(WEFT_ERR_INVALID, "store needs set and get");
+    weft_control_config c = {.rank = rank, .size = size, .kind = WEFT_RENDEZVOUS_STORE, .store = store};
+    return create(&c, config, comm);
+}
+
+weft_status weft_comm_create_env(const weft_config *config, weft_comm **comm)
+{
+    weft_clear_error();
+    weft_launch launch;
+    memset(&launch, 0, sizeof launch);
+    weft_status status = weft_launch_detect(&launch);
+    if (status != WEFT_OK)
+        return status;
+    weft_control_config c = {.rank = launch.rank, .size = launch.size, .kind = launch.kind, .url = launch.url,
+                             .store = &launch.store};
+    status = create(&c, config, comm);
+    weft_launch_release(&launch);
+    return status;
+}

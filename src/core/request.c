@@ -1,0 +1,407 @@
+/* Requests: their life, waiting and testing. */
+#include "core/comm.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* ---- life (lock held) -------------------------------------------------------------------------- */
+
+weft_request *weft_request_get(weft_comm *c, weft_request_kind kind)
+{
+    weft_request *r = c->idle;
+    if (r)
+        c->idle = r->next;
+    else if (!(r = weft_alloc(sizeof *r)))
+        return NULL;
+    size_t *arrays = r->arrays;
+    void *temporary = r->temporary;
+    size_t arrays_capacity = r->arrays_capacity, temporary_capacity = r->temporary_capacity;
+    memset(r, 0, sizeof *r);
+    r->comm = c;
+    r->kind = kind;
+    r->timeout_ms = c->timeout_ms;
+    r->arrays = arrays;
+    r->arrays_capacity = arrays_capacity;
+    r->temporary = temporary;
+    r->temporary_capacity = temporary_capacity;
+    return r;
+}
+
+void weft_request_put(weft_request *r)
+{
+    r->next = r->comm->idle;
+    r->comm->idle = r;
+}
+
+void weft_request_destroy(weft_request *r)
+{
+    if (!r)
+        return;
+    weft_free(r->arrays);
+    weft_free(r->temporary);
+    weft_free(r);
+}
+
+static void link_request(weft_request *r)
+{
+    weft_comm *c = r->comm;
+    r->next = c->requests;
+    r->link = &c->requests;
+    if (r->next)
+        r->next->link = &r->next;
+    c->requests = r;
+    r->linked = true;
+    c->engine->active++;
+}
+
+void weft_request_completed(weft_request *r, weft_status status)
+{
+    if (r->linked) {
+        *r->link = r->next;
+        if (r->next)
+            r->next->link = r->link;
+        r->linked = false;
+        r->comm->engine->active--;
+    }
+    if (r->record) {
+        r->record->over = true;
+        r->record->status = status;
+        r->record->ended_ns = weft_now_ns();
+        r->record = NULL;
+    }
+    r->status = status;
+    r->active = false;
+    /* release: pairs with a waiter that looks without the lock (weft_wait_any over several groups) */
+    atomic_store_explicit(&r->complete, true, memory_order_release);
+}
+
+static void message_done(void *context, weft_message *m)
+{
+    weft_request *r = context;
+    if (!m->sending && r->info)
+        *r->info = (weft_recv_info){.source = m->got_source, .tag = m->got_tag, .bytes = m->total};
+    weft_request_completed(r, m->status);
+}
+
+static void begin_message(weft_request *r)
+{
+    weft_message *m = &r->message;
+    int peer = r->kind == WEFT_REQUEST_SEND || r->call.root >= 0 ? r->call.root : WEFT_ANY_SOURCE;
+    *m = (weft_message){.peer = peer, .tag = r->tag, .done = message_done, .context = r,
+                        .buffer = r->kind == WEFT_REQUEST_SEND ? (char *)r->call.send : r->call.recv,
+                        .bytes = r->call.count * weft_type_bytes(r->call.type)};
+    if (r->kind == WEFT_REQUEST_SEND)
+        weft_message_send(&r->comm->messages, m);
+    else
+        weft_message_recv(&r->comm->messages, m);
+}
+
+weft_status weft_request_begin(weft_request *r)
+{
+    weft_status status = weft_comm_check(r->comm);
+    if (status != WEFT_OK)
+        return status;
+    r->active = true;
+    atomic_store_explicit(&r->complete, false, memory_order_relaxed);
+    r->status = WEFT_OK;
+    r->deadline_ns = r->timeout_ms < 0 ? WEFT_NEVER : weft_deadline_ns(r->timeout_ms);
+    link_request(r);
+    if (r->kind == WEFT_REQUEST_COLLECTIVE)
+        status = weft_collective_begin(r);
+    else
+        begin_message(r);
+    if (status != WEFT_OK)
+        weft_request_completed(r, status);
+    return status;
+}
+
+bool weft_request_done(void *request)
+{
+    return atomic_load_explicit(&((weft_request *)request)->complete, memory_order_acquire);
+}
+
+/* The status of a complete request with its detail. */
+static weft_status result(const weft_request *r)
+{
+    weft_status status = r->status;
+    if (status == WEFT_OK)
+        return WEFT_OK;
+    if (status == WEFT_ERR_TRUNCATED)
+        return weft_fail(status, "message of %zu bytes from rank %d, tag %d, is longer than the receive buffer of %zu", r->message.total,
+                         r->message.got_source, r->message.got_tag, r->message.bytes);
+    weft_status of_comm = weft_comm_check(r->comm);
+    return of_comm != WEFT_OK ? of_comm : weft_fail(status, "%s", weft_status_text(status));
+}
+
+weft_status weft_request_finish_call(weft_comm *c, weft_request *r, weft_status begun, weft_request **request)
+{
+    weft_engine *e = c->engine;
+    if (!r) {
+        pthread_mutex_unlock(&e->lock);
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for a request");
+    }
+    if (begun != WEFT_OK) {
+        weft_request_put(r);
+        pthread_mutex_unlock(&e->lock);
+        return begun;
+    }
+    if (request) {
+        *request = r;
+        pthread_mutex_unlock(&e->lock);
+        return WEFT_OK;
+    }
+    weft_engine_wait(e, weft_request_done, r, WEFT_NEVER);
+    weft_status status = result(r);
+    weft_request_put(r);
+    pthread_mutex_unlock(&e->lock);
+    return status;
+}
+
+/* ---- groups of requests ------------------------------------------------------------------------ */
+
+static bool group_done(const weft_request *r)
+{
+    for (int i = 0; i < r->part_count; i++)
+        if (!weft_request_done(r->parts[i]))
+            return false;
+    return true;
+}
+
+static bool is_done(weft_request *r)
+{
+    return r->kind == WEFT_REQUEST_GROUP ? group_done(r) : weft_request_done(r);
+}
+
+/* An engine to wait in: that of something not done. */
+static weft_engine *engine_of(const weft_request *r)
+{
+    if (r->kind != WEFT_REQUEST_GROUP)
+        return r->comm->engine;
+    for (int i = 0; i < r->part_count; i++)
+        if (!weft_request_done(r->parts[i]))
+            return r->parts[i]->comm->engine;
+    return r->part_count ? r->parts[0]->comm->engine : NULL;
+}
+
+static bool idle(const weft_request *r)
+{
+    return !r || (r->persistent && !r->started);
+}
+
+typedef struct any_of {
+    weft_request **requests;
+    int count;
+} any_of;
+
+static bool any_done(void *context)
+{
+    const any_of *a = context;
+    for (int i = 0; i < a->count; i++)
+        if (!idle(a->requests[i]) && is_done(a->requests[i]))
+            return true;
+    return false;
+}
+
+/* Ends a complete request: frees it, or makes a persistent one inactive. */
+static weft_status end(weft_request **request)
+{
+    weft_request *r = *request;
+    weft_status status;
+    if (r->kind == WEFT_REQUEST_GROUP) {
+        *request = NULL;
+        return weft_group_finish(r);
+    }
+    pthread_mutex_lock(&r->comm->engine->lock);
+    status = result(r);
+    r->started = false;
+    if (!r->persistent) {
+        *request = NULL;
+        weft_engine *e = r->comm->engine;
+        weft_request_put(r);
+        pthread_mutex_unlock(&e->lock);
+        return status;
+    }
+    pthread_mutex_unlock(&r->comm->engine->lock);
+    return status;
+}
+
+/* Blocks until one of them is done. */
+static void wait_for_any(any_of *a)
+{
+    while (!any_done(a)) {
+        weft_engine *e = NULL;
+        bool several = false;
+        for (int i = 0; i < a->count; i++)
+            if (!idle(a->requests[i])) {
+                weft_engine *mine = engine_of(a->requests[i]);
+                several |= e && mine != e;
+                e = mine;
+            }
+        if (!e)
+            return;
+        /* with several groups the others are progressed by this wait, but cannot end its sleep: sleep shortly */
+        pthread_mutex_lock(&e->lock);
+        weft_engine_wait(e, any_done, a, several ? weft_now_ns() + WEFT_NS_PER_MS : WEFT_NEVER);
+        pthread_mutex_unlock(&e->lock);
+    }
+}
+
+weft_status weft_request_wait_for(weft_request *r)
+{
+    any_of one = {.requests = &r, .count = 1};
+    wait_for_any(&one);
+    return WEFT_OK;
+}
+
+/* ---- public ------------------------------------------------------------------------------------ */
+
+static bool foreign(const weft_request *r)
+{
+    return r->comm && r->comm->engine->pid != getpid();
+}
+
+weft_status weft_wait(weft_request **request)
+{
+    weft_clear_error();
+    if (!request)
+        return weft_fail(WEFT_ERR_INVALID, "request is NULL");
+    if (idle(*request))
+        return WEFT_OK;
+    if (foreign(*request))
+        return weft_fail(WEFT_ERR_USAGE, "this request belongs to the parent process of a fork");
+    weft_request_wait_for(*request);
+    return end(request);
+}
+
+weft_status weft_test(weft_request **request, bool *done)
+{
+    weft_clear_error();
+    if (!request || !done)
+        return weft_fail(WEFT_ERR_INVALID, "request or done is NULL");
+    *done = true;
+    if (idle(*request))
+        return WEFT_OK;
+    if (foreign(*request))
+        return weft_fail(WEFT_ERR_USAGE, "this request belongs to the parent process of a fork");
+    if (!is_done(*request)) {
+        weft_engine *e = engine_of(*request);
+        if (e) {
+            pthread_mutex_lock(&e->lock);
+            weft_engine_progress(e);
+            weft_engine_check(e);
+            pthread_mutex_unlock(&e->lock);
+            weft_engine_progress_others(e);
+        }
+    }
+    *done = is_done(*request);
+    return *done ? end(request) : WEFT_OK;
+}
+
+weft_status weft_wait_any(weft_request **requests, int count, int *index)
+{
+    weft_clear_error();
+    if (!requests || !index || count < 0)
+        return weft_fail(WEFT_ERR_INVALID, "requests or index is NULL, or count %d is negative", count);
+    *index = -1;
+    bool some = false;
+    for (int i = 0; i < count; i++)
+        some |= !idle(requests[i]);
+    if (!some)
+        return WEFT_OK;
+    any_of a = {.requests = requests, .count = count};
+    wait_for_any(&a);
+    for (int i = 0; i < count; i++)
+        if (!idle(requests[i]) && is_done(requests[i])) {
+            *index = i;
+            return end(&requests[i]);
+        }
+    return WEFT_OK;
+}
+
+weft_status weft_wait_all(weft_request **requests, int count)
+{
+    weft_clear_error();
+    if ((!requests && count > 0) || count < 0)
+        return weft_fail(WEFT_ERR_INVALID, "requests is NULL or count %d is negative", count);
+    weft_status first = WEFT_OK;
+    char detail[512] = "";
+    for (int i = 0; i < count; i++) {
+        weft_status status = weft_wait(&requests[i]);
+        if (status != WEFT_OK && first == WEFT_OK) {
+            first = status;
+            size_t length = weft_min_size(strlen(weft_last_error()), sizeof detail - 1);
+            memcpy(detail, weft_last_error(), length);
+        }
+    }
+    return first == WEFT_OK ? WEFT_OK : weft_fail(first, "%s", detail);
+}
+
+weft_status weft_start(weft_request *r)
+{
+    weft_clear_error();
+    if (!r || !r->persistent)
+        return weft_fail(WEFT_ERR_USAGE, "weft_start needs a persistent request");
+    if (r->started)
+        return weft_fail(WEFT_ERR_USAGE, "this request is under way: wait for it first");
+    pthread_mutex_lock(&r->comm->engine->lock);
+    weft_status status = weft_request_begin(r);
+    r->started = status == WEFT_OK;
+    pthread_mutex_unlock(&r->comm->engine->lock);
+    return status;
+}
+
+weft_status weft_start_all(weft_request **requests, int count)
+{
+    for (int i = 0; i < count; i++) {
+        weft_status status = weft_start(requests[i]);
+        if (status != WEFT_OK)
+            return status;
+    }
+    return WEFT_OK;
+}
+
+weft_status weft_request_free(weft_request **request)
+{
+    weft_clear_error();
+    if (!request || !*request)
+        return WEFT_OK;
+    weft_request *r = *request;
+    if (!r->persistent || r->started)
+        return weft_fail(WEFT_ERR_USAGE, "only an inactive persistent request can be freed: wait for it first");
+    weft_engine *e = r->comm->engine;
+    pthread_mutex_lock(&e->lock);
+    r->persistent = false;
+    weft_request_put(r);
+    pthread_mutex_unlock(&e->lock);
+    *request = NULL;
+    return WEFT_OK;
+}
+
+weft_status weft_request_set_timeout(weft_request *r, int64_t timeout_ms)
+{
+    weft_clear_error();
+    if (!r || timeout_ms == 0 || timeout_ms < -1)
+        return weft_fail(WEFT_ERR_INVALID, "timeout %lld ms: positive, or -1 for none", (long long)timeout_ms);
+    for (int i = 0; r->kind == WEFT_REQUEST_GROUP && i < r->part_count; i++)
+        weft_request_set_timeout(r->parts[i], timeout_ms);
+    if (r->kind == WEFT_REQUEST_GROUP)
+        return WEFT_OK;
+    pthread_mutex_lock(&r->comm->engine->lock);
+    int64_t began = r->timeout_ms < 0 ? weft_now_ns() : r->deadline_ns - r->timeout_ms * WEFT_NS_PER_MS;
+    r->timeout_ms = timeout_ms;
+    r->deadline_ns = timeout_ms < 0 ? WEFT_NEVER : began + timeout_ms * WEFT_NS_PER_MS;
+    pthread_mutex_unlock(&r->comm->engine->lock);
+    return WEFT_OK;
+}
+
+weft_status weft_progress(void)
+{
+    weft_engine_progress_all();
+    return WEFT_OK;
+}
+
+weft_status weft_set_progress_hook(void (*hook)(void *context), void *context)
+{
+    weft_engine_set_hook(hook, context);
+    return WEFT_OK;
+}
