@@ -8,12 +8,15 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
+    RTO_MAX_MS_OPTION = 44, /* TCP_RTO_MAX_MS of Linux 6.15 */
     RETRY_MIN_MS = 50,
     RETRY_MAX_MS = 2000,
+    TRIES_MIN = 5,   /* however late it is: the time may have passed because nobody called progress() */
     REDIAL_MS = 2000 /* after BUSY, if the peer's connection does not come */
 };
 
@@ -31,16 +34,17 @@ static void set_option(int fd, int level, int option, int value)
 void weft_tcp_tune(tcp_transport *t, int fd)
 {
     int64_t dead_s = (t->config.dead_peer_ms + 999) / 1000;
-    int idle_s = (int)(dead_s / 2 > 0 ? dead_s / 2 : 1);
-    int interval_s = (int)(dead_s / 6 > 0 ? dead_s / 6 : 1);
+    int idle_s = dead_s / 2 > 0 ? (int)(dead_s / 2) : 1;
+    int interval_s = dead_s / 6 > 0 ? (int)(dead_s / 6) : 1;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_s);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    set_option(fd, IPPROTO_TCP, RTO_MAX_MS_OPTION, idle_s * 1000); /* how rarely a closed window is probed */
 }
 
-static bool is_dialling(const tcp_socket *s)
+bool weft_tcp_is_dialling(const tcp_socket *s)
 {
     return s && s->rail >= 0 && (s->state == TCP_RETRYING || s->state == TCP_CONNECTING ||
                                  s->state == TCP_GREETING || s->state == TCP_AWAITING);
@@ -55,11 +59,13 @@ static void give_up(tcp_socket *s, weft_status status, const char *why)
     weft_tcp_socket_close(s, TCP_CLOSED);
     bool hope = link->up_count > 0;
     for (int i = 0; i < link->socket_count; i++)
-        hope |= is_dialling(link->sockets[i]);
-    if (hope)
+        hope |= weft_tcp_is_dialling(link->sockets[i]);
+    if (hope) {
         weft_log(WEFT_LOG_WARN, "tcp: %s: %s; going on without this connection", text, why);
-    else
+        weft_tcp_link_check_gap(link);
+    } else {
         weft_tcp_link_fail(link, status, "cannot connect to %s: %s", text, why);
+    }
 }
 
 static void try_later(tcp_socket *s, int64_t now)
@@ -78,7 +84,7 @@ static void attempt_failed(tcp_socket *s, int error)
     int64_t now = weft_now_ns();
     bool final = error == ECONNREFUSED || error == ENETUNREACH || error == EACCES || error == EPERM ||
                  error == EINVAL || error == EAFNOSUPPORT;
-    if (final || now >= s->link->deadline_ns)
+    if (final || (now >= s->link->deadline_ns && s->tries >= TRIES_MIN))
         give_up(s, WEFT_ERR_PEER, error ? strerror(error) : "it closes the connection without an answer");
     else
         try_later(s, now);
@@ -223,7 +229,7 @@ bool weft_tcp_dial_unseen(const tcp_link *link)
 void weft_tcp_dial_abandon(tcp_link *link)
 {
     for (int i = 0; i < link->socket_count; i++) {
-        if (is_dialling(link->sockets[i]))
+        if (weft_tcp_is_dialling(link->sockets[i]))
             weft_tcp_socket_close(link->sockets[i], TCP_CLOSED);
     }
     link->own_set = false;
@@ -304,7 +310,12 @@ void weft_tcp_dial_event(tcp_socket *s, uint32_t events)
 static int64_t socket_timer(tcp_socket *s, int64_t now)
 {
     if (s->state == TCP_CONNECTING && now >= s->link->deadline_ns) {
-        give_up(s, WEFT_ERR_PEER, "no answer from that address");
+        /* It may be connected: the time may have passed because nobody called progress(). */
+        struct pollfd ready = { s->source.fd, POLLOUT, 0 };
+        if (poll(&ready, 1, 0) > 0)
+            weft_tcp_dial_event(s, EPOLLOUT);
+        else
+            give_up(s, WEFT_ERR_PEER, "no answer from that address");
     } else if (s->state == TCP_RETRYING && now >= s->retry_ns) {
         if (start_attempt(s) != WEFT_OK)
             give_up(s, WEFT_ERR_SYSTEM, weft_last_error());
@@ -322,7 +333,7 @@ int64_t weft_tcp_dial_timer(tcp_link *link, int64_t now)
     }
     for (int i = 0; i < link->socket_count && link->state != TCP_FAILED; i++) {
         tcp_socket *s = link->sockets[i];
-        if (is_dialling(s)) {
+        if (weft_tcp_is_dialling(s)) {
             int64_t when = socket_timer(s, now);
             next = when < next ? when : next;
         }

@@ -10,7 +10,7 @@
 
 enum {
     FLUSH_BUDGET_BYTES = 4 * 1024 * 1024, /* of one visit, so that other peers and reading have their turn */
-    ENDING_MS = 1000,                     /* for the other sockets of a peer that has closed one */
+    ENDING_MS = 500,                      /* for the other sockets of a peer that has closed one */
     STRIPED_UNSENT_BYTES = 256 * 1024 /* with several sockets: what the kernel takes beyond what is under way,
                                          so that a slow one does not hoard slices */
 };
@@ -125,7 +125,6 @@ void weft_tcp_socket_close(tcp_socket *s, tcp_socket_state state)
         (s->state == TCP_UP && (s->source.interest & EPOLLOUT)))
         t->unsettled--;
     s->blocked = false;
-    s->masked = false;
     s->state = state;
     s->suspect_ns = 0;
     weft_tcp_unwatch(t, &s->source);
@@ -136,14 +135,28 @@ void weft_tcp_socket_close(tcp_socket *s, tcp_socket_state state)
     }
 }
 
-static bool anything_left_to_read(const tcp_link *link)
+bool weft_tcp_waits_for_turn(const tcp_socket *s)
+{
+    return s->have_header && !s->announced && s->sequence != s->link->next_in;
+}
+
+/* Whether a socket is up, or will be, that may bring the next slice. */
+static bool may_go_on(const tcp_link *link)
 {
     for (int i = 0; i < link->socket_count; i++) {
         const tcp_socket *s = link->sockets[i];
-        if (s && s->state == TCP_UP && !(s->have_header && !s->announced && s->sequence != link->next_in))
+        if (s && (weft_tcp_is_dialling(s) || (s->state == TCP_UP && !weft_tcp_waits_for_turn(s))))
             return true;
     }
     return false;
+}
+
+/* A slice is lost when all sockets have gone past it: the one that carried it ended before it was read. */
+void weft_tcp_link_check_gap(tcp_link *link)
+{
+    if (link->state == TCP_OPEN && !may_go_on(link))
+        weft_tcp_link_fail(link, WEFT_ERR_PEER, "rank %d: one of its %d connections was lost, and slice %llu with it",
+                           link->peer, link->socket_count, (unsigned long long)link->next_in);
 }
 
 void weft_tcp_socket_end(tcp_socket *s, int error)
@@ -156,7 +169,7 @@ void weft_tcp_socket_end(tcp_socket *s, int error)
     if (!lost && !halfway) {
         /* What the peer sent before on its other sockets is still to be delivered. */
         weft_tcp_socket_close(s, TCP_ENDED);
-        if (anything_left_to_read(link)) {
+        if (may_go_on(link)) {
             if (!link->ending) {
                 link->ending = true;
                 link->deadline_ns = weft_now_ns() + (int64_t)ENDING_MS * WEFT_NS_PER_MS;

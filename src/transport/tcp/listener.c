@@ -58,7 +58,8 @@ static weft_status listen_in_range(weft_tcp_sockaddr *address, uint16_t low, uin
                          "every port of WEFT_PORT_RANGE %u-%u is in use on this host; it has to "
                          "have at least one per rank and address",
                          low, high);
-    return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot listen on %s", weft_tcp_address_text(address, text));
+    return weft_fail_errno(errno == EADDRNOTAVAIL ? WEFT_ERR_UNSUPPORTED : WEFT_ERR_SYSTEM, "cannot listen on %s",
+                           weft_tcp_address_text(address, text));
 }
 
 static weft_status open_listener(tcp_transport *t, const weft_tcp_interface *interface, uint16_t low,
@@ -107,12 +108,12 @@ weft_status weft_tcp_listen(tcp_transport *t, const weft_tcp_interface *interfac
         if (number >= WEFT_TCP_INTERFACES_MAX)
             continue;
         status = open_listener(t, from, low, high, &entry->address);
-        if (status != WEFT_OK && t->addresses.count + (count - 1 - i) == 0)
-            return status;
-        if (status != WEFT_OK) { /* an IPv6 address that is still tentative, say; others may do */
+        if (status == WEFT_ERR_UNSUPPORTED) { /* an IPv6 address that is still tentative, say; others may do */
             weft_log(WEFT_LOG_INFO, "tcp: %s", weft_last_error());
             continue;
         }
+        if (status != WEFT_OK)
+            return status;
         memcpy(entry->name, from->name, sizeof entry->name);
         entry->interface = number;
         entry->prefix = from->prefix;
@@ -123,7 +124,7 @@ weft_status weft_tcp_listen(tcp_transport *t, const weft_tcp_interface *interfac
         entry->scope = from->index;
         t->addresses.count++;
     }
-    return WEFT_OK;
+    return t->addresses.count > 0 ? WEFT_OK : status;
 }
 
 /* ---- strangers ---- */
@@ -154,14 +155,16 @@ static void refuse(tcp_transport *t, tcp_stranger *stranger, weft_tcp_answer ans
 static weft_tcp_answer judge(tcp_link *link, const weft_tcp_hello *hello)
 {
     const tcp_socket *s = link->sockets[hello->index];
+    if (link->state == TCP_OPEN && !link->own_set && link->set == hello->set) {
+        if (!link->ending && (!s || s->state == TCP_CLOSED))
+            return WEFT_TCP_ACCEPTED;
+        /* It never heard the welcome, but slices may have followed that. */
+        weft_tcp_link_fail(link, WEFT_ERR_PEER, "rank %d lost a connection before its first slice", link->peer);
+    }
     if (link->state == TCP_FAILED)
         return WEFT_TCP_BROKEN;
-    if (link->state == TCP_OPEN) {
-        if (link->own_set)
-            return link->transport->config.rank < link->peer ? WEFT_TCP_BUSY : WEFT_TCP_DUPLICATE;
-        bool joins = link->set == hello->set && (!s || s->state == TCP_CLOSED) && !link->ending;
-        return joins ? WEFT_TCP_ACCEPTED : WEFT_TCP_DUPLICATE;
-    }
+    if (link->state == TCP_OPEN)
+        return link->own_set && link->transport->config.rank < link->peer ? WEFT_TCP_BUSY : WEFT_TCP_DUPLICATE;
     if (link->state == TCP_DIALLING && link->transport->config.rank < link->peer &&
         !weft_tcp_dial_unseen(link))
         return WEFT_TCP_BUSY;
@@ -254,6 +257,8 @@ void weft_tcp_strangers_expire(tcp_transport *t, int64_t now)
 {
     for (int i = 0; i < TCP_STRANGERS_MAX && t->stranger_count > 0; i++) {
         tcp_stranger *stranger = &t->strangers[i];
+        if (stranger->source.fd >= 0 && now >= stranger->deadline_ns)
+            weft_tcp_stranger_event(t, stranger); /* it may have spoken when nobody called progress() */
         if (stranger->source.fd < 0)
             continue;
         if (now >= stranger->deadline_ns)
@@ -307,7 +312,7 @@ static void welcome_stranger(tcp_transport *t, int fd, const weft_tcp_sockaddr *
     stranger->source.kind = TCP_STRANGER;
     stranger->source.fd = fd;
     stranger->from = *from;
-    stranger->deadline_ns = weft_now_ns() + (int64_t)TCP_STRANGER_MS * WEFT_NS_PER_MS;
+    stranger->deadline_ns = weft_now_ns() + t->config.dead_peer_ms * WEFT_NS_PER_MS;
     weft_tcp_tune(t, fd);
     if (weft_tcp_watch(t, &stranger->source, EPOLLIN) != WEFT_OK) {
         close(fd);

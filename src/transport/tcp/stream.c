@@ -130,6 +130,8 @@ static void frame_complete(tcp_socket *s, const void *payload)
 {
     const weft_sink *sink = &s->link->transport->config.sink;
     s->have_header = s->announced = false;
+    if (s->sequence == s->link->next_in) /* not announced before: this is it */
+        s->link->next_in++;
     sink->arrived(sink->context, s->link->peer, s->header, payload, s->bytes);
 }
 
@@ -155,11 +157,16 @@ static bool take_header(tcp_socket *s)
     return true;
 }
 
-/* Memory for a payload that is not yet wholly here. */
+/* Memory for a payload that is not yet wholly here. Asking for it announces the slice, so that it is the turn of
+ * the next one; a sink that has no `place` hears of slices only when they are complete, and in order. */
 static bool find_place(tcp_socket *s)
 {
     const weft_sink *sink = &s->link->transport->config.sink;
-    s->place = sink->place ? sink->place(sink->context, s->link->peer, s->header, s->bytes) : NULL;
+    s->place = NULL;
+    if (sink->place) {
+        s->link->next_in++;
+        s->place = sink->place(sink->context, s->link->peer, s->header, s->bytes);
+    }
     if (s->place)
         return s->state == TCP_UP;
     if (s->own_bytes < s->bytes) {
@@ -187,7 +194,6 @@ static int consume_stage(tcp_socket *s)
         if (!s->announced) {
             if (s->sequence != s->link->next_in)
                 break; /* another socket carries what was sent before it */
-            s->link->next_in++;
             s->announced = true;
             if (s->stage_to - s->stage_from >= s->bytes) { /* it is all here: no need to copy it */
                 const unsigned char *payload = s->stage + s->stage_from;
@@ -209,11 +215,6 @@ static int consume_stage(tcp_socket *s)
         moved++;
     }
     return moved;
-}
-
-static bool waits_for_turn(const tcp_socket *s)
-{
-    return s->have_header && !s->announced;
 }
 
 /* One read: what is missing of the payload, and what follows it. */
@@ -249,7 +250,7 @@ static int read_socket(tcp_socket *s)
     int moved = consume_stage(s);
     size_t total = 0;
     bool drained = false;
-    while (s->state == TCP_UP && !waits_for_turn(s) && !drained && total < READ_BUDGET_BYTES) {
+    while (s->state == TCP_UP && !weft_tcp_waits_for_turn(s) && !drained && total < READ_BUDGET_BYTES) {
         size_t asked;
         ssize_t n = read_once(s, &asked);
         if (n <= 0) {
@@ -271,17 +272,23 @@ static int read_socket(tcp_socket *s)
     return moved;
 }
 
+static bool is_its_turn(const tcp_socket *s)
+{
+    return s && s->state == TCP_UP && s->have_header && !s->announced && s->sequence == s->link->next_in;
+}
+
 int weft_tcp_stream_read(tcp_socket *s)
 {
     int moved = read_socket(s);
     tcp_link *link = s->link;
     /* What was announced may have made it another socket's turn. */
-    for (int i = 0; i < link->socket_count && link->up_count > 1; i++) {
-        tcp_socket *other = link->sockets[i];
-        if (other && other->state == TCP_UP && waits_for_turn(other) && other->sequence == link->next_in) {
-            moved += read_socket(other);
+    for (int i = 0; link->up_count > 1 && i < link->socket_count; i++) {
+        if (is_its_turn(link->sockets[i])) {
+            moved += read_socket(link->sockets[i]);
             i = -1;
         }
     }
+    if (s->state == TCP_UP && weft_tcp_waits_for_turn(s))
+        weft_tcp_link_check_gap(link);
     return moved;
 }

@@ -286,8 +286,9 @@ static weft_status tcp_send(weft_endpoint *e, weft_slice *slice)
 
 /* ---- timers ---- */
 
-/* A peer whose machine does not answer: data is under way and was repeated, or its window was probed, and no
- * acknowledgement of any kind came since. One that does not read but lives answers the probes. */
+/* A peer whose machine does not answer: something was sent again, or its closed window was probed, and no
+ * acknowledgement of any kind came for longer than it takes until the next attempt. One that lives but does not
+ * read answers each attempt. Looked at twice, as after a long silence one lost packet looks the same. */
 static void check_liveness(tcp_socket *s, int64_t now)
 {
     tcp_transport *t = s->link->transport;
@@ -297,16 +298,17 @@ static void check_liveness(tcp_socket *s, int64_t now)
     if (getsockopt(s->source.fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0)
         return;
     int64_t silent_ns = (int64_t)info.tcpi_last_ack_recv * WEFT_NS_PER_MS;
+    int64_t interval_ns = (int64_t)info.tcpi_rto * 1000;
+    if (info.tcpi_probes > 0) /* probes become rarer without the figure saying so */
+        interval_ns <<= info.tcpi_backoff < 16 ? info.tcpi_backoff : 16;
     s->unproven = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
-    if (!s->unproven || (info.tcpi_retransmits == 0 && info.tcpi_probes == 0)) {
+    /* A single one says little: the kernel answers probes at most every 500 ms (tcp_invalid_ratelimit). */
+    bool repeated = info.tcpi_retransmits >= 2 || info.tcpi_probes >= 2;
+    if (!s->unproven || !repeated || silent_ns <= interval_ns) {
         s->suspect_ns = 0;
-        return;
-    }
-    if (s->suspect_ns == 0 || silent_ns < now - s->suspect_ns) {
+    } else if (s->suspect_ns == 0 || silent_ns < now - s->suspect_ns) {
         s->suspect_ns = now;
-        return;
-    }
-    if (now - s->suspect_ns >= t->config.dead_peer_ms * WEFT_NS_PER_MS * 3 / 4) {
+    } else if (now - s->suspect_ns >= t->config.dead_peer_ms * WEFT_NS_PER_MS * 3 / 4) {
         char text[WEFT_TCP_ADDRESS_TEXT + 24];
         weft_tcp_link_fail(s->link, WEFT_ERR_PEER, "%s has not answered for %lld ms",
                            weft_tcp_socket_text(s, text), (long long)info.tcpi_last_ack_recv);
@@ -442,7 +444,7 @@ static void mask_waiting(tcp_transport *t)
             tcp_socket *s = link->sockets[i];
             if (!s || s->state != TCP_UP)
                 continue;
-            bool waits = s->have_header && !s->announced;
+            bool waits = weft_tcp_waits_for_turn(s);
             weft_tcp_interest(t, &s->source,
                               (s->source.interest & ~(uint32_t)EPOLLIN) | (waits ? 0 : EPOLLIN));
         }

@@ -15,7 +15,6 @@
 enum {
     TCP_STAGE_BYTES = 16 * 1024,   /* what one read may bring beyond the payload that it is for */
     TCP_STRANGERS_MAX = 64,        /* the oldest is dropped for a newer one; a rank of the job dials again */
-    TCP_STRANGER_MS = 10000,       /* a stranger that has not said who it is by then is dropped */
     TCP_REASON_BYTES = 256
 };
 
@@ -77,8 +76,7 @@ struct tcp_socket {
     unsigned char *stage;
     size_t stage_from, stage_to;
     bool have_header;              /* header, bytes and sequence of the current frame are known */
-    bool announced;                /* ... and it was its turn */
-    bool masked;                   /* EPOLLIN is off while it waits for its turn */
+    bool announced;                /* ... and it was its turn: the payload is being read */
     uint32_t bytes, got;           /* of the payload */
     uint64_t sequence;
     unsigned char *place;          /* where the payload goes */
@@ -171,6 +169,7 @@ void weft_tcp_tune(tcp_transport *t, int fd);
 weft_status weft_tcp_dial(tcp_link *link);
 /* True while no byte of a hello of this link's dialling has been sent. */
 bool weft_tcp_dial_unseen(const tcp_link *link);
+bool weft_tcp_is_dialling(const tcp_socket *s);
 /* Closes what is being dialled. */
 void weft_tcp_dial_abandon(tcp_link *link);
 void weft_tcp_dial_event(tcp_socket *s, uint32_t events);
@@ -192,6 +191,10 @@ void weft_tcp_socket_end(tcp_socket *s, int error);
 /* The link is broken: closes it; the sink and the queued slices hear of it at the end of progress(). */
 void weft_tcp_link_fail(tcp_link *link, weft_status status, const char *format, ...) WEFT_PRINTF(3, 4);
 void weft_tcp_link_attend(tcp_link *link);
+/* The socket has read the header of a slice that another socket's slices have to come before. */
+bool weft_tcp_waits_for_turn(const tcp_socket *s);
+/* Fails the link if none of its sockets can bring the slice that is next. */
+void weft_tcp_link_check_gap(tcp_link *link);
 /* Runs what waits for progress(); returns the number of slices that moved. */
 int weft_tcp_link_attention(tcp_transport *t);
 /* Ends all slices that the link owns. */
