@@ -34,13 +34,12 @@ weft_status weft_tuner_parse_forced(const char *text, uint8_t forced[WEFT_COLLEC
     return WEFT_OK;
 }
 
-weft_status weft_tuner_init(weft_tuner *t, int rank, weft_group group, bool local, int cpus, int lanes, const char *forced)
+weft_status weft_tuner_init(weft_tuner *t, int rank, weft_group group, int cpus, int lanes, const char *forced)
 {
     memset(t, 0, sizeof *t);
     t->rank = rank;
     t->group = group;
     t->lanes = lanes;
-    t->local = local;
     weft_cost_model_default(&t->model);
     if (cpus > 0)
         t->model.cores_per_host = cpus;
@@ -64,15 +63,13 @@ static weft_plan_request request_for(const weft_tuner *t, weft_collective collec
                                .lanes = t->lanes, .vector = vector};
 }
 
-/* Local schedules need shared memory; the hierarchical ones use it inside each host. */
+/* Why that algorithm cannot serve; NULL: it can. Ranks of one host share memory, or they would be hosts of their own. */
 static const char *obstacle(const weft_tuner *t, const weft_plan_request *request, bool commutes)
 {
     const char *why = weft_plan_obstacle(request);
     if (why)
         return why;
     const weft_planner *p = weft_planner_find(request->algorithm, request->collective);
-    if (!t->local && (p->one_host || request->algorithm == WEFT_HIERARCHICAL) && t->group.ranks > 1)
-        return "needs shared memory between the ranks of a host";
     if (!commutes && !p->keeps_order && t->group.ranks > 1)
         return "does not keep the order that this operation needs";
     return NULL;
@@ -117,20 +114,22 @@ weft_status weft_tuner_choose(weft_tuner *t, weft_collective collective, int roo
         *algorithm = forced;
         return WEFT_OK;
     }
+    const weft_tuned *row = vector ? NULL : weft_tune_find(t, collective, bytes);
+    if (row) {
+        weft_plan_request request = request_for(t, collective, (weft_algorithm)row->algorithm, root, false);
+        if (!obstacle(t, &request, commutes)) {
+            *algorithm = request.algorithm;
+            return WEFT_OK;
+        }
+    }
     unsigned b = bucket(bytes);
     uint8_t *chosen = vector ? NULL : &t->chosen[collective][commutes][b];
     if (chosen && *chosen) {
         *algorithm = (weft_algorithm)*chosen;
         return WEFT_OK;
     }
-    weft_algorithm best = WEFT_AUTO;
-    for (int i = 0; i < t->table_count && best == WEFT_AUTO && !vector; i++) {
-        weft_plan_request request = request_for(t, collective, (weft_algorithm)t->table[i].algorithm, root, false);
-        if (t->table[i].collective == collective && bytes <= t->table[i].bytes && !obstacle(t, &request, commutes))
-            best = request.algorithm;
-    }
-    if (best == WEFT_AUTO) /* the bucket's upper end, so that all sizes of a bucket choose alike */
-        best = cheapest(t, collective, root, vector ? 1 << 16 : (size_t)1 << b, vector, commutes);
+    /* the bucket's upper end, so that all sizes of a bucket choose alike */
+    weft_algorithm best = cheapest(t, collective, root, vector ? 1 << 16 : (size_t)1 << b, vector, commutes);
     if (best == WEFT_AUTO)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "no algorithm for %s%s over %d ranks%s", weft_collective_name(collective),
                          vector ? " (vector form)" : "", t->group.ranks, commutes ? "" : " with an operation that does not commute");

@@ -7,9 +7,11 @@
 
 enum { WEFT_TUNED_MAX = 512, WEFT_BUCKETS = 48 };
 
+/* A line of a measured table. */
 typedef struct weft_tuned {
     uint8_t collective, algorithm;
-    uint64_t bytes; /* up to */
+    int32_t ranks, hosts;
+    uint64_t bytes; /* from, to the next line's */
 } weft_tuned;
 
 typedef struct weft_ready_entry {
@@ -24,7 +26,6 @@ typedef struct weft_tuner {
     int rank;
     weft_group group;
     int lanes;
-    bool local;                             /* ranks of a host share memory */
     weft_cost_model model;
     uint8_t forced[WEFT_COLLECTIVE_COUNT];  /* weft_algorithm; WEFT_AUTO: not */
     weft_tuned table[WEFT_TUNED_MAX];
@@ -33,8 +34,8 @@ typedef struct weft_tuner {
     weft_ready_entry *ready[64];
 } weft_tuner;
 
-/* group.host must live as long. `forced` as WEFT_ALGORITHM says; local: local schedules can run. */
-weft_status weft_tuner_init(weft_tuner *t, int rank, weft_group group, bool local, int cpus, int lanes, const char *forced);
+/* group.host must live as long. cpus: cores of a host, the same on all ranks; `forced` as WEFT_ALGORITHM says. */
+weft_status weft_tuner_init(weft_tuner *t, int rank, weft_group group, int cpus, int lanes, const char *forced);
 void weft_tuner_clear(weft_tuner *t);
 /* The algorithm; WEFT_ERR_UNSUPPORTED if the forced one cannot. */
 weft_status weft_tuner_choose(weft_tuner *t, weft_collective collective, int root, size_t bytes, bool vector,
@@ -42,6 +43,11 @@ weft_status weft_tuner_choose(weft_tuner *t, weft_collective collective, int roo
 /* The schedule of this rank, planned once. */
 weft_status weft_tuner_schedule(weft_tuner *t, weft_collective collective, weft_algorithm algorithm, int root, bool vector,
                                 const weft_ready **ready);
+/* Reads a measured table: rows[WEFT_TUNED_MAX]. Errors name file and line. */
+weft_status weft_tune_read(const char *path, weft_tuned *rows, int *count);
+/* Takes the rows of this group. */
+void weft_tuner_use_table(weft_tuner *t, const weft_tuned *rows, int count);
+const weft_tuned *weft_tune_find(const weft_tuner *t, weft_collective collective, size_t bytes);
 /* Checks WEFT_ALGORITHM's syntax into forced[]. */
 weft_status weft_tuner_parse_forced(const char *text, uint8_t forced[WEFT_COLLECTIVE_COUNT]);
 #endif

@@ -332,9 +332,11 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed, int64_t d
         (status = weft_messages_init(&c->messages, &e->wire, c->client.comm, c->rank, c->ranks, c->world, c->from_world,
                                      c->exec.slice_bytes)) != WEFT_OK)
         return status;
-    bool shm = true; /* do all ranks that share a host share memory? they do, or they would be hosts of their own */
-    return weft_tuner_init(&c->tuner, c->rank, (weft_group){.ranks = c->ranks, .host = c->host}, shm, weft_host_cpus(e->host),
-                           agreed->lanes, agreed->algorithm);
+    status = weft_tuner_init(&c->tuner, c->rank, (weft_group){.ranks = c->ranks, .host = c->host}, agreed->cpus, agreed->lanes,
+                             agreed->algorithm);
+    if (status == WEFT_OK && e->table)
+        weft_tuner_use_table(&c->tuner, e->table, e->agreed.tuned);
+    return status;
 }
 
 weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, const int *world, const weft_agreed *agreed,

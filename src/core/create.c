@@ -51,11 +51,13 @@ static weft_status merge_config(weft_settings *s, const weft_config *user)
 static weft_status exchange_hello(weft_engine *e, int64_t deadline_ns)
 {
     weft_agreed mine = {.version = WEFT_VERSION_MAJOR << 16 | WEFT_VERSION_MINOR << 8 | WEFT_TRANSPORT_ABI,
-                        .lanes = (int32_t)e->settings.lanes, .slice_bytes = e->settings.slice_bytes};
+                        .lanes = (int32_t)e->settings.lanes, .cpus = weft_host_cpus(e->host),
+                        .slice_bytes = e->settings.slice_bytes};
     const char *algorithm = e->settings.algorithm ? e->settings.algorithm : "auto";
     if (strlen(algorithm) >= sizeof mine.algorithm)
         return weft_fail(WEFT_ERR_INVALID, "algorithm setting is longer than %zu bytes", sizeof mine.algorithm);
     memcpy(mine.algorithm, algorithm, strlen(algorithm));
+    mine.tuned = e->agreed.tuned;
     weft_agreed *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
     if (!all)
         return weft_fail(WEFT_ERR_MEMORY, "no memory for the settings of %d ranks", e->ranks);
@@ -65,6 +67,43 @@ static weft_status exchange_hello(weft_engine *e, int64_t deadline_ns)
             status = weft_fail(WEFT_ERR_VERSION, "rank %d runs another version of weft (%x, here %x)", r, all[r].version, mine.version);
     if (status == WEFT_OK)
         e->agreed = all[0];
+    weft_free(all);
+    return status;
+}
+
+/* Rank 0's measured table, where it has one: read before the settings are exchanged, then told to all. */
+static weft_status read_table(weft_engine *e)
+{
+    const char *path = e->settings.tuning_file;
+    if (e->rank != 0 || !path || !*path)
+        return WEFT_OK;
+    int count = 0;
+    e->table = weft_alloc_array(WEFT_TUNED_MAX, sizeof *e->table);
+    if (!e->table)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the tuning file");
+    weft_status status = weft_tune_read(path, e->table, &count);
+    e->agreed.tuned = count;
+    return status;
+}
+
+static weft_status exchange_table(weft_engine *e, int64_t deadline_ns)
+{
+    size_t lines = (size_t)e->agreed.tuned, bytes = lines * sizeof(weft_tuned);
+    if (lines == 0)
+        return WEFT_OK;
+    weft_tuned *mine = weft_alloc_array(lines, sizeof *mine), *all = weft_alloc_array(lines * (size_t)e->ranks, sizeof *all);
+    weft_status status = mine && all ? WEFT_OK : weft_fail(WEFT_ERR_MEMORY, "no memory for %zu tuned lines", lines);
+    if (status == WEFT_OK && e->rank == 0)
+        memcpy(mine, e->table, bytes);
+    if (status == WEFT_OK)
+        status = weft_control_allgather(e->control, mine, all, bytes, deadline_ns);
+    if (status == WEFT_OK) {
+        memcpy(mine, all, bytes);
+        weft_free(e->table);
+        e->table = mine;
+        mine = NULL;
+    }
+    weft_free(mine);
     weft_free(all);
     return status;
 }
@@ -242,11 +281,13 @@ static weft_status open_all(weft_engine *e)
 {
     int64_t deadline = e->create_deadline_ns;
     weft_status status = check_transport_list(e->settings.transports);
+    if (status == WEFT_OK)
+        status = read_table(e);
     if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
         return status;
-    if ((status = exchange_hello(e, deadline)) != WEFT_OK)
-        return status;
     if ((status = open_host(e, listed(e->settings.transports, "shm"))) != WEFT_OK)
+        return status;
+    if ((status = exchange_hello(e, deadline)) != WEFT_OK || (status = exchange_table(e, deadline)) != WEFT_OK)
         return status;
     choose_waiting(e);
     e->wire.rank = e->rank;
@@ -307,6 +348,7 @@ static void engine_destroy(weft_engine *e, int64_t linger_ms)
     weft_wire_destroy(&e->wire);
     weft_host_destroy(e->host);
     weft_settings_unload(&e->settings);
+    weft_free(e->table);
     pthread_cond_destroy(&e->woken);
     pthread_mutex_destroy(&e->notice_lock);
     pthread_mutex_destroy(&e->lock);

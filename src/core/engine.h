@@ -17,8 +17,9 @@ enum { WEFT_NOTICES = 32, WEFT_AGREED_TEXT = 240 };
 /* What all ranks take from rank 0. Sent as bytes between equal builds. */
 typedef struct weft_agreed {
     uint32_t version;
-    int32_t lanes;
+    int32_t lanes, cpus;        /* cpus: cores of rank 0's host that its ranks may use */
     int64_t slice_bytes;
+    int32_t tuned;              /* lines of rank 0's measured table */
     char algorithm[WEFT_AGREED_TEXT];
 } weft_agreed;
 
@@ -31,6 +32,7 @@ struct weft_engine {
     int rank, ranks;
     weft_settings settings;
     weft_agreed agreed;
+    struct weft_tuned *table;   /* agreed.tuned lines */
     weft_control *control;
     weft_host *host;
     weft_wire wire;
