@@ -1,5 +1,6 @@
-/* Speed of the reduction kernels: GB/s of plain C and of the set that this processor gets, for every type and operation,
- * beside memcpy. Bytes are those that are read and written. Arguments: [BYTES] [SOURCES] [TYPE] [OP]. */
+/* Speed of the reduction kernels: GB/s of plain C and of the set that this processor gets, for every type
+ * and operation, beside memcpy. Bytes are those that are read and written. Arguments: [BYTES] [SOURCES]
+ * [TYPE] [OP]. */
 #include "collectives/reduce_internal.h"
 
 #include <stdio.h>
@@ -61,8 +62,8 @@ static void print_row(const bench *b, weft_type type, weft_builtin_op op)
     size_t count = b->bytes / weft_type_bytes(type);
     double with_plain = gigabytes(b, b->sources, best_seconds(b, plain, count));
     double with_best = gigabytes(b, b->sources, best_seconds(b, best, count));
-    printf("%-8s %-5s %10.2f %10.2f %8.2fx\n", weft_type_name(type), weft_op_name((weft_op)op), with_plain, with_best,
-           with_best / with_plain);
+    printf("%-8s %-5s %10.2f %10.2f %8.2fx\n", weft_type_name(type), weft_op_name((weft_op)op), with_plain,
+           with_best, with_best / with_plain);
 }
 
 static weft_status parse_arguments(int argc, char **argv, bench *b, int *type, int *op)
@@ -92,7 +93,8 @@ int main(int argc, char **argv)
     bench b = { 0 };
     int only_type, only_op;
     if (parse_arguments(argc, argv, &b, &only_type, &only_op) != WEFT_OK) {
-        fprintf(stderr, "bench_reduce: %s\nusage: bench_reduce [BYTES [SOURCES [TYPE [OP]]]]\n", weft_last_error());
+        fprintf(stderr, "bench_reduce: %s\nusage: bench_reduce [BYTES [SOURCES [TYPE [OP]]]]\n",
+                weft_last_error());
         return 2;
     }
     for (unsigned i = 0; i <= MAX_SOURCES; i++) {
@@ -104,8 +106,8 @@ int main(int argc, char **argv)
         /* 1.0 or something near in most types: no denormals, no NaN. */
         memset(b.buffers[i], 0x3c, b.bytes);
     }
-    printf("# %zu bytes per buffer, %u sources, instruction set %s; GB/s read and written\n", b.bytes, b.sources,
-           weft_reduce_isa());
+    printf("# %zu bytes per buffer, %u sources, instruction set %s; GB/s read and written\n", b.bytes,
+           b.sources, weft_reduce_isa());
     printf("memcpy %.2f, weft_copy %.2f\n", gigabytes(&b, 1, best_seconds(&b, copy_kernel, b.bytes)),
            gigabytes(&b, 1, best_seconds(&b, weft_copy_kernel, b.bytes)));
     printf("%-8s %-5s %10s %10s %9s\n", "type", "op", "plain", "best", "ratio");

@@ -4,17 +4,17 @@
 
 #include "base/base.h"
 
-/* count elements; n >= 1 sources; dst may be one of the sources (same address), must not otherwise overlap. No
- * pointer needs to be aligned. f16, bf16, f8: operands are widened to f32, combined in f32 over all sources and
- * rounded once to nearest even (f8e4m3: saturates to NaN beyond range as OCP FP8 says; e5m2: to infinity). Integers wrap. */
+/* count elements; n >= 1 sources; dst may be one of the sources (same address), must not otherwise
+ * overlap. No pointer needs to be aligned. f16, bf16, f8: operands are widened to f32, combined in f32
+ * over all sources and rounded once to nearest even (f8e4m3: saturates to NaN beyond range as OCP FP8
+ * says; e5m2: to infinity). Integers wrap. */
 typedef void (*weft_reduce_kernel)(void *dst, const void *const *sources, unsigned n, size_t count);
 
 /* A bound operation. */
 typedef struct weft_reduction {
     weft_type type;
     weft_op op;                 /* built-in, or user (function != NULL), premul_sum acts as sum */
-    weft_reduce_kernel kernel;  /* NULL for a user function */
-    weft_reduce_kernel final_kernel; /* avg: sums, then divides by `divisor`; else == kernel */
+    weft_reduce_kernel kernel;  /* NULL for a user function; of avg: adds (weft_reduction_run divides) */
     weft_op_function function;
     void *context;
     bool commutes;
@@ -23,9 +23,10 @@ typedef struct weft_reduction {
 
 /* Binds op to type for a group of `ranks`. WEFT_ERR_INVALID for band/bor/bxor of floats. */
 weft_status weft_reduction_bind(weft_reduction *r, weft_type type, weft_op op, int ranks);
-/* dst = combination of the sources. `final`: the result has every rank's contribution (avg divides now). With n == 1
- * copies (and divides if final avg). */
-void weft_reduction_run(const weft_reduction *r, void *dst, const void *const *sources, unsigned n, size_t count, bool final);
+/* dst = combination of the sources. `final`: the result has every rank's contribution (avg divides now).
+ * With n == 1 copies (and divides if final avg). */
+void weft_reduction_run(const weft_reduction *r, void *dst, const void *const *sources, unsigned n,
+                        size_t count, bool final);
 /* dst[i] = src[i] * factor (premul_sum's input pass); may be in place. */
 void weft_premultiply(void *dst, const void *src, size_t count, weft_type type, const void *factor);
 /* Is it premul_sum? Fills factor (8 bytes). */

@@ -1,5 +1,5 @@
-/* All kernels of one instruction set: included once by each of reduce_plain.c, reduce_avx2.c and reduce_avx512.c, which tell
- * the compiler what to vectorise for. Choosing among the sets is reduce.c's. */
+/* All kernels of one instruction set: included once by each of reduce_plain.c, reduce_avx2.c and
+ * reduce_avx512.c, which tell the compiler what to vectorise for. Choosing a set is reduce_select.c's. */
 #include "collectives/reduce_loops.h"
 #include "collectives/reduce_small.h"
 
@@ -69,7 +69,8 @@ SMALL_KERNEL(sum_f8e4m3, WEFT_F8E4M3, sum_f32) SMALL_KERNEL(prod_f8e4m3, WEFT_F8
 SMALL_KERNEL(min_f8e4m3, WEFT_F8E4M3, min_f32) SMALL_KERNEL(max_f8e4m3, WEFT_F8E4M3, max_f32)
 SMALL_KERNEL(sum_f8e5m2, WEFT_F8E5M2, sum_f32) SMALL_KERNEL(prod_f8e5m2, WEFT_F8E5M2, prod_f32)
 SMALL_KERNEL(min_f8e5m2, WEFT_F8E5M2, min_f32) SMALL_KERNEL(max_f8e5m2, WEFT_F8E5M2, max_f32)
-KERNEL(or_bool, WEFT_BOOL, WEFT_BOR) KERNEL(and_bool, WEFT_BOOL, WEFT_BAND) KERNEL(xor_bool, WEFT_BOOL, WEFT_BXOR)
+KERNEL(or_bool, WEFT_BOOL, WEFT_BOR) KERNEL(and_bool, WEFT_BOOL, WEFT_BAND)
+KERNEL(xor_bool, WEFT_BOOL, WEFT_BXOR)
 
 AVERAGE(average_i8, WEFT_I8, sum_8) AVERAGE(average_u8, WEFT_U8, sum_8)
 AVERAGE(average_i16, WEFT_I16, sum_16) AVERAGE(average_u16, WEFT_U16, sum_16)
@@ -87,7 +88,8 @@ static void average_bool(void *dst, const void *const *sources, unsigned n, size
 
 PREMULTIPLY(premultiply_8, WEFT_U8) PREMULTIPLY(premultiply_16, WEFT_U16)
 PREMULTIPLY(premultiply_32, WEFT_U32) PREMULTIPLY(premultiply_64, WEFT_U64)
-PREMULTIPLY(premultiply_f32, WEFT_F32) PREMULTIPLY(premultiply_f64, WEFT_F64) PREMULTIPLY(premultiply_bool, WEFT_BOOL)
+PREMULTIPLY(premultiply_f32, WEFT_F32) PREMULTIPLY(premultiply_f64, WEFT_F64)
+PREMULTIPLY(premultiply_bool, WEFT_BOOL)
 SMALL_PREMULTIPLY(premultiply_f16, WEFT_F16) SMALL_PREMULTIPLY(premultiply_bf16, WEFT_BF16)
 SMALL_PREMULTIPLY(premultiply_f8e4m3, WEFT_F8E4M3) SMALL_PREMULTIPLY(premultiply_f8e5m2, WEFT_F8E5M2)
 

@@ -1,5 +1,6 @@
-/* Conversions between f32 and the floats of 16 and 8 bits, without branches, so that loops over them vectorise.
- * Rounding is to nearest even; they use no denormal f32 operand, so that a thread's flush-to-zero mode does not matter. */
+/* Conversions between f32 and the floats of 16 and 8 bits, without branches, so that loops over them
+ * vectorise. Rounding is to nearest even; they use no denormal f32 operand, so that a thread's
+ * flush-to-zero mode does not matter. */
 #ifndef WEFT_REDUCE_CONVERT_H
 #define WEFT_REDUCE_CONVERT_H
 
@@ -23,8 +24,8 @@ WEFT_ALWAYS_INLINE uint32_t weft_float_to_bits(float value)
     return bits;
 }
 
-/* A float format with a sign bit, `exponent` and `mantissa` bits. `finite` (e4m3): no infinities, NaN is only the code of
- * all ones; else as IEEE 754 has it. */
+/* A float format with a sign bit, `exponent` and `mantissa` bits. `finite` (e4m3): no infinities, NaN is
+ * only the code of all ones; else as IEEE 754 has it. */
 typedef struct weft_small_float {
     unsigned exponent;
     unsigned mantissa;
@@ -63,7 +64,8 @@ WEFT_ALWAYS_INLINE uint32_t weft_small_narrow(float value, weft_small_float form
     const unsigned shift = 23 - format.mantissa;
     const uint32_t smallest_normal = (127 + 1 - bias) << 23;
     /* Where rounding ends: infinity, or e4m3's NaN. */
-    const uint32_t overflow = format.finite ? (1u << bits) - 1 : ((1u << format.exponent) - 1) << format.mantissa;
+    const uint32_t overflow =
+        format.finite ? (1u << bits) - 1 : ((1u << format.exponent) - 1) << format.mantissa;
     /* A float whose last place is the format's smallest denormal: adding it rounds there. */
     const uint32_t magic = (127 + 1 - bias - format.mantissa + 23) << 23;
 
@@ -73,7 +75,8 @@ WEFT_ALWAYS_INLINE uint32_t weft_small_narrow(float value, weft_small_float form
     uint32_t half_below = (1u << (shift - 1)) - 1 + (magnitude >> shift & 1);
     uint32_t normal = ((magnitude + half_below) >> shift) - ((127 - bias) << format.mantissa);
     uint32_t denormal = weft_float_to_bits(weft_bits_to_float(magnitude) + weft_bits_to_float(magic)) - magic;
-    uint32_t nan = overflow | 1u << (format.mantissa - 1) | (magnitude >> shift & ((1u << format.mantissa) - 1));
+    uint32_t nan =
+        overflow | 1u << (format.mantissa - 1) | (magnitude >> shift & ((1u << format.mantissa) - 1));
     uint32_t code = magnitude < smallest_normal ? denormal : normal;
     code = code < overflow ? code : overflow;
     code = magnitude > 0x7f800000 ? nan : code;

@@ -1,11 +1,13 @@
-/* What the files reduce*.c share: the set of kernels that one instruction set has. Everybody else uses reduce.h. */
+/* What the files reduce*.c share: the set of kernels that one instruction set has. Everybody else uses
+ * reduce.h. */
 #ifndef WEFT_REDUCE_INTERNAL_H
 #define WEFT_REDUCE_INTERNAL_H
 
 #include "collectives/reduce.h"
 
 /* dst = (sum of the sources) / divisor, rounded once. Aliasing as weft_reduce_kernel. */
-typedef void (*weft_average_kernel)(void *dst, const void *const *sources, unsigned n, size_t count, int divisor);
+typedef void (*weft_average_kernel)(void *dst, const void *const *sources, unsigned n, size_t count,
+                                    int divisor);
 /* dst[i] = src[i] * *factor; dst may be src. */
 typedef void (*weft_premultiply_kernel)(void *dst, const void *src, size_t count, const void *factor);
 
@@ -23,11 +25,13 @@ extern const weft_reduce_set weft_reduce_set_avx2;   /* needs avx2, fma, f16c */
 extern const weft_reduce_set weft_reduce_set_avx512; /* needs avx512 f, bw, dq, vl */
 #endif
 
-/* The set that this processor can run and that agrees with plain C for `type`; checked at the first use of the type. */
+/* The set that this processor can run and that agrees with plain C for `type`; checked at the first use of
+ * the type. */
 const weft_reduce_set *weft_reduce_set_best(weft_type type);
-/* Do the kernels of two sets for `type` agree on vectors with NaN, infinities, denormals and ties? Any NaN equals any
- * other. On false *op names a kernel that differs. */
-bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type, const char **op);
+/* Do the kernels of two sets for `type` agree on vectors with NaN, infinities, denormals and ties? Any NaN
+ * equals any other. On false *op names a kernel that differs. */
+bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type,
+                            const char **op);
 
 /* A created operation as it is looked up; valid until the operation is freed. */
 typedef struct weft_user_op {

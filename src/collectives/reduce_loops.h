@@ -1,5 +1,6 @@
-/* Part of reduce_body.h: loops over integers, bool, f32 and f64, and what combines more sources than fit one loop. Types,
- * operations and (up to LOOP_SOURCES) numbers of sources are constants wherever `reduce` is inlined. */
+/* Part of reduce_body.h: loops over integers, bool, f32 and f64, and what combines more sources than fit
+ * one loop. Types, operations and (up to LOOP_SOURCES) numbers of sources are constants wherever `reduce`
+ * is inlined. */
 #ifndef WEFT_REDUCE_LOOPS_H
 #define WEFT_REDUCE_LOOPS_H
 
@@ -26,7 +27,7 @@ typedef float any_f32 __attribute__((aligned(1), may_alias));
 typedef double any_f64 __attribute__((aligned(1), may_alias));
 
 /* Blocks keep partial results in L1 beside their sources. */
-enum { BLOCK_ELEMENTS = 512, BLOCK_BYTES = BLOCK_ELEMENTS * 8, LOOP_SOURCES = 4 };
+enum { BLOCK_ELEMENTS = 1024, BLOCK_BYTES = BLOCK_ELEMENTS * 8, LOOP_SOURCES = 4 };
 
 #define ELEMENT int8_t
 #define LOOP combine_i8
@@ -54,7 +55,8 @@ enum { BLOCK_ELEMENTS = 512, BLOCK_BYTES = BLOCK_ELEMENTS * 8, LOOP_SOURCES = 4 
 #include "collectives/reduce_integer.h"
 
 /* Any byte but 0 is true. Operations are only `or`, `and`, `xor` (weft.h says which is which). */
-WEFT_ALWAYS_INLINE void combine_bool(weft_builtin_op op, void *dst, const void *const *sources, unsigned n, size_t count)
+WEFT_ALWAYS_INLINE void combine_bool(weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
+                                     size_t count)
 {
     any_u8 *d = dst;
     const any_u8 *a = sources[0];
@@ -65,7 +67,11 @@ WEFT_ALWAYS_INLINE void combine_bool(weft_builtin_op op, void *dst, const void *
         uint8_t value = a[i] != 0;
         for (unsigned k = 1; k < n; k++) {
             uint8_t other = rest[k - 1][i] != 0;
-            value = (uint8_t)(op == WEFT_BOR ? value | other : op == WEFT_BAND ? value & other : value ^ other);
+            switch (op) {
+            case WEFT_BOR: value |= other; break;
+            case WEFT_BAND: value &= other; break;
+            default: value ^= other;
+            }
         }
         d[i] = value;
     }
@@ -82,7 +88,8 @@ WEFT_ALWAYS_INLINE double combine_two_f64(weft_builtin_op op, double a, double b
     }
 }
 
-WEFT_ALWAYS_INLINE void combine_f64(weft_builtin_op op, void *dst, const void *const *sources, unsigned n, size_t count)
+WEFT_ALWAYS_INLINE void combine_f64(weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
+                                    size_t count)
 {
     any_f64 *d = dst;
     const any_f64 *a = sources[0];
@@ -107,7 +114,8 @@ WEFT_ALWAYS_INLINE float combine_two_f32(weft_builtin_op op, float a, float b)
     }
 }
 
-WEFT_ALWAYS_INLINE void combine_f32(weft_builtin_op op, void *dst, const void *const *sources, unsigned n, size_t count)
+WEFT_ALWAYS_INLINE void combine_f32(weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
+                                    size_t count)
 {
     any_f32 *d = dst;
     const any_f32 *a = sources[0];
@@ -133,8 +141,8 @@ WEFT_ALWAYS_INLINE size_t element_bytes(weft_type type)
 }
 
 /* One loop over n <= LOOP_SOURCES sources. */
-WEFT_ALWAYS_INLINE void combine(weft_type type, weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
-                                size_t count)
+WEFT_ALWAYS_INLINE void combine(weft_type type, weft_builtin_op op, void *dst, const void *const *sources,
+                                unsigned n, size_t count)
 {
     switch (type) {
     case WEFT_I8: combine_i8(op, dst, sources, n, count); break;
@@ -152,8 +160,8 @@ WEFT_ALWAYS_INLINE void combine(weft_type type, weft_builtin_op op, void *dst, c
 }
 
 /* n from 2 to LOOP_SOURCES, made a constant. */
-WEFT_ALWAYS_INLINE void combine_few(weft_type type, weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
-                                    size_t count)
+WEFT_ALWAYS_INLINE void combine_few(weft_type type, weft_builtin_op op, void *dst, const void *const *sources,
+                                    unsigned n, size_t count)
 {
     switch (n) {
     case 2: combine(type, op, dst, sources, 2, count); break;
@@ -162,9 +170,10 @@ WEFT_ALWAYS_INLINE void combine_few(weft_type type, weft_builtin_op op, void *ds
     }
 }
 
-/* Any n >= 2: more than LOOP_SOURCES go by blocks. Partial results lie aside because dst may be a later source. */
-WEFT_ALWAYS_INLINE void reduce_many(weft_type type, weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
-                                    size_t count)
+/* Any n >= 2: more than LOOP_SOURCES go by blocks. Partial results lie aside because dst may be a later
+ * source. */
+WEFT_ALWAYS_INLINE void reduce_many(weft_type type, weft_builtin_op op, void *dst, const void *const *sources,
+                                    unsigned n, size_t count)
 {
     const size_t bytes = element_bytes(type);
     /* One block if one loop does it all. */
@@ -184,8 +193,8 @@ WEFT_ALWAYS_INLINE void reduce_many(weft_type type, weft_builtin_op op, void *ds
     }
 }
 
-WEFT_ALWAYS_INLINE void reduce(weft_type type, weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
-                               size_t count)
+WEFT_ALWAYS_INLINE void reduce(weft_type type, weft_builtin_op op, void *dst, const void *const *sources,
+                               unsigned n, size_t count)
 {
     if (n > 1)
         reduce_many(type, op, dst, sources, n, count);
@@ -246,8 +255,8 @@ WEFT_ALWAYS_INLINE void divide(weft_type type, void *dst, size_t count, int divi
 }
 
 /* Divides while the block is in cache. `sum` is the kernel that adds. */
-WEFT_ALWAYS_INLINE void average(weft_type type, weft_reduce_kernel sum, void *dst, const void *const *sources, unsigned n,
-                                size_t count, int divisor)
+WEFT_ALWAYS_INLINE void average(weft_type type, weft_reduce_kernel sum, void *dst, const void *const *sources,
+                                unsigned n, size_t count, int divisor)
 {
     const size_t bytes = element_bytes(type);
     unsigned char total[BLOCK_BYTES] __attribute__((aligned(64)));
@@ -269,7 +278,8 @@ WEFT_ALWAYS_INLINE void average(weft_type type, weft_reduce_kernel sum, void *ds
     }
 }
 
-WEFT_ALWAYS_INLINE void premultiply(weft_type type, void *dst, const void *src, size_t count, const void *factor)
+WEFT_ALWAYS_INLINE void premultiply(weft_type type, void *dst, const void *src, size_t count,
+                                    const void *factor)
 {
     const size_t bytes = element_bytes(type);
     unsigned char factors[BLOCK_BYTES] __attribute__((aligned(64)));

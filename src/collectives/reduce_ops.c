@@ -1,5 +1,5 @@
-/* The process-wide table of created operations. Creating and freeing lock; looking up reads one word. What an operation does
- * to buffers is reduce.c's. */
+/* The process-wide table of created operations. Creating and freeing lock; looking up reads one word. What
+ * an operation does to buffers is reduce.c's. */
 #include "collectives/reduce_internal.h"
 
 #include <pthread.h>
@@ -7,9 +7,9 @@
 
 enum { OP_SLOT_BITS = 10, OP_SLOTS = 1 << OP_SLOT_BITS, OP_GENERATIONS = INT32_MAX >> OP_SLOT_BITS };
 
-/* A handle is generation << OP_SLOT_BITS | slot with a generation of at least 1, so that it is no built-in operation and that
- * one kept after weft_op_free is noticed. The handle in the slot, 0 when it is free, is written last by
- * weft_op_create (release) and read first by weft_op_find (acquire). */
+/* A handle is generation << OP_SLOT_BITS | slot with a generation of at least 1, so that it is no built-in
+ * operation and that one kept after weft_op_free is noticed. The handle in the slot, 0 when it is free, is
+ * written last by weft_op_create (release) and read first by weft_op_find (acquire). */
 typedef struct op_slot {
     atomic_int handle;
     int generation; /* of the last operation here */
@@ -20,7 +20,7 @@ static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static op_slot table[OP_SLOTS];
 static unsigned next_slot; /* where the search for a free one begins: late reuse */
 
-_Static_assert((int)WEFT_OP_COUNT <= OP_SLOTS, "handles of created operations must lie above the built-in ones");
+_Static_assert((int)WEFT_OP_COUNT <= OP_SLOTS, "handles must lie above the built-in operations");
 
 static weft_status add(const weft_user_op *op, weft_op *handle)
 {
@@ -40,15 +40,16 @@ static weft_status add(const weft_user_op *op, weft_op *handle)
         return WEFT_OK;
     }
     pthread_mutex_unlock(&table_lock);
-    return weft_fail(WEFT_ERR_MEMORY, "all %d places for created operations are taken; free some with weft_op_free",
-                     OP_SLOTS);
+    return weft_fail(WEFT_ERR_MEMORY,
+                     "all %d places for created operations are taken; free some with weft_op_free", OP_SLOTS);
 }
 
 weft_status weft_op_create(weft_op_function function, void *context, bool commutes, weft_op *op)
 {
     weft_clear_error();
     if (!function)
-        return weft_fail(WEFT_ERR_INVALID, "weft_op_create: function is NULL; give the function that combines two buffers");
+        return weft_fail(WEFT_ERR_INVALID,
+                         "weft_op_create: function is NULL; give the function that combines two buffers");
     if (!op)
         return weft_fail(WEFT_ERR_INVALID, "weft_op_create: op is NULL; give a place for the handle");
     const weft_user_op entry = { .function = function, .context = context, .commutes = commutes };
@@ -72,12 +73,15 @@ weft_status weft_op_free(weft_op op)
 {
     weft_clear_error();
     if (op >= 0 && op < WEFT_OP_COUNT)
-        return weft_fail(WEFT_ERR_INVALID, "weft_op_free: %s is built in and cannot be freed", weft_op_name(op));
-    /* Out of two threads that free one operation, one fails. The release is for the next weft_op_create in this slot. */
+        return weft_fail(WEFT_ERR_INVALID, "weft_op_free: %s is built in and cannot be freed",
+                         weft_op_name(op));
+    /* Out of two threads that free one operation, one fails. The release is for the next weft_op_create in
+     * this slot. */
     int expected = op;
     if (op < OP_SLOTS || !atomic_compare_exchange_strong_explicit(&table[op % OP_SLOTS].handle, &expected, 0,
                                                                   memory_order_release, memory_order_relaxed))
-        return weft_fail(WEFT_ERR_INVALID, "weft_op_free: operation %d does not exist or was freed before", op);
+        return weft_fail(WEFT_ERR_INVALID, "weft_op_free: operation %d does not exist or was freed before",
+                         op);
     return WEFT_OK;
 }
 
@@ -126,5 +130,6 @@ weft_status weft_op_parse(const char *text, weft_op *op)
             return WEFT_OK;
         }
     }
-    return weft_fail(WEFT_ERR_PARSE, "\"%s\" is no operation; take one of sum prod min max avg band bor bxor", text);
+    return weft_fail(WEFT_ERR_PARSE, "\"%s\" is no operation; take one of sum prod min max avg band bor bxor",
+                     text);
 }

@@ -1,4 +1,5 @@
-/* Chooses the set of kernels for this processor, and compares it with plain C, type by type, before the first use. */
+/* Chooses the set of kernels for this processor, and compares it with plain C, type by type, before the
+ * first use. */
 #include "collectives/reduce_internal.h"
 
 #include <math.h>
@@ -9,7 +10,7 @@
 #endif
 
 enum {
-    CHECK_ELEMENTS = 555, /* more than a block of the kernels and a tail */
+    CHECK_ELEMENTS = 1111, /* more than a block of the kernels and a tail */
     CHECK_SOURCES = 6,    /* more than one loop of the kernels takes */
     CHECK_BYTES = CHECK_ELEMENTS * 8,
 };
@@ -41,8 +42,10 @@ const char *weft_reduce_isa(void) { return fastest_set()->isa; }
 /* Random bits: as f16, bf16 and f8 they have every kind of value; f32 and f64 get theirs put in. */
 static void fill(check *c)
 {
-    static const double special[] = { NAN, INFINITY, -INFINITY, 0.0, -0.0, 1.0, 1.0 + 0x1p-23, 0x1p-24, 0x1p-149, -0x1p-1074,
-                                      0x1p-126, 0x1.fffffep127, 0x1.fffffffffffffp1023, 65504.0, 1.5, -2.0 };
+    static const double special[] = {
+        NAN, INFINITY, -INFINITY, 0.0, -0.0, 1.0, 1.0 + 0x1p-23, 0x1p-24, 0x1p-149, -0x1p-1074,
+        0x1p-126, 0x1.fffffep127, 0x1.fffffffffffffp1023, 65504.0, 1.5, -2.0,
+    };
     uint64_t state = 0x9e3779b97f4a7c15;
     for (unsigned s = 0; s < CHECK_SOURCES; s++) {
         for (size_t i = 0; i < CHECK_BYTES; i += 8) {
@@ -87,7 +90,8 @@ static bool results_agree(const check *c)
     return true;
 }
 
-bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type, const char **op)
+bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type,
+                            const char **op)
 {
     const weft_reduce_set *const sets[2] = { a, b };
     const unsigned source_counts[] = { 2, 3, 4, CHECK_SOURCES };
@@ -121,7 +125,8 @@ bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, 
 
 const weft_reduce_set *weft_reduce_set_best(weft_type type)
 {
-    /* Written once or by several threads with the same value; the sets are constants, so relaxed is enough. */
+    /* Written once or by several threads with the same value; the sets are constants, so relaxed is
+     * enough. */
     static _Atomic(const weft_reduce_set *) chosen[WEFT_TYPE_COUNT];
     const weft_reduce_set *set = atomic_load_explicit(&chosen[type], memory_order_relaxed);
     if (set)
@@ -130,7 +135,7 @@ const weft_reduce_set *weft_reduce_set_best(weft_type type)
     const char *op = "";
     set = fastest_set();
     if (set != &weft_reduce_set_plain && !weft_reduce_sets_agree(&weft_reduce_set_plain, set, type, &op)) {
-        weft_log(WEFT_LOG_WARN, "the %s kernels of %s %s differ from plain C on this processor; plain C is used for this type",
+        weft_log(WEFT_LOG_WARN, "%s kernels of %s %s differ from plain C on this processor and are not used",
                  set->isa, weft_type_name(type), op);
         set = &weft_reduce_set_plain;
     }

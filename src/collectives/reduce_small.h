@@ -1,5 +1,6 @@
-/* Part of reduce_body.h: floats of 16 and 8 bits. Blocks are widened to f32, combined by the f32 kernels and narrowed once; the
- * block stays in L1, so that the detour costs less than the conversions. bf16 has loops of its own, that use no detour. */
+/* Part of reduce_body.h: floats of 16 and 8 bits. Blocks are widened to f32, combined by the f32 kernels
+ * and narrowed once; the block stays in L1, so that the detour costs less than the conversions. bf16 has
+ * loops of its own, that use no detour. */
 #ifndef WEFT_REDUCE_SMALL_H
 #define WEFT_REDUCE_SMALL_H
 
@@ -31,11 +32,13 @@ static void narrow_f16(void *dst, const float *wide, size_t count)
     size_t i = 0;
 #if defined(REDUCE_HAS_AVX512)
     for (; i + 16 <= count; i += 16)
-        _mm256_storeu_si256((__m256i_u *)(d + i), _mm512_cvtps_ph(_mm512_loadu_ps(wide + i), _MM_FROUND_TO_NEAREST_INT));
+        _mm256_storeu_si256((__m256i_u *)(d + i),
+                            _mm512_cvtps_ph(_mm512_loadu_ps(wide + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
 #if defined(REDUCE_HAS_F16C)
     for (; i + 8 <= count; i += 8)
-        _mm_storeu_si128((__m128i_u *)(d + i), _mm256_cvtps_ph(_mm256_loadu_ps(wide + i), _MM_FROUND_TO_NEAREST_INT));
+        _mm_storeu_si128((__m128i_u *)(d + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(wide + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
     for (; i < count; i++)
         d[i] = (uint16_t)weft_small_narrow(wide[i], WEFT_FORMAT_F16);
@@ -53,8 +56,8 @@ static void narrow_bf16(void *dst, const float *wide, size_t count)
         ((any_u16 *)dst)[i] = (uint16_t)weft_bf16_narrow(wide[i]);
 }
 
-/* Where f16 is widened by one instruction, f8 goes that way: e5m2 is the upper half of f16, e4m3 is f16 with the
- * exponent off by 8, both exactly. */
+/* Where f16 is widened by one instruction, f8 goes that way: e5m2 is the upper half of f16, e4m3 is f16
+ * with the exponent off by 8, both exactly. */
 static void widen_f8e5m2(float *wide, const void *source, size_t count)
 {
     const any_u8 *s = source;
@@ -122,8 +125,9 @@ WEFT_ALWAYS_INLINE void narrow(weft_type type, void *dst, const float *wide, siz
 }
 
 /* total = combination of one block of all sources, offset_bytes into them. */
-WEFT_ALWAYS_INLINE void combine_wide(weft_type type, weft_reduce_kernel kernel, float *total, const void *const *sources,
-                                     unsigned n, size_t offset_bytes, size_t block)
+WEFT_ALWAYS_INLINE void combine_wide(weft_type type, weft_reduce_kernel kernel, float *total,
+                                     const void *const *sources, unsigned n, size_t offset_bytes,
+                                     size_t block)
 {
     float others[LOOP_SOURCES - 1][BLOCK_ELEMENTS] __attribute__((aligned(64)));
     const void *const wide[LOOP_SOURCES] = { total, others[0], others[1], others[2] };
@@ -138,8 +142,8 @@ WEFT_ALWAYS_INLINE void combine_wide(weft_type type, weft_reduce_kernel kernel, 
 }
 
 /* kernel: that of f32. divisor: of averages, else 1. */
-WEFT_ALWAYS_INLINE void reduce_small(weft_type type, weft_reduce_kernel kernel, void *dst, const void *const *sources,
-                                     unsigned n, size_t count, int divisor)
+WEFT_ALWAYS_INLINE void reduce_small(weft_type type, weft_reduce_kernel kernel, void *dst,
+                                     const void *const *sources, unsigned n, size_t count, int divisor)
 {
     const size_t bytes = element_bytes(type);
     float total[BLOCK_ELEMENTS] __attribute__((aligned(64)));
@@ -157,7 +161,8 @@ WEFT_ALWAYS_INLINE void reduce_small(weft_type type, weft_reduce_kernel kernel, 
     }
 }
 
-WEFT_ALWAYS_INLINE void premultiply_small(weft_type type, void *dst, const void *src, size_t count, const void *factor)
+WEFT_ALWAYS_INLINE void premultiply_small(weft_type type, void *dst, const void *src, size_t count,
+                                          const void *factor)
 {
     const size_t bytes = element_bytes(type);
     float block_values[BLOCK_ELEMENTS] __attribute__((aligned(64)));
@@ -181,10 +186,10 @@ WEFT_ALWAYS_INLINE uint32_t round_to_bf16(float value)
     return (bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded;
 }
 
-/* Two elements lie in one 32-bit word and each is there with one shift or mask, so that vectors need no shuffles. Which half
- * comes first does not matter. The odd last element is the caller's. */
-WEFT_ALWAYS_INLINE void combine_bf16_pairs(weft_builtin_op op, void *dst, const void *const *sources, unsigned n,
-                                           size_t pairs)
+/* Two elements lie in one 32-bit word and each is there with one shift or mask, so that vectors need no
+ * shuffles. Which half comes first does not matter. The odd last element is the caller's. */
+WEFT_ALWAYS_INLINE void combine_bf16_pairs(weft_builtin_op op, void *dst, const void *const *sources,
+                                           unsigned n, size_t pairs)
 {
     any_u32 *d = dst;
     const any_u32 *a = sources[0];
@@ -202,8 +207,8 @@ WEFT_ALWAYS_INLINE void combine_bf16_pairs(weft_builtin_op op, void *dst, const 
     }
 }
 
-WEFT_ALWAYS_INLINE void reduce_bf16(weft_builtin_op op, weft_reduce_kernel kernel, void *dst, const void *const *sources,
-                                    unsigned n, size_t count)
+WEFT_ALWAYS_INLINE void reduce_bf16(weft_builtin_op op, weft_reduce_kernel kernel, void *dst,
+                                    const void *const *sources, unsigned n, size_t count)
 {
     switch (n) {
     case 2: combine_bf16_pairs(op, dst, sources, 2, count / 2); break;

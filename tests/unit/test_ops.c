@@ -12,7 +12,8 @@
 
 enum { LIMIT = 1024 };
 
-static void take_left(void *result, const void *left, const void *right, size_t count, weft_type type, void *context)
+static void take_left(void *result, const void *left, const void *right, size_t count, weft_type type,
+                      void *context)
 {
     (void)right;
     (void)context;
@@ -148,7 +149,8 @@ static void *create_find_free(void *argument)
         if (weft_op_create(take_left, &context, false, &own) != WEFT_OK)
             return argument;
         const weft_user_op *found = weft_op_find(own);
-        if (!found || found->context != &context || !weft_op_commutes(*shared) || weft_op_free(own) != WEFT_OK)
+        if (!found || found->context != &context || !weft_op_commutes(*shared) ||
+            weft_op_free(own) != WEFT_OK)
             return argument;
     }
     return NULL;

@@ -1,4 +1,5 @@
-/* Conversions between f32 and the floats of 16 and 8 bits, against a search for the nearest value in double precision. */
+/* Conversions between f32 and the floats of 16 and 8 bits, against a search for the nearest value in
+ * double precision. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +42,8 @@ static const format formats[] = {
     { "f8e5m2", 2, 0x80, 0x7c, 15, true, widen_f8e5m2, narrow_f8e5m2 },
 };
 
-/* Value of a code by the definition of the format; beyond the finite ones: what the next code would be worth. */
+/* Value of a code by the definition of the format; beyond the finite ones: what the next code would be
+ * worth. */
 static double value_of(const format *f, unsigned code)
 {
     int exponent = (int)(code >> f->mantissa);
