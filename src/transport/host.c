@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +48,7 @@ typedef struct joining {
     int *leader_of;        /* [ranks]: -1 while in no group */
     int candidate_count;
     int *class_ranks;      /* [members]: this rank's class, ascending */
+    int *slots;            /* [members]: scratch */
     int members, position; /* how many, and this rank's place in it */
     bool any_class;        /* a class of two or more exists in this round */
     host_answer mine;
@@ -280,6 +282,20 @@ static void note_groups(joining *j)
     }
 }
 
+/* Room for the local ranks, at most this rank's class: before the round's last allgather, after which one rank may not fail
+ * alone. */
+static weft_status reserve_lists(joining *j)
+{
+    weft_host *h = j->h;
+    weft_free(h->local_ranks);
+    weft_free(h->peers);
+    h->local_ranks = weft_alloc_array((size_t)j->members, sizeof(*h->local_ranks));
+    h->peers = weft_alloc_array((size_t)j->members, sizeof(*h->peers));
+    if (!h->local_ranks || !h->peers)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for a list of %d local ranks", j->members);
+    return WEFT_OK;
+}
+
 static weft_status join_round(joining *j, int round)
 {
     weft_host *h = j->h;
@@ -299,11 +315,13 @@ static weft_status join_round(joining *j, int round)
             status = first_failure(j, own, "make shared memory");
         if (status != WEFT_OK)
             return status;
-        if (taking_part && !leading) {
+        if (taking_part && !leading)
             own = follow_leader(j);
-            j->mine = answer_of(own);
-        }
     }
+    if (taking_part && own == WEFT_OK)
+        own = reserve_lists(j);
+    if (taking_part)
+        j->mine = answer_of(own);
     status = exchange(j, &j->mine, j->answers, sizeof(j->mine));
     if (status == WEFT_OK)
         status = first_failure(j, own, "map shared memory");
@@ -313,47 +331,34 @@ static weft_status join_round(joining *j, int round)
 }
 
 /* Numbers the hosts and lists this one's ranks. */
-static weft_status number_hosts(joining *j)
+static void number_hosts(joining *j)
 {
     weft_host *h = j->h;
     int own_leader = j->leader_of[h->rank];
     for (int r = 0; r < h->ranks; r++) {
         h->host_of[r] = j->leader_of[r] == r ? h->hosts++ : h->host_of[j->leader_of[r]]; /* a leader is its host's lowest rank */
-        h->size += j->leader_of[r] == own_leader;
-    }
-    h->local_ranks = weft_alloc_array((size_t)h->size, sizeof(*h->local_ranks));
-    h->peers = weft_alloc_array((size_t)h->size, sizeof(*h->peers));
-    if (!h->local_ranks || !h->peers)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for the list of %d local ranks", h->size);
-    int n = 0;
-    for (int r = 0; r < h->ranks; r++) {
         if (j->leader_of[r] != own_leader)
             continue;
+        int n = h->size++;
         if (r == h->rank)
             h->index = n;
         weft_socket_name_make(&h->peers[n].bell, h->job, r, j->cards[r].random, 'b');
         weft_socket_name_make(&h->peers[n].mail, h->job, r, j->cards[r].random, 'm');
         h->peers[n].secret = j->cards[r].secret;
-        h->local_ranks[n++] = r;
+        h->local_ranks[n] = r;
     }
-    return WEFT_OK;
 }
 
-static weft_status count_cpus(joining *j)
+static void count_cpus(joining *j)
 {
     weft_host *h = j->h;
-    int *slots = weft_alloc_array((size_t)h->size, sizeof(*slots));
-    if (!slots)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory to count CPUs");
     size_t infos_at, regions_at;
     base_layout((size_t)j->members, &infos_at, &regions_at, h->region_bytes);
     int n = 0; /* the class was listed by rank, so those who joined are in the order of local_ranks */
     for (int i = 0; i < j->members && n < h->size; i++)
         if (j->class_ranks[i] == h->local_ranks[n])
-            slots[n++] = i;
-    h->cpus = weft_cpu_info_count((const weft_cpu_info *)(const void *)(h->base + infos_at), slots, n);
-    weft_free(slots);
-    return WEFT_OK;
+            j->slots[n++] = i;
+    h->cpus = weft_cpu_info_count((const weft_cpu_info *)(const void *)(h->base + infos_at), j->slots, n);
 }
 
 static weft_status join(joining *j)
@@ -368,10 +373,10 @@ static weft_status join(joining *j)
         for (int r = 0; r < ranks; r++)
             left += j->leader_of[r] < 0;
     }
-    if (status == WEFT_OK)
-        status = number_hosts(j);
-    if (status == WEFT_OK)
-        status = count_cpus(j);
+    if (status == WEFT_OK) {
+        number_hosts(j);
+        count_cpus(j);
+    }
     return status;
 }
 
@@ -384,6 +389,43 @@ static weft_status check_config(const weft_host_config *c)
     return WEFT_OK;
 }
 
+/* A rank without memory for its own part still tells the others, so that they do not wait for it. */
+static weft_status decline(const weft_host_config *config)
+{
+    host_card card = {.status = WEFT_ERR_MEMORY};
+    size_t bytes = (size_t)config->ranks * sizeof(card);
+    void *all = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all != MAP_FAILED) {
+        (void)config->allgather(config->context, &card, all, sizeof(card));
+        munmap(all, bytes);
+    }
+    return weft_fail(WEFT_ERR_MEMORY, "rank %d: no memory to find the hosts of %d ranks", config->rank, config->ranks);
+}
+
+static bool allocate(joining *j, size_t ranks)
+{
+    weft_host *h = j->h;
+    h->host_of = weft_alloc_array(ranks, sizeof(*h->host_of));
+    h->lock_made = pthread_mutex_init(&h->lock, NULL) == 0;
+    j->cards = weft_alloc_array(ranks, sizeof(*j->cards));
+    j->answers = weft_alloc_array(ranks, sizeof(*j->answers));
+    j->candidates = weft_alloc_array(ranks, sizeof(*j->candidates));
+    j->leader_of = weft_alloc_array(ranks, sizeof(*j->leader_of));
+    j->class_ranks = weft_alloc_array(ranks, sizeof(*j->class_ranks));
+    j->slots = weft_alloc_array(ranks, sizeof(*j->slots));
+    return h->host_of && h->lock_made && j->cards && j->answers && j->candidates && j->leader_of && j->class_ranks && j->slots;
+}
+
+static void release(joining *j)
+{
+    weft_free(j->cards);
+    weft_free(j->answers);
+    weft_free(j->candidates);
+    weft_free(j->leader_of);
+    weft_free(j->class_ranks);
+    weft_free(j->slots);
+}
+
 weft_status weft_host_create(const weft_host_config *config, weft_host **out)
 {
     weft_status status = check_config(config);
@@ -391,31 +433,16 @@ weft_status weft_host_create(const weft_host_config *config, weft_host **out)
         return status;
     weft_host *h = weft_alloc(sizeof(*h));
     if (!h)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for the host");
-    size_t ranks = (size_t)config->ranks;
+        return decline(config);
     h->rank = config->rank;
     h->ranks = config->ranks;
     h->job = config->job;
     h->secret = weft_random64();
     h->bell_socket = h->mail_socket = -1;
     h->region_bytes = weft_round_up(config->region_bytes ? config->region_bytes : 1, (size_t)sysconf(_SC_PAGESIZE));
-    h->host_of = weft_alloc_array(ranks, sizeof(*h->host_of));
-    h->lock_made = pthread_mutex_init(&h->lock, NULL) == 0;
     joining j = {.config = config, .h = h};
-    j.cards = weft_alloc_array(ranks, sizeof(*j.cards));
-    j.answers = weft_alloc_array(ranks, sizeof(*j.answers));
-    j.candidates = weft_alloc_array(ranks, sizeof(*j.candidates));
-    j.leader_of = weft_alloc_array(ranks, sizeof(*j.leader_of));
-    j.class_ranks = weft_alloc_array(ranks, sizeof(*j.class_ranks));
-    if (!h->host_of || !h->lock_made || !j.cards || !j.answers || !j.candidates || !j.leader_of || !j.class_ranks)
-        status = weft_fail(WEFT_ERR_MEMORY, "no memory to find the hosts of %d ranks", config->ranks);
-    else
-        status = join(&j);
-    weft_free(j.cards);
-    weft_free(j.answers);
-    weft_free(j.candidates);
-    weft_free(j.leader_of);
-    weft_free(j.class_ranks);
+    status = allocate(&j, (size_t)config->ranks) ? join(&j) : decline(config);
+    release(&j);
     if (status != WEFT_OK)
         weft_host_destroy(h);
     else

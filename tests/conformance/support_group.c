@@ -280,6 +280,7 @@ typedef struct thread_rank {
     uint64_t job;
     void *host;
     weft_status status;
+    char error[256]; /* each thread has its own last error */
 } thread_rank;
 
 static weft_status gather_threads(void *context, const void *send, void *recv, size_t bytes)
@@ -306,6 +307,7 @@ static void *create_host(void *context)
     thread_rank *me = context;
     me->status =
         me->subject->host_create(me->rank, me->gather->ranks, me->job, gather_threads, me, &me->host);
+    snprintf(me->error, sizeof me->error, "%s", weft_last_error());
     return NULL;
 }
 
@@ -324,7 +326,8 @@ static weft_status create_hosts(conformance_group *group, const conformance_subj
     for (int i = 0; i < ranks; i++) {
         pthread_join(threads[i], NULL);
         group->members[i].host = each[i].host;
-        status = status == WEFT_OK ? each[i].status : status;
+        if (status == WEFT_OK && each[i].status != WEFT_OK)
+            status = weft_fail(each[i].status, "%s", each[i].error);
     }
     pthread_barrier_destroy(&gather.barrier);
     return status;

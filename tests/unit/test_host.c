@@ -260,6 +260,30 @@ static void test_failing_allocations_leave_nothing(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
+/* One rank lacks memory at any point: all ranks fail, and the others name it. */
+static void body_one_without_memory(group_rank *r)
+{
+    weft_status status = WEFT_ERR_MEMORY;
+    for (int n = 1; status != WEFT_OK; n++) {
+        weft_host_config config = group_host_config(r);
+        weft_host *h = NULL;
+        weft_alloc_fail_at(r->rank == 1 ? n : 0, false);
+        status = weft_host_create(&config, &h);
+        weft_alloc_fail_at(0, false);
+        RANK_CHECK(r, status == WEFT_OK || (status == WEFT_ERR_MEMORY && !h));
+        RANK_CHECK(r, status == WEFT_OK || r->rank == 1 || strstr(weft_last_error(), "rank 1"));
+        RANK_CHECK(r, status != WEFT_OK || n > 5);
+        group_barrier(r);
+        weft_host_destroy(h);
+    }
+}
+
+static void test_lack_of_memory_is_an_error_on_all(void **state)
+{
+    (void)state;
+    group_run_alike(3, false, 4096, body_one_without_memory);
+}
+
 static void test_wrong_arguments(void **state)
 {
     (void)state;
@@ -709,6 +733,7 @@ int main(void)
         cmocka_unit_test(test_cpus_are_the_union_of_affinities),
         cmocka_unit_test(test_failing_allgather_leaves_nothing),
         cmocka_unit_test(test_failing_allocations_leave_nothing),
+        cmocka_unit_test(test_lack_of_memory_is_an_error_on_all),
         cmocka_unit_test(test_wrong_arguments),
         cmocka_unit_test(test_out_of_descriptors_is_an_error_on_all),
         cmocka_unit_test(test_out_of_address_space_is_an_error_on_all),

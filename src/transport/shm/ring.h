@@ -36,7 +36,6 @@ typedef struct ring_control {
     _Alignas(RING_LINE) _Atomic uint64_t head; /* consumer: all before it may be overwritten (release) */
     _Alignas(RING_LINE) _Atomic uint32_t listening; /* consumer, rarely: it polls this ring; else set its bit in `calls` */
     _Alignas(RING_LINE) _Atomic uint64_t wanted; /* producer, rarely: wake me when head has come here; 0: nothing wanted */
-    uint64_t tail;                             /* producer: where it stopped, for a later instance */
 } ring_control;
 
 typedef struct ring {
@@ -44,10 +43,11 @@ typedef struct ring {
     _Alignas(RING_LINE) unsigned char bytes[WEFT_SHM_RING_BYTES];
 } ring;
 
-/* A rank's region: who has started to write to it, then a ring per local rank. */
+/* A rank's region: what local ranks tell it, then the ring of each. Bit i is set by local rank i, cleared by the owner. */
 enum { RING_CALL_WORDS = 64, SHM_MAX_LOCAL_RANKS = RING_CALL_WORDS * 64 };
 typedef struct shm_region {
-    _Atomic uint64_t calls[RING_CALL_WORDS]; /* bit i: local rank i wrote while nobody polled its ring */
+    _Atomic uint64_t calls[RING_CALL_WORDS];  /* wrote while nobody polled its ring */
+    _Atomic uint64_t closed[RING_CALL_WORDS]; /* has closed: nothing comes after what is in its ring (release) */
     ring rings[]; /* their stride is no power of two, so that polled lines fall into different cache sets */
 } shm_region;
 

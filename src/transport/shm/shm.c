@@ -1,6 +1,7 @@
 /* The shm transport: one ring per ordered pair of local ranks, written by the sender, read in place by the receiver. Deaths
  * are found by the control plane, sleeping and waking is the host's. */
 #include <sched.h>
+#include <stdio.h>
 
 #include "transport/host_internal.h"
 #include "transport/shm/ring.h"
@@ -27,7 +28,9 @@ typedef struct shm_source {
     unsigned char *whole; /* where a fragmented slice is put together */
     size_t bytes, filled; /* its size; how much is there. filled < bytes: more to come */
     unsigned char header[WEFT_HEADER_BYTES];
-    bool failed;          /* no memory for it: said so, drops the rest */
+    bool closed;          /* the peer closed: what is in the ring is the last */
+    bool failed;          /* said so: what still comes is dropped */
+    weft_endpoint *endpoint; /* the other direction, if there is one */
     unsigned char *own;   /* WEFT_SLICE_MAX_BYTES, for callers without place() */
 } shm_source;
 
@@ -36,6 +39,7 @@ struct weft_endpoint {
     int index;                /* local rank of the peer */
     bool in_done;             /* within a done(): send() only queues */
     bool blocked;             /* in the list of those with a queue */
+    bool broken;              /* the peer failed */
     ring_writer writer;
     weft_slice *first, **end; /* waiting for room */
     weft_endpoint *next;      /* of all endpoints */
@@ -148,8 +152,8 @@ static weft_status shm_connect(weft_transport *t, int peer, const void *address,
     e->end = &e->first;
     shm_region *theirs = weft_host_region(t->host, e->index);
     e->writer.ring = &theirs->rings[t->index];
-    e->writer.tail = e->writer.ring->control.tail; /* 0, or where an earlier instance of this rank stopped */
-    e->writer.head = atomic_load_explicit(&e->writer.ring->control.head, memory_order_acquire);
+    e->broken = t->sources[e->index].failed;
+    t->sources[e->index].endpoint = e;
     e->next = t->endpoints;
     t->endpoints = e;
     *out = e;
@@ -251,6 +255,8 @@ static weft_status shm_send(weft_endpoint *e, weft_slice *slice)
 {
     if (e->transport->closed)
         return weft_fail(WEFT_ERR_ABORTED, "shm: the transport is closed");
+    if (e->broken)
+        return weft_fail(WEFT_ERR_PEER, "shm: rank %d has failed or closed", weft_host_ranks(e->transport->host)[e->index]);
     if (slice->bytes > WEFT_SLICE_MAX_BYTES)
         return weft_fail(WEFT_ERR_INVALID, "shm: a slice of %zu bytes is longer than %d", slice->bytes, WEFT_SLICE_MAX_BYTES);
     slice->transport_state[0] = 0;
@@ -286,33 +292,57 @@ static int flush_blocked(weft_transport *t)
 
 /* ---- receiving ---- */
 
-static void fail_source(weft_transport *t, shm_source *s, int peer)
+/* All that waits in the queue ends with that status. */
+static void drop_queue(weft_endpoint *e, weft_status status)
 {
+    while (e->first) {
+        weft_slice *slice = e->first;
+        e->first = slice->next;
+        if (!e->first)
+            e->end = &e->first;
+        finish(e, slice, status);
+    }
+}
+
+/* The way to a peer is broken, in both directions. Said once. */
+static void fail_peer(weft_transport *t, int index, weft_status status, const char *what)
+{
+    shm_source *s = &t->sources[index];
+    char reason[96];
+    int peer = weft_host_ranks(t->host)[index];
     if (s->failed)
         return;
     s->failed = true;
+    if (s->endpoint) {
+        s->endpoint->broken = true;
+        drop_queue(s->endpoint, status);
+    }
+    snprintf(reason, sizeof(reason), "rank %d: %s", peer, what);
     if (t->sink.failed)
-        t->sink.failed(t->sink.context, peer, WEFT_ERR_MEMORY, "no memory to put a long slice together");
+        t->sink.failed(t->sink.context, peer, status, reason);
 }
 
-static void begin_long_slice(weft_transport *t, shm_source *s, int peer, const ring_record *record, size_t bytes)
+static void begin_long_slice(weft_transport *t, shm_source *s, int index, const ring_record *record, size_t bytes)
 {
     memcpy(s->header, record->header, WEFT_HEADER_BYTES);
     s->bytes = bytes;
     s->filled = 0;
-    s->whole = t->sink.place ? t->sink.place(t->sink.context, peer, s->header, bytes) : NULL;
+    s->whole = NULL;
+    if (!s->failed && t->sink.place)
+        s->whole = t->sink.place(t->sink.context, weft_host_ranks(t->host)[index], s->header, bytes);
     if (s->whole)
         return;
     if (!s->own)
         s->own = weft_alloc_aligned(RING_LINE, WEFT_SLICE_MAX_BYTES);
     s->whole = s->own;
     if (!s->whole)
-        fail_source(t, s, peer);
+        fail_peer(t, index, WEFT_ERR_MEMORY, "no memory to put a long slice together");
 }
 
 /* Takes one record that is no wrap. */
-static void take_record(weft_transport *t, shm_source *s, int peer, ring_record *record, ring_kind kind, size_t bytes)
+static void take_record(weft_transport *t, shm_source *s, int index, ring_record *record, ring_kind kind, size_t bytes)
 {
+    int peer = weft_host_ranks(t->host)[index];
     if (kind == RING_SLICE) {
         s->position += ring_record_bytes(bytes);
         if (!s->failed)
@@ -321,7 +351,7 @@ static void take_record(weft_transport *t, shm_source *s, int peer, ring_record 
     }
     size_t piece = bytes;
     if (kind == RING_FIRST) {
-        begin_long_slice(t, s, peer, record, bytes);
+        begin_long_slice(t, s, index, record, bytes);
         piece = WEFT_SHM_WHOLE_BYTES;
     }
     s->position += ring_record_bytes(piece);
@@ -345,7 +375,7 @@ static void ring_if_wanted(weft_transport *t, shm_source *s, int index)
 static int read_ring(weft_transport *t, int index)
 {
     shm_source *s = &t->sources[index];
-    int peer = weft_host_ranks(t->host)[index], moved = 0;
+    int moved = 0;
     for (int n = 0; n < RECORDS_PER_TURN; n++) {
         ring_record *record = ring_at(s->ring, s->position);
         uint64_t word = atomic_load_explicit(&record->word, memory_order_acquire); /* partner: ring_publish */
@@ -354,7 +384,7 @@ static int read_ring(weft_transport *t, int index)
         if (word >> 32 == RING_WRAP) {
             s->position = (s->position | RING_MASK) + 1;
         } else {
-            take_record(t, s, peer, record, (ring_kind)(word >> 32), (size_t)(uint32_t)word);
+            take_record(t, s, index, record, (ring_kind)(word >> 32), (size_t)(uint32_t)word);
             moved++;
         }
         ring_release(s->ring, s->position);
@@ -366,27 +396,38 @@ static int read_ring(weft_transport *t, int index)
     return moved;
 }
 
-/* Begins to poll the rings whose senders called. */
+static void start_polling(weft_transport *t, int index)
+{
+    shm_source *s = &t->sources[index];
+    if (s->polled)
+        return;
+    s->ring = &t->region->rings[index];
+    s->polled = true;
+    s->idle = 0;
+    atomic_store_explicit(&s->ring->control.listening, 1, memory_order_relaxed);
+    t->polled[t->polled_count++] = index;
+}
+
+/* Begins to poll the rings whose senders called; notes who closed. */
 static void answer_calls(weft_transport *t)
 {
     int words = (t->size + 63) / 64;
     for (int word = 0; word < words; word++) {
-        if (atomic_load_explicit(&t->region->calls[word], memory_order_relaxed) == 0)
-            continue;
-        uint64_t calls = atomic_exchange_explicit(&t->region->calls[word], 0, memory_order_acq_rel);
-        for (; calls; calls &= calls - 1) {
-            int index = word * 64 + __builtin_ctzll(calls);
-            shm_source *s = &t->sources[index];
-            if (index >= t->size || s->polled)
-                continue;
-            if (!s->ring) {
-                s->ring = &t->region->rings[index];
-                s->position = s->asked = atomic_load_explicit(&s->ring->control.head, memory_order_relaxed);
-            }
-            s->polled = true;
-            s->idle = 0;
-            atomic_store_explicit(&s->ring->control.listening, 1, memory_order_relaxed);
-            t->polled[t->polled_count++] = index;
+        /* First who closed: its last call came before that, so it is seen below. */
+        uint64_t closed = 0, calls = 0;
+        if (__builtin_expect(atomic_load_explicit(&t->region->closed[word], memory_order_relaxed) != 0, 0))
+            closed = atomic_exchange_explicit(&t->region->closed[word], 0, memory_order_acq_rel);
+        if (__builtin_expect(atomic_load_explicit(&t->region->calls[word], memory_order_relaxed) != 0, 0))
+            calls = atomic_exchange_explicit(&t->region->calls[word], 0, memory_order_acq_rel);
+        for (; calls; calls &= calls - 1)
+            start_polling(t, word * 64 + __builtin_ctzll(calls));
+        for (; closed; closed &= closed - 1) {
+            int index = word * 64 + __builtin_ctzll(closed);
+            t->sources[index].closed = true;
+            if (!t->sources[index].ring) /* it never wrote: its pages need not be touched */
+                fail_peer(t, index, WEFT_ERR_PEER, "has closed its transport");
+            else
+                start_polling(t, index);
         }
     }
 }
@@ -416,7 +457,10 @@ static int shm_progress(weft_transport *t)
         int n = read_ring(t, t->polled[i]);
         moved += n;
         s->idle = n ? 0 : s->idle + 1;
-        if (s->idle > IDLE_TURNS && t->polled_count > POLL_ALWAYS && stop_polling(s))
+        if (n == 0 && s->closed)
+            fail_peer(t, t->polled[i], WEFT_ERR_PEER, "has closed its transport");
+        bool finished = n == 0 && s->closed;
+        if (finished || (s->idle > IDLE_TURNS && t->polled_count > POLL_ALWAYS && stop_polling(s)))
             t->polled[i--] = t->polled[--t->polled_count];
     }
     if (t->blocked)
@@ -446,21 +490,15 @@ static void shm_close(weft_transport *t)
     if (t->closed)
         return;
     t->closed = true; /* from now on done() cannot queue more */
-    for (weft_endpoint *e = t->endpoints; e; e = e->next) {
-        while (e->first) {
-            weft_slice *slice = e->first;
-            e->first = slice->next;
-            finish(e, slice, WEFT_ERR_ABORTED);
-        }
-        e->end = &e->first;
-        e->writer.ring->control.tail = e->writer.tail;
-    }
+    for (weft_endpoint *e = t->endpoints; e; e = e->next)
+        drop_queue(e, WEFT_ERR_ABORTED);
     t->blocked = NULL;
-    for (int i = 0; i < t->polled_count; i++) {
-        int index = t->polled[i];
-        atomic_store_explicit(&t->sources[index].ring->control.listening, 0, memory_order_relaxed);
-        /* A later instance shall look for what is unread. */
-        atomic_fetch_or_explicit(&t->region->calls[index / 64], 1ull << (index % 64), memory_order_release);
+    for (int i = 0; i < t->size; i++) {
+        if (i == t->index)
+            continue;
+        shm_region *theirs = weft_host_region(t->host, i);
+        atomic_fetch_or_explicit(&theirs->closed[t->index / 64], 1ull << (t->index % 64), memory_order_seq_cst);
+        weft_host_ring(t->host, i);
     }
 }
 
