@@ -118,6 +118,10 @@ typedef struct weft_transport_ops {
     /* Call before sleeping on wait_fd: WEFT_OK: sleep; WEFT_IN_PROGRESS: work came in, call progress(). */
     weft_status (*arm)(weft_transport *t);
 
+    /* The caller knows from elsewhere that the peer is dead: what is queued is done with WEFT_ERR_PEER before it
+     * returns, later sends fail, the sink hears no more of that peer. Never blocks. Optional. */
+    void (*abandon)(weft_endpoint *e);
+
     /* Makes memory known to the transport; optional (default WEFT_ERR_UNSUPPORTED). The caller
      * deregisters before it frees. */
     weft_status (*mem_register)(weft_transport *t, void *base, size_t bytes, void **handle);

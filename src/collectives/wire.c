@@ -348,6 +348,19 @@ static void sink_failed(void *context, int peer, weft_status status, const char 
         }
 }
 
+void weft_wire_peer_dead(weft_wire *w, int peer, const char *reason)
+{
+    weft_wire_peer *p = &w->peers[peer];
+    if (!p->broken) {
+        p->broken = true;
+        p->broken_ns = weft_now_ns();
+        p->reason = weft_strdup(reason);
+        lose_placed(p);
+    }
+    if (p->endpoint && !w->closed)
+        p->route->ops->abandon(p->endpoint);
+}
+
 weft_sink weft_wire_sink(weft_wire *w)
 {
     return (weft_sink){.context = w, .place = sink_place, .arrived = sink_arrived, .failed = sink_failed};

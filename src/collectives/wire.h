@@ -158,6 +158,8 @@ void weft_wire_discard(weft_wire *w, weft_incoming *in);
 /* Memory for staging, of at least bytes; NULL if there is none. */
 void *weft_wire_buffer(weft_wire *w, size_t bytes);
 void weft_wire_buffer_free(weft_wire *w, void *buffer);
+/* The peer is known to be dead: nothing that is under way to or from it holds memory any more. */
+void weft_wire_peer_dead(weft_wire *w, int peer, const char *reason);
 int weft_wire_progress(weft_wire *w);
 /* Transports stop; nothing of the user's memory is touched any more. */
 void weft_wire_close(weft_wire *w);

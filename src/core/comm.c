@@ -135,8 +135,10 @@ void weft_comm_notice(weft_comm *c, const weft_notice *notice)
         return; /* another communicator with that number, of other ranks */
     c->from_notice = true;
     char text[WEFT_ERROR_TEXT];
-    if (notice->comm == 0)
-        snprintf(text, sizeof text, "rank %d: %s", c->from_world[notice->rank], notice->text);
+    if (notice->comm == 0 && c->from_world[notice->rank] == notice->rank)
+        snprintf(text, sizeof text, "%s", notice->text);
+    else if (notice->comm == 0) /* the notice speaks of ranks of the process group */
+        snprintf(text, sizeof text, "rank %d of this communicator: %s", c->from_world[notice->rank], notice->text);
     else if (notice->reporter == c->engine->rank)
         snprintf(text, sizeof text, "%s", notice->text);
     else
@@ -159,7 +161,7 @@ static void judge_loss(weft_comm *c, int64_t now)
         return;
     const char *reason = c->engine->wire.peers[c->lost_peer].reason;
     weft_notice notice = {.status = WEFT_ERR_PEER, .rank = c->lost_peer, .reporter = c->engine->rank};
-    snprintf(notice.text, sizeof notice.text, "connection lost (%s)", reason ? reason : "closed");
+    snprintf(notice.text, sizeof notice.text, "rank %d: connection lost (%s)", c->lost_peer, reason ? reason : "closed");
     c->lost_ns = now + 3600LL * 1000000000; /* once */
     weft_control_report(c->engine->control, &notice);
 }

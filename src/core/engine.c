@@ -73,9 +73,12 @@ static void take_news(weft_engine *e)
     memcpy(news, e->notices, sizeof *news * (size_t)n);
     atomic_store_explicit(&e->notice_count, 0, memory_order_relaxed);
     pthread_mutex_unlock(&e->notice_lock);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        if (news[i].comm == 0 && news[i].rank >= 0 && news[i].rank < e->ranks && news[i].rank != e->rank)
+            weft_wire_peer_dead(&e->wire, news[i].rank, news[i].text);
         for (weft_comm *c = e->comms; c; c = c->next)
             weft_comm_notice(c, &news[i]);
+    }
 }
 
 /* ---- progress ---------------------------------------------------------------------------------- */

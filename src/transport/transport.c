@@ -26,6 +26,11 @@ static weft_status no_arm(weft_transport *t)
     return WEFT_OK;
 }
 
+static void no_abandon(weft_endpoint *e)
+{
+    (void)e;
+}
+
 static weft_status no_mem_register(weft_transport *t, void *base, size_t bytes, void **handle)
 {
     (void)t, (void)base, (void)bytes, (void)handle;
@@ -50,6 +55,7 @@ static void fill_all(void)
         *ops = *builtin[i];
         ops->wait_fd = ops->wait_fd ? ops->wait_fd : no_wait_fd;
         ops->arm = ops->arm ? ops->arm : no_arm;
+        ops->abandon = ops->abandon ? ops->abandon : no_abandon;
         ops->mem_register = ops->mem_register ? ops->mem_register : no_mem_register;
         ops->mem_deregister = ops->mem_deregister ? ops->mem_deregister : no_mem_deregister;
         ops->flush = ops->flush ? ops->flush : no_flush;

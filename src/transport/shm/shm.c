@@ -38,6 +38,7 @@ struct weft_endpoint {
     weft_transport *transport;
     int index;                /* local rank of the peer */
     bool in_done;             /* within a done(): send() only queues */
+    bool abandoned;           /* the peer is dead */
     bool blocked;             /* in the list of those with a queue */
     bool broken;              /* the peer failed */
     ring_writer writer;
@@ -251,8 +252,21 @@ static void enqueue(weft_endpoint *e, weft_slice *slice)
     }
 }
 
+static void shm_abandon(weft_endpoint *e)
+{
+    e->abandoned = true;
+    while (e->first) {
+        weft_slice *slice = e->first;
+        e->first = slice->next;
+        finish(e, slice, WEFT_ERR_PEER);
+    }
+    e->end = &e->first;
+}
+
 static weft_status shm_send(weft_endpoint *e, weft_slice *slice)
 {
+    if (e->abandoned)
+        return weft_fail(WEFT_ERR_PEER, "shm: rank %d is dead", weft_host_ranks(e->transport->host)[e->index]);
     if (e->transport->closed)
         return weft_fail(WEFT_ERR_ABORTED, "shm: the transport is closed");
     if (e->broken)
@@ -529,6 +543,7 @@ const weft_transport_ops weft_shm_transport = {
     .connect = shm_connect,
     .send = shm_send,
     .progress = shm_progress,
+    .abandon = shm_abandon,
     .close = shm_close,
     .flush = shm_flush,
     .destroy = shm_destroy,

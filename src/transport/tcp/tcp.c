@@ -63,6 +63,15 @@ void weft_tcp_timer_want(tcp_transport *t, int64_t when_ns)
     timerfd_settime(t->timer.fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
+static void tcp_abandon(weft_endpoint *e)
+{
+    tcp_link *link = (tcp_link *)(void *)e;
+    if (link->state != TCP_FAILED)
+        weft_tcp_link_fail(link, WEFT_ERR_PEER, "rank %d is dead", link->peer);
+    link->reported = true;
+    weft_tcp_link_drop_slices(link, WEFT_ERR_PEER);
+}
+
 /* ---- open, close, destroy ---- */
 
 static void tcp_close(weft_transport *transport)
@@ -517,6 +526,7 @@ const weft_transport_ops weft_tcp_transport = {
     .connect = tcp_connect,
     .send = tcp_send,
     .progress = tcp_progress,
+    .abandon = tcp_abandon,
     .wait_fd = tcp_wait_fd,
     .arm = tcp_arm,
     .close = tcp_close,
