@@ -95,7 +95,7 @@ $(BUILD)/flags: FORCE
 	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
 FORCE:
 
-$(BUILD)/obj/perf/weft-perf-mpi%.o: perf/weft-perf-mpi%.c $(BUILD)/flags
+$(MPI_PARTS): $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<) OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
