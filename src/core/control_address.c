@@ -13,14 +13,13 @@ weft_status weft_control_parse_ports(const char *text, uint16_t *low, uint16_t *
     *low = *high = 0;
     if (text == NULL || *text == 0)
         return WEFT_OK;
-    unsigned first, last;
-    char end;
-    int n = sscanf(text, "%5u-%5u%c", &first, &last, &end);
-    if (n == 1 && strchr(text, '-') == NULL)
-        last = first;
-    else if (n != 2)
-        first = 0;
-    if (first == 0 || last > 65535 || last < first)
+    int64_t first = 0, last = 0;
+    char number[8] = "";
+    const char *dash = strchr(text, '-');
+    size_t length = dash != NULL ? (size_t)(dash - text) : strlen(text);
+    memcpy(number, text, weft_min_size(length, sizeof number - 1));
+    if (length >= sizeof number || weft_parse_int(number, 1, 65535, &first) != WEFT_OK ||
+        weft_parse_int(dash != NULL ? dash + 1 : number, first, 65535, &last) != WEFT_OK)
         return weft_fail(WEFT_ERR_PARSE, "port range '%s' is not like 20000-20100 (WEFT_PORT_RANGE)", text);
     *low = (uint16_t)first;
     *high = (uint16_t)last;

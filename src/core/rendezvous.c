@@ -3,6 +3,7 @@
 #include "core/rendezvous.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,7 +11,7 @@
 #include "core/rendezvous_file.h"
 #include "core/rendezvous_url.h"
 
-enum { FIRST_PATIENCE_MS = 1000, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
+enum { FIRST_PATIENCE_MS = 1000, BIND_TRIES = 10, BIND_PAUSE_MS = 50, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
 static const uint8_t id_magic[8] = { 'W', 'E', 'F', 'T', 'i', 'd', '0', '1' };
 _Static_assert(8 + 8 + 3 + WEFT_ID_ADDRESSES * WEFT_ADDRESS_BYTES <= WEFT_UNIQUE_ID_BYTES, "an id must hold its addresses");
 
@@ -116,9 +117,13 @@ static weft_status serve(const weft_control_config *config, uint16_t low, uint16
                          finding *f, weft_meeting_server **server)
 {
     int listener;
+    weft_meeting_stop_lingering(low, high);
     weft_status status = weft_control_listen(low, high, &listener, &f->own_port);
-    if (status != WEFT_OK && low != 0 && weft_meeting_stop_lingering(low))
+    /* Somebody's outgoing connection may have the port for a moment. */
+    for (int i = 0; status != WEFT_OK && errno == EADDRINUSE && i < BIND_TRIES; i++) {
+        poll(NULL, 0, BIND_PAUSE_MS);
         status = weft_control_listen(low, high, &listener, &f->own_port);
+    }
     if (status != WEFT_OK)
         return status;
     weft_meeting_config meeting = { .listener = listener, .size = config->size, .token = token,

@@ -58,6 +58,16 @@ static void start(dialing *d, int index)
         failed(d, index, 1, strerror(errno));
 }
 
+/* A call to a port of this host that nobody listens on may get that very port as its own, and then meets itself. */
+static bool is_own_end(int fd)
+{
+    struct sockaddr_storage own = { 0 }, other = { 0 };
+    socklen_t own_bytes = sizeof own, other_bytes = sizeof other;
+    return getsockname(fd, (struct sockaddr *)&own, &own_bytes) == 0 &&
+           getpeername(fd, (struct sockaddr *)&other, &other_bytes) == 0 && own_bytes == other_bytes &&
+           memcmp(&own, &other, own_bytes) == 0;
+}
+
 /* True when the greeting is there and ours. */
 static bool advance(dialing *d, int index)
 {
@@ -67,6 +77,10 @@ static bool advance(dialing *d, int index)
     if (a->state == CONNECTING) {
         if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0 || error != 0) {
             failed(d, index, 1, strerror(error != 0 ? error : errno));
+            return false;
+        }
+        if (is_own_end(a->fd)) {
+            failed(d, index, 1, strerror(ECONNREFUSED));
             return false;
         }
         a->state = LISTENING;

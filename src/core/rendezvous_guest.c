@@ -93,9 +93,8 @@ static weft_status send_join(const weft_guest *guest, int meeting, uint64_t toke
     uint8_t bytes[WEFT_JOIN_BYTES];
     weft_join_encode(&join, bytes);
     weft_control_no_delay(meeting);
-    if (!weft_control_write(meeting, bytes, sizeof bytes, guest->deadline_ns))
-        return weft_fail_errno(WEFT_ERR_PEER, "the connection to the meeting place broke");
-    return WEFT_OK;
+    /* A server that is just ending has greeted and gone: the next one may come. */
+    return weft_control_write(meeting, bytes, sizeof bytes, guest->deadline_ns) ? WEFT_OK : WEFT_IN_PROGRESS;
 }
 
 static weft_status take_assignment(const weft_assign *assign, weft_meeting_result *result)
@@ -166,12 +165,24 @@ static weft_status nobody_there(const weft_guest *guest, weft_status last, const
                      "and does rank 0 run?)", guest->place, reason);
 }
 
+/* A place that said "come again later" may be what is left of an earlier meeting, and the right one beside it: each time
+ * another one is tried first. */
+static void rotate(weft_meeting_places *places, int by)
+{
+    for (int i = 0; places->count > 1 && i < by % places->count; i++) {
+        struct sockaddr_storage first = places->address[0];
+        memmove(places->address, places->address + 1, (size_t)(places->count - 1) * sizeof first);
+        places->address[places->count - 1] = first;
+    }
+}
+
 weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *result)
 {
     char reason[WEFT_MEETING_TEXT_BYTES] = "nothing was tried";
     int64_t pause_ms = RETRY_LEAST_MS, patience_ms = guest->patience_ms, greeting_ms = guest->greeting_patience_ms;
     weft_meeting_places *places = weft_alloc(sizeof *places);
     weft_status status = WEFT_OK;
+    int retries = 0;
     *result = (weft_meeting_result){ .parent = -1, .children = { -1, -1, -1, -1 } };
     if (places == NULL)
         return weft_fail(WEFT_ERR_MEMORY, "no memory to look for the meeting place");
@@ -182,6 +193,7 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
         if (status != WEFT_OK && status != WEFT_IN_PROGRESS && status != WEFT_ERR_TIMEOUT)
             break;
         if (status == WEFT_OK) {
+            rotate(places, retries);
             int meeting = weft_meeting_dial(places, guest->deadline_ns, patience_ms, greeting_ms, reason);
             if (meeting >= 0) {
                 status = attend(guest, meeting, places->token, result);
@@ -191,6 +203,7 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
                 weft_meeting_release(result);
                 if (status != WEFT_IN_PROGRESS || guest->once)
                     break;
+                retries++;
                 snprintf(reason, sizeof reason, "an earlier meeting there has just failed");
             } else if (guest->once) {
                 status = nobody_there(guest, status, reason);

@@ -1,6 +1,7 @@
 /* The meeting's server: one thread that greets whoever connects, checks the joins, deals out the tree and says "go" when
  * all edges stand, or tells everybody what went wrong and who is to blame. Strangers (port scans, HTTP, slow senders) are
  * dropped. How guests find it is rendezvous.c's; proving that ranks are dead (shrink) rendezvous_probe.c's. */
+#define _GNU_SOURCE 1
 #include "core/rendezvous_server.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { STRANGER_PATIENCE_MS = 10000, STRANGERS_AT_MOST = 512, LINGER_LEAST_MS = 5000, LINGER_MOST_MS = 60000 };
+enum { STRANGER_PATIENCE_MS = 10000, STRANGERS_AT_MOST = 512, LINGER_LEAST_MS = 5000, LINGER_MOST_MS = 60000, TELL_MS = 1000 };
 
 /* ---- servers that linger: known to the process, so that the next one may have the port ------------ */
 
@@ -30,17 +31,16 @@ static void install_fork_handlers(void)
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-bool weft_meeting_stop_lingering(uint16_t port)
+void weft_meeting_stop_lingering(uint16_t low, uint16_t high)
 {
     pthread_once(&linger_once, install_fork_handlers);
     pthread_mutex_lock(&linger_lock);
-    bool found = false;
     for (bool there = true; there;) {
         there = false;
         for (weft_meeting_server *s = lingering; s != NULL; s = s->next) {
-            if (s->port != port || !atomic_load_explicit(&s->failed, memory_order_relaxed))
+            if (s->port < low || s->port > high || !atomic_load_explicit(&s->failed, memory_order_relaxed))
                 continue;
-            there = found = true;
+            there = true;
             atomic_store_explicit(&s->stop, true, memory_order_release);
             weft_control_wake(s->wake);
         }
@@ -48,7 +48,6 @@ bool weft_meeting_stop_lingering(uint16_t port)
             pthread_cond_wait(&linger_ended, &linger_lock);
     }
     pthread_mutex_unlock(&linger_lock);
-    return found;
 }
 
 /* ---- guests --------------------------------------------------------------------------------------- */
@@ -494,8 +493,20 @@ static void free_dropped(weft_meeting_server *s)
     }
 }
 
+/* Strangers are guests of a later meeting, perhaps: they shall try again. What they have sent is read first, since closing
+ * over unread bytes would be a reset, which can overtake the answer. */
+static void send_away(weft_meeting_guest *g)
+{
+    char unread[WEFT_JOIN_BYTES];
+    while (recv(g->fd, unread, sizeof unread, 0) > 0)
+        ;
+    tell_retry(g);
+}
+
 static void end(weft_meeting_server *s)
 {
+    for (weft_meeting_guest *g = s->guests; g != NULL; g = g->next)
+        send_away(g);
     while (s->guests != NULL)
         drop(s, s->guests);
     free_dropped(s);
@@ -509,7 +520,7 @@ static void end(weft_meeting_server *s)
             break;
         }
     }
-    s->ended = true;
+    s->ended = true; /* nobody else needs to be told */
     bool last = s->lingers;
     pthread_cond_broadcast(&linger_ended);
     pthread_mutex_unlock(&linger_lock);
@@ -629,6 +640,18 @@ void weft_meeting_leave(weft_meeting_server *s)
         weft_meeting_free(s);
 }
 
+/* The caller may exit as soon as it hears of the failure, and the server with it: ranks that start at the same time shall
+ * have heard it too. */
+static void await_told(weft_meeting_server *s)
+{
+    int64_t deadline_ns = weft_deadline_ns(TELL_MS);
+    struct timespec at = { .tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000 };
+    pthread_mutex_lock(&linger_lock);
+    while (!s->ended && pthread_cond_clockwait(&linger_ended, &linger_lock, CLOCK_MONOTONIC, &at) == 0)
+        ;
+    pthread_mutex_unlock(&linger_lock);
+}
+
 void weft_meeting_finish(weft_meeting_server *s, weft_status status)
 {
     if (status != WEFT_OK) {
@@ -639,6 +662,8 @@ void weft_meeting_finish(weft_meeting_server *s, weft_status status)
     }
     if (status != WEFT_OK && !s->survivors) {
         weft_control_wake(s->wake);
+        if (status != WEFT_ERR_TIMEOUT)
+            await_told(s);
         weft_meeting_leave(s);
         return;
     }
