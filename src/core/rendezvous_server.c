@@ -385,7 +385,7 @@ static void read_member(weft_meeting_server *s, weft_meeting_guest *g)
 
 static void read_guest(weft_meeting_server *s, weft_meeting_guest *g)
 {
-    while (g->fd >= 0) {
+    while (g->fd >= 0 && s->phase != MEETING_ENDED) {
         size_t limit = g->state == GUEST_STRANGER ? WEFT_JOIN_BYTES : sizeof g->in;
         ssize_t n = recv(g->fd, g->in + g->have, limit - g->have, 0);
         if (n < 0 && errno == EINTR)
