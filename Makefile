@@ -157,7 +157,7 @@ deps-full:
 
 run: deps-run
 	@$(MAKE) --no-print-directory all
-	$(BUILD)/bin/weft-perf all_reduce --ranks 4 -b 8 -e 64M -f 4
+	$(BUILD)/bin/weft-perf all_reduce --ranks 4 -b 8 -e 32M -f 4
 
 # Seconds that each fuzzer runs in `make test`, and in `make test-full`.
 FUZZ_SECONDS ?= 3
