@@ -76,11 +76,12 @@ bool perf_prepare_buffers(perf_context *x, perf_buffers *b, int collective)
     bool in_place = args->in_place && perf_collective_has_in_place(collective);
     bool out_of_place = args->out_of_place || !in_place;
     uint64_t needed = perf_buffers_bytes(&largest, slots, in_place, out_of_place);
-    int local = weft_comm_local_size(x->comm);
+    int local = x->one_clock ? x->ranks : weft_comm_local_size(x->comm);
+    bool speaks = x->one_clock ? x->rank == 0 : weft_comm_local_rank(x->comm) == 0;
     uint64_t available = available_bytes();
     char text[600];
     bool ok = needed <= available / (uint64_t)(local > 0 ? local : 1);
-    if (!ok && weft_comm_local_rank(x->comm) == 0)
+    if (!ok && speaks)
         fprintf(stderr,
                 "%s: rank %d: %d rank(s) of this host need %" PRIu64 " MiB each for -e %" PRIu64
                 ", and %" PRIu64 " MiB of memory are free; lower -e, --async or the number of ranks\n",
@@ -91,6 +92,20 @@ bool perf_prepare_buffers(perf_context *x, perf_buffers *b, int collective)
     if (!ok)
         fprintf(stderr, "%s: rank %d: %s\n", args->program, x->rank, text);
     return all_agree(x, ok);
+}
+
+const char *perf_obstacle(const perf_context *x, int collective, weft_algorithm algorithm)
+{
+    int *host = calloc((size_t)x->ranks, sizeof *host), hosts = weft_comm_hosts(x->comm);
+    for (int r = 0; host != NULL && r < x->ranks; r++)
+        host[r] = (int)((int64_t)r * hosts / x->ranks);
+    bool rooted = perf_collective_has_root(collective) && x->args->root > 0;
+    weft_plan_request request = { .collective = (weft_collective)collective, .algorithm = algorithm,
+                                  .root = rooted ? x->args->root : 0,
+                                  .group = { .ranks = x->ranks, .host = host } };
+    const char *why = weft_plan_obstacle(&request);
+    free(host);
+    return why;
 }
 
 uint64_t perf_next_size(const perf_args *args, int collective, weft_type type, uint64_t bytes)
@@ -245,20 +260,36 @@ static int run_sweep(perf_context *x)
     return status == WEFT_OK && written && s.wrong <= 0 ? PERF_OK : PERF_FAILED;
 }
 
+/* Arguments that can be judged only when the ranks are known. */
+static int check_for_group(const perf_context *x)
+{
+    perf_args args = *x->args;
+    weft_algorithm algorithm = WEFT_AUTO;
+    args.silent = x->rank != 0;
+    if (args.root >= x->ranks)
+        return perf_args_error(&args, "-r %d: there are ranks 0 to %d; give one of them", args.root, x->ranks - 1);
+    if (args.algorithm == NULL || weft_algorithm_parse(args.algorithm, &algorithm) != WEFT_OK ||
+        algorithm == WEFT_AUTO)
+        return PERF_OK;
+    const char *why = perf_obstacle(x, args.collective, algorithm);
+    if (why == NULL)
+        return PERF_OK;
+    return perf_args_error(&args, "--algorithm %s: %s with %d ranks on %d host%s: it %s; give another",
+                           args.algorithm, perf_collective_name(args.collective), x->ranks,
+                           weft_comm_hosts(x->comm), weft_comm_hosts(x->comm) == 1 ? "" : "s", why);
+}
+
 int perf_run(const perf_args *args, weft_comm *comm, bool one_clock)
 {
     static perf_context x; /* too large for the stack */
     x = (perf_context){
         .args = args, .comm = comm, .rank = weft_comm_rank(comm), .ranks = weft_comm_size(comm)
     };
-    x.one_clock = one_clock && weft_comm_hosts(comm) == 1;
+    x.one_clock = one_clock;
     x.on_terminal = x.rank == 0 && isatty(STDERR_FILENO);
-    if (args->root >= x.ranks) {
-        perf_args local = *args;
-        local.silent = x.rank != 0;
-        return perf_args_error(&local, "-r %d: there are ranks 0 to %d; give one of them", args->root,
-                               x.ranks - 1);
-    }
+    int code = check_for_group(&x);
+    if (code != PERF_OK)
+        return code;
     bool writable = x.rank != 0 || args->json_file == NULL || perf_json_probe(&x);
     if (!all_agree(&x, writable))
         return PERF_FAILED;

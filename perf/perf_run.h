@@ -18,6 +18,9 @@ int perf_run_failed(const perf_args *args, int rank, weft_status status, const c
 /* Of perf_run and the tuner: everything a rank needs before it measures. Collective: either all ranks get
  * true, or all false after those that failed have said why. */
 bool perf_prepare_buffers(perf_context *x, perf_buffers *b, int collective);
+/* Why an algorithm cannot serve this group, NULL if it can. Which rank is on which host only the library knows; an even
+ * placement on as many hosts stands for it. */
+const char *perf_obstacle(const perf_context *x, int collective, weft_algorithm algorithm);
 /* The size after `bytes`, or more than max_bytes. */
 uint64_t perf_next_size(const perf_args *args, int collective, weft_type type, uint64_t bytes);
 #endif

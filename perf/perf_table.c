@@ -11,11 +11,13 @@ const char *perf_op_text(const perf_case *c)
     return perf_collective_reduces(c->collective) ? weft_op_name(c->op) : "none";
 }
 
-static void print_group_title(const perf_context *x, const char *title)
+static void print_group_title(const perf_context *x, const char *title, bool more)
 {
     int width = x->args->wide ? 67 : 34; /* of the columns below it */
     int left = (width - (int)strlen(title)) / 2;
-    printf("%*s%s%*s", left, "", title, width - left - (int)strlen(title), "");
+    printf("%*s%s", left, "", title);
+    if (more)
+        printf("%*s", width - left - (int)strlen(title), "");
 }
 
 static void print_group_line(const perf_context *x, const char *time, const char *p99, const char *min,
@@ -32,19 +34,21 @@ void perf_table_begin(const perf_context *x)
     const perf_args *args = x->args;
     bool halves[2] = { args->out_of_place || !perf_collective_has_in_place(args->collective),
                        args->in_place && perf_collective_has_in_place(args->collective) };
-    printf("# weft %s: %s, %d rank%s on %d host%s, sizes %" PRIu64 " to %" PRIu64, weft_version(),
-           perf_collective_name(args->collective), x->ranks, x->ranks == 1 ? "" : "s",
-           weft_comm_hosts(x->comm), weft_comm_hosts(x->comm) == 1 ? "" : "s", args->min_bytes,
-           args->max_bytes);
-    if (args->step_bytes != 0)
-        printf(" step %" PRIu64, args->step_bytes);
-    else
-        printf(" factor %d", args->step_factor);
+    int hosts = weft_comm_hosts(x->comm);
+    printf("# weft %s: %s, %d rank%s on %d host%s", weft_version(), perf_collective_name(args->collective),
+           x->ranks, x->ranks == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s");
+    if (perf_collective_has_data(args->collective)) {
+        printf(", %" PRIu64 " to %" PRIu64 " bytes ", args->min_bytes, args->max_bytes);
+        if (args->step_bytes != 0)
+            printf("by steps of %" PRIu64, args->step_bytes);
+        else
+            printf("by factors of %d", args->step_factor);
+    }
     printf(", check %d%s%s%s\n#\n#%57s", args->check, args->cold ? ", cold" : "",
            args->async > 0 ? ", async" : "", args->registered ? ", registered" : "", "");
     for (int i = 0; i < 2; i++)
         if (halves[i])
-            print_group_title(x, i == 0 ? "out-of-place" : "in-place");
+            print_group_title(x, i == 0 ? "out-of-place" : "in-place", i == 0 && halves[1]);
     printf("\n# %10s  %12s  %8s  %6s  %6s   ", "size", "count", "type", "redop", "root");
     for (int i = 0; i < 2; i++)
         if (halves[i])

@@ -40,16 +40,6 @@ static void choose_sizes(tuning *t)
     }
 }
 
-/* Is it worth trying? Where ranks are on several hosts, only the library knows which; then forcing it tells.
- */
-static bool may_serve(const tuning *t, weft_algorithm algorithm)
-{
-    weft_plan_request request = { .collective = (weft_collective)t->collective, .algorithm = algorithm,
-                                  .root = perf_collective_has_root(t->collective) ? t->x->args->root : 0,
-                                  .group = { .ranks = t->x->ranks } };
-    return weft_comm_hosts(t->all) > 1 || weft_plan_obstacle(&request) == NULL;
-}
-
 static weft_status measure_sizes(tuning *t, weft_algorithm algorithm, perf_buffers *buffers)
 {
     perf_context *x = t->x;
@@ -134,7 +124,7 @@ static weft_status tune_collective(tuning *t, int collective)
     choose_sizes(t);
     weft_status status = perf_prepare_buffers(t->x, &buffers, collective) ? WEFT_OK : WEFT_ERR_MEMORY;
     for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT && status == WEFT_OK; a++)
-        if (may_serve(t, (weft_algorithm)a))
+        if (perf_obstacle(t->x, collective, (weft_algorithm)a) == NULL)
             status = measure_algorithm(t, (weft_algorithm)a, &buffers);
     if (status == WEFT_OK && t->x->rank == 0)
         write_choices(t);

@@ -59,6 +59,8 @@ expect 2 "--nope: no such flag" all_reduce --nope
 expect 2 "--r: no such flag, or one that could be several" all_reduce --r 1
 expect 2 "-b needs a value" all_reduce -b
 expect 2 "takes no value" all_reduce --both=1
+expect 2 "bruck: all_reduce with 2 ranks on 1 host" all_reduce --algorithm bruck
+expect 2 "needs all ranks on one host" all_reduce --algorithm flat --transport tcp
 [ -e "$place/table" ] && { echo "a refused --tune wrote its file"; failures=$((failures + 1)); }
 
 expect 1 "/nowhere/file" all_reduce -e 8 -n 1 -J "$place/nowhere/file"
