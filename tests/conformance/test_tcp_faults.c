@@ -139,7 +139,7 @@ static void several_sockets(weft_transport_config *config)
 }
 
 static const conformance_subject one = { .name = "tcp", .notices_death = true };
-static const conformance_subject several = { .name = "tcp", .notices_death = true, .configure = several_sockets };
+static const conformance_subject several = {.name = "tcp", .notices_death = true, .configure = several_sockets};
 
 static void open_group(conformance_group *group, const conformance_subject *subject, int ranks)
 {

@@ -162,7 +162,7 @@ static void test_greetings_that_do_not_fit_are_refused(void **state)
     unsigned char bytes[WEFT_TCP_HELLO_BYTES];
     open_group(&group, &remembering, 3);
     conformance_traffic(&group, 1, 1000);
-    const weft_tcp_hello good = { .version = WEFT_TCP_VERSION, .job = job_of_group, .rank = 2, .set = 5, .count = 1 };
+    const weft_tcp_hello good = {.version = WEFT_TCP_VERSION, .job = job_of_group, .rank = 2, .set = 5, .count = 1};
     weft_tcp_hello hello = good;
     hello.version = WEFT_TCP_VERSION + 1;
     weft_tcp_hello_encode(&hello, bytes);
@@ -210,7 +210,7 @@ static void test_nonsense_after_a_good_greeting_breaks_only_that_link(void **sta
         conformance_group group;
         unsigned char bytes[WEFT_TCP_HELLO_BYTES + 200] = { 0 };
         open_group(&group, &remembering, 3);
-        weft_tcp_hello hello = { .version = WEFT_TCP_VERSION, .job = job_of_group, .rank = 2, .set = 5, .count = 1 };
+        weft_tcp_hello hello = {.version = WEFT_TCP_VERSION, .job = job_of_group, .rank = 2, .set = 5, .count = 1};
         weft_tcp_hello_encode(&hello, bytes);
         if (kind == 1)
             weft_tcp_frame_encode(WEFT_SLICE_MAX_BYTES + 1, 0, 5, bytes + WEFT_TCP_HELLO_BYTES);

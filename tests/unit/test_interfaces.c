@@ -1,0 +1,271 @@
+/* Which addresses the tcp transport uses, by WEFT_INTERFACES, and how two instances' addresses become rails. */
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "transport/tcp/address.h"
+
+static weft_tcp_sockaddr address_of(const char *text)
+{
+    weft_tcp_sockaddr address;
+    memset(&address, 0, sizeof address);
+    if (inet_pton(AF_INET, text, &address.v4.sin_addr) == 1) {
+        address.v4.sin_family = AF_INET;
+    } else {
+        assert_int_equal(inet_pton(AF_INET6, text, &address.v6.sin6_addr), 1);
+        address.v6.sin6_family = AF_INET6;
+    }
+    return address;
+}
+
+static weft_tcp_interface interface_of(const char *name, const char *address)
+{
+    weft_tcp_interface i = { .up = true, .prefix = 24, .loopback = strcmp(name, "lo") == 0 };
+    memcpy(i.name, name, strlen(name));
+    i.address = address_of(address);
+    return i;
+}
+
+/* "eth0 10.0.0.1, lo 127.0.0.1": what was chosen. */
+static const char *chosen_of(const weft_tcp_interface *all, int count, const char *setting)
+{
+    static char text[512];
+    weft_tcp_interface chosen[WEFT_TCP_ADDRESSES_MAX];
+    int n = 0;
+    size_t used = 0;
+    text[0] = 0;
+    if (weft_tcp_interfaces_choose(all, count, setting, chosen, &n) != WEFT_OK)
+        return "none";
+    for (int i = 0; i < n; i++) {
+        char address[WEFT_TCP_ADDRESS_TEXT];
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %s", i ? ", " : "", chosen[i].name,
+                                 weft_tcp_address_text(&chosen[i].address, address));
+    }
+    return text;
+}
+
+static void test_every_usable_interface_is_used_by_default(void **state)
+{
+    (void)state;
+    weft_tcp_interface all[] = {
+        interface_of("lo", "127.0.0.1"),       interface_of("lo", "::1"),
+        interface_of("eth0", "10.0.0.1"),      interface_of("eth0", "10.9.0.1"),
+        interface_of("eth0", "fe80::1"),       interface_of("eth0", "fd00::1"),
+        interface_of("eth1", "169.254.3.3"),   interface_of("ib0", "10.1.0.1"),
+        interface_of("down0", "10.2.0.1"),
+    };
+    all[8].up = false;
+    assert_string_equal(chosen_of(all, 9, NULL), "eth0 10.0.0.1, eth0 fd00::1, ib0 10.1.0.1");
+    assert_string_equal(chosen_of(all, 9, ""), "eth0 10.0.0.1, eth0 fd00::1, ib0 10.1.0.1");
+    assert_string_equal(chosen_of(all, 9, "eth"), "eth0 10.0.0.1, eth0 fd00::1");
+    assert_string_equal(chosen_of(all, 9, "ib,eth1"), "ib0 10.1.0.1");
+    assert_string_equal(chosen_of(all, 9, "^eth"), "ib0 10.1.0.1");
+    assert_string_equal(chosen_of(all, 9, "^eth,ib"), "lo 127.0.0.1, lo ::1");
+    assert_string_equal(chosen_of(all, 9, "lo"), "lo 127.0.0.1, lo ::1");
+    assert_string_equal(chosen_of(all, 9, "ib0,lo"), "lo 127.0.0.1, lo ::1, ib0 10.1.0.1");
+}
+
+static void test_loopback_and_link_local_only_when_there_is_nothing_else(void **state)
+{
+    (void)state;
+    weft_tcp_interface all[] = { interface_of("lo", "127.0.0.1"), interface_of("eth0", "fe80::7"),
+                                 interface_of("eth0", "169.254.0.1") };
+    assert_string_equal(chosen_of(all, 1, NULL), "lo 127.0.0.1");
+    assert_string_equal(chosen_of(all, 3, NULL), "eth0 fe80::7");
+    assert_string_equal(chosen_of(all, 3, "^eth"), "lo 127.0.0.1");
+}
+
+static void test_no_match_names_what_there_is(void **state)
+{
+    (void)state;
+    weft_tcp_interface all[] = { interface_of("lo", "127.0.0.1"), interface_of("eth0", "10.0.0.1") };
+    weft_tcp_interface chosen[WEFT_TCP_ADDRESSES_MAX];
+    int count;
+    all[1].up = false;
+    assert_int_equal(weft_tcp_interfaces_choose(all, 2, "ib,mlx", chosen, &count), WEFT_ERR_INVALID);
+    assert_non_null(strstr(weft_last_error(), "'ib,mlx'"));
+    assert_non_null(strstr(weft_last_error(), "lo (127.0.0.1)"));
+    assert_non_null(strstr(weft_last_error(), "eth0 (down, 10.0.0.1)"));
+    assert_int_equal(weft_tcp_interfaces_choose(all, 2, "eth0", chosen, &count), WEFT_ERR_INVALID);
+    assert_int_equal(weft_tcp_interfaces_choose(all, 0, NULL, chosen, &count), WEFT_ERR_UNSUPPORTED);
+}
+
+static void test_this_machine_has_interfaces(void **state)
+{
+    (void)state;
+    static weft_tcp_interface all[WEFT_TCP_CANDIDATES_MAX];
+    int count = 0;
+    assert_int_equal(weft_tcp_interfaces_list(all, WEFT_TCP_CANDIDATES_MAX, &count), WEFT_OK);
+    assert_true(count > 0);
+    assert_int_equal(weft_tcp_interfaces_list(all, 1, &count), WEFT_OK);
+    assert_int_equal(count, 1);
+}
+
+static void test_port_ranges(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "x", "1-", "-5", "0-5", "9-8", "1-65536", "1-2-3", " 1-2", "1- 2", "99999999999999999999", "+1-2"};
+    uint16_t low = 1, high = 1;
+    assert_int_equal(weft_tcp_port_range_parse(NULL, &low, &high), WEFT_OK);
+    assert_int_equal(low + high, 0);
+    assert_int_equal(weft_tcp_port_range_parse("20000-20100", &low, &high), WEFT_OK);
+    assert_int_equal(low, 20000);
+    assert_int_equal(high, 20100);
+    assert_int_equal(weft_tcp_port_range_parse("65535", &low, &high), WEFT_OK);
+    assert_int_equal(low, 65535);
+    assert_int_equal(high, 65535);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(weft_tcp_port_range_parse(bad[i], &low, &high), WEFT_ERR_PARSE);
+        assert_non_null(strstr(weft_last_error(), bad[i]));
+    }
+}
+
+/* ---- rails ---- */
+
+static void add(weft_tcp_addresses *to, int interface, const char *name, const char *address, unsigned prefix,
+                uint32_t speed)
+{
+    weft_tcp_entry *entry = &to->entries[to->count++];
+    memset(entry, 0, sizeof *entry);
+    entry->address = address_of(address);
+    weft_tcp_set_port(&entry->address, (uint16_t)(4000 + to->count));
+    entry->interface = interface;
+    entry->prefix = prefix;
+    entry->speed_Mbps = speed;
+    entry->loopback = strcmp(name, "lo") == 0;
+    entry->link_local = strncmp(address, "fe80", 4) == 0;
+    entry->scope = 7;
+    memcpy(entry->name, name, strlen(name) + 1);
+}
+
+/* "eth0->10.0.0.2:4001 ib0->...": the rails, after a trip of the peer's addresses through a blob. */
+static const char *rails_of(const weft_tcp_addresses *mine, const weft_tcp_addresses *theirs)
+{
+    static char text[512];
+    unsigned char blob[WEFT_TRANSPORT_ADDRESS_MAX];
+    size_t bytes = sizeof blob, used = 0;
+    weft_tcp_addresses received;
+    weft_tcp_rail rails[WEFT_TCP_INTERFACES_MAX], back[WEFT_TCP_INTERFACES_MAX];
+    int count = 0, back_count = 0;
+    assert_int_equal(weft_tcp_addresses_encode(theirs, blob, &bytes), WEFT_OK);
+    assert_int_equal(weft_tcp_addresses_decode(blob, bytes, &received), WEFT_OK);
+    weft_status status = weft_tcp_rails_match(mine, &received, rails, &count);
+    assert_int_equal(weft_tcp_rails_match(&received, mine, back, &back_count), status);
+    assert_int_equal(count, back_count);
+    if (status != WEFT_OK) {
+        assert_int_equal(status, WEFT_ERR_UNSUPPORTED);
+        return "none";
+    }
+    for (int i = 0; i < count; i++) {
+        char address[WEFT_TCP_ADDRESS_TEXT];
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s->%s", i ? " " : "", rails[i].interface,
+                                 weft_tcp_address_text(&rails[i].remote, address));
+    }
+    return text;
+}
+
+static void test_rails_pair_interfaces_of_a_subnet(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 };
+    add(&a, 0, "eth0", "10.0.0.1", 24, 10000);
+    add(&a, 0, "eth0", "fd00::1", 64, 10000);
+    add(&a, 1, "eth1", "10.0.1.1", 24, 10000);
+    add(&b, 0, "eth1", "10.0.1.2", 24, 10000);
+    add(&b, 1, "eth0", "10.0.0.2", 24, 10000);
+    add(&b, 1, "eth0", "fd00::2", 64, 10000);
+    assert_string_equal(rails_of(&a, &b), "eth0->10.0.0.2:4002 eth1->10.0.1.2:4001");
+    add(&a, 2, "mgmt", "10.0.2.1", 24, 1000); /* too slow beside the others */
+    add(&b, 2, "mgmt", "10.0.2.2", 24, 1000);
+    assert_string_equal(rails_of(&a, &b), "eth0->10.0.0.2:4002 eth1->10.0.1.2:4001");
+    b.host = 1; /* all within one host is one rail */
+    assert_string_equal(rails_of(&a, &b), "eth0->10.0.0.2:4002");
+}
+
+static void test_rails_across_routers_pair_by_position(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 };
+    add(&a, 0, "eth0", "10.0.0.1", 24, 0);
+    add(&a, 1, "eth1", "10.0.1.1", 24, 0);
+    add(&b, 0, "eth0", "10.7.0.2", 24, 0);
+    add(&b, 1, "eth1", "10.7.1.2", 24, 0);
+    assert_string_equal(rails_of(&a, &b), "eth0->10.7.0.2:4001 eth1->10.7.1.2:4002");
+}
+
+static void test_families_and_loopback(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 }, c = { .host = 2 }, d = { .host = 1 };
+    add(&a, 0, "eth0", "fd00::1", 64, 0);
+    add(&a, 1, "lo", "127.0.0.1", 8, 0);
+    add(&b, 0, "eth0", "10.0.0.2", 24, 0);
+    add(&b, 1, "lo", "127.0.0.1", 8, 0);
+    assert_string_equal(rails_of(&a, &b), "none");
+    add(&c, 0, "eth0", "fd00::2", 64, 0);
+    assert_string_equal(rails_of(&a, &c), "eth0->[fd00::2]:4001");
+    add(&d, 0, "lo", "127.0.0.1", 8, 0);
+    assert_string_equal(rails_of(&a, &d), "lo->127.0.0.1:4001");
+}
+
+/* Container software gives its bridge the same address on every host: it leads nowhere. */
+static void test_an_address_of_both_hosts_is_no_way_between_them(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 };
+    add(&a, 0, "docker0", "172.17.0.1", 16, 0);
+    add(&a, 1, "eth0", "10.0.0.1", 24, 0);
+    add(&b, 0, "docker0", "172.17.0.1", 16, 0);
+    add(&b, 1, "eth0", "10.0.0.2", 24, 0);
+    assert_string_equal(rails_of(&a, &b), "eth0->10.0.0.2:4002");
+}
+
+static void test_link_local_addresses_get_the_own_scope(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 };
+    weft_tcp_rail rails[WEFT_TCP_INTERFACES_MAX];
+    int count;
+    add(&a, 0, "eth0", "fe80::1", 64, 0);
+    add(&b, 0, "eth0", "fe80::2", 64, 0);
+    assert_int_equal(weft_tcp_rails_match(&a, &b, rails, &count), WEFT_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(rails[0].remote.v6.sin6_scope_id, 7);
+}
+
+static void test_the_longest_blob_fits(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .host = 1 };
+    unsigned char blob[WEFT_TRANSPORT_ADDRESS_MAX];
+    size_t bytes = sizeof blob;
+    for (int i = 0; i < WEFT_TCP_ADDRESSES_MAX; i++)
+        add(&a, i / 2, "eth0", i % 2 ? "fd00::1" : "10.0.0.1", 24, 0);
+    assert_int_equal(weft_tcp_addresses_encode(&a, blob, &bytes), WEFT_OK);
+    assert_true(bytes <= sizeof blob);
+    bytes -= 1;
+    assert_int_equal(weft_tcp_addresses_encode(&a, blob, &bytes), WEFT_ERR_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_usable_interface_is_used_by_default),
+        cmocka_unit_test(test_loopback_and_link_local_only_when_there_is_nothing_else),
+        cmocka_unit_test(test_no_match_names_what_there_is),
+        cmocka_unit_test(test_this_machine_has_interfaces),
+        cmocka_unit_test(test_port_ranges),
+        cmocka_unit_test(test_rails_pair_interfaces_of_a_subnet),
+        cmocka_unit_test(test_rails_across_routers_pair_by_position),
+        cmocka_unit_test(test_families_and_loopback),
+        cmocka_unit_test(test_an_address_of_both_hosts_is_no_way_between_them),
+        cmocka_unit_test(test_link_local_addresses_get_the_own_scope),
+        cmocka_unit_test(test_the_longest_blob_fits),
+    };
+    return cmocka_run_group_tests_name("interfaces", tests, NULL, NULL);
+}
