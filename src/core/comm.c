@@ -457,6 +457,11 @@ weft_status weft_comm_async_error(weft_comm *c, weft_status *error)
 {
     if (!c || !error)
         return weft_fail(WEFT_ERR_INVALID, "comm or error is NULL");
+    /* what another rank reported may lie there unread, where this one does nothing but ask; who has the lock reads it */
+    if (pthread_mutex_trylock(&c->engine->lock) == 0) {
+        weft_engine_take_news(c->engine);
+        pthread_mutex_unlock(&c->engine->lock);
+    }
     *error = (weft_status)atomic_load_explicit(&c->error, memory_order_acquire);
     weft_notice first;
     if (*error == WEFT_OK && atomic_load_explicit(&c->abort_wanted, memory_order_acquire))

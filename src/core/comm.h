@@ -79,7 +79,7 @@ struct weft_request {
     _Atomic bool complete;
     int tag;                    /* messages; call.root is the peer */
     weft_status status;
-    int64_t timeout_ms, deadline_ns;
+    int64_t timeout_ms, began_ns, deadline_ns;
     weft_call call;
     size_t *arrays;             /* owned copies of counts and displacements */
     size_t arrays_capacity;

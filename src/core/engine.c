@@ -65,8 +65,10 @@ void weft_engine_wake(weft_engine *e)
         weft_host_ring_self(e->host);
 }
 
-static void take_news(weft_engine *e)
+void weft_engine_take_news(weft_engine *e)
 {
+    if (atomic_load_explicit(&e->notice_count, memory_order_acquire) == 0)
+        return;
     weft_notice news[WEFT_NOTICES];
     pthread_mutex_lock(&e->notice_lock);
     int n = atomic_load_explicit(&e->notice_count, memory_order_relaxed);
@@ -85,8 +87,7 @@ static void take_news(weft_engine *e)
 
 int weft_engine_progress(weft_engine *e)
 {
-    if (atomic_load_explicit(&e->notice_count, memory_order_relaxed))
-        take_news(e);
+    weft_engine_take_news(e);
     int moved = weft_wire_progress(&e->wire);
     for (weft_comm *c = e->comms, *next; c; c = next) {
         next = c->next;

@@ -69,6 +69,8 @@ weft_status weft_engine_all_ok(weft_engine *e, weft_status mine, int64_t deadlin
 void weft_engine_enlist(weft_engine *e);
 void weft_engine_delist(weft_engine *e);
 
+/* Tells the communicators what the control plane reported, with the lock held. */
+void weft_engine_take_news(weft_engine *e);
 /* Moves everything once, with the lock held; returns how much moved. */
 int weft_engine_progress(weft_engine *e);
 /* Waits, with the lock held, until done(context) or the deadline; true: done. Progresses the whole process. */

@@ -42,6 +42,15 @@ void weft_request_destroy(weft_request *r)
     weft_free(r);
 }
 
+static int64_t deadline_from(int64_t began_ns, int64_t timeout_ms)
+{
+    int64_t deadline;
+    if (timeout_ms < 0 || __builtin_mul_overflow(timeout_ms, (int64_t)WEFT_NS_PER_MS, &deadline) ||
+        __builtin_add_overflow(deadline, began_ns, &deadline))
+        return WEFT_NEVER;
+    return deadline;
+}
+
 static void link_request(weft_request *r)
 {
     weft_comm *c = r->comm;
@@ -104,7 +113,8 @@ weft_status weft_request_begin(weft_request *r)
     r->active = true;
     atomic_store_explicit(&r->complete, false, memory_order_relaxed);
     r->status = WEFT_OK;
-    r->deadline_ns = r->timeout_ms < 0 ? WEFT_NEVER : weft_deadline_ns(r->timeout_ms);
+    r->began_ns = weft_now_ns();
+    r->deadline_ns = deadline_from(r->began_ns, r->timeout_ms);
     link_request(r);
     if (r->kind == WEFT_REQUEST_COLLECTIVE)
         status = weft_collective_begin(r);
@@ -343,6 +353,8 @@ weft_status weft_start(weft_request *r)
         return weft_fail(WEFT_ERR_USAGE, "weft_start needs a persistent request");
     if (r->started)
         return weft_fail(WEFT_ERR_USAGE, "this request is under way: wait for it first");
+    if (foreign(r))
+        return weft_fail(WEFT_ERR_USAGE, "this request belongs to the parent process of a fork");
     pthread_mutex_lock(&r->comm->engine->lock);
     weft_status status = weft_request_begin(r);
     r->started = status == WEFT_OK;
@@ -352,6 +364,9 @@ weft_status weft_start(weft_request *r)
 
 weft_status weft_start_all(weft_request **requests, int count)
 {
+    weft_clear_error();
+    if ((!requests && count > 0) || count < 0)
+        return weft_fail(WEFT_ERR_INVALID, "requests is NULL or count %d is negative", count);
     for (int i = 0; i < count; i++) {
         weft_status status = weft_start(requests[i]);
         if (status != WEFT_OK)
@@ -387,9 +402,8 @@ weft_status weft_request_set_timeout(weft_request *r, int64_t timeout_ms)
     if (r->kind == WEFT_REQUEST_GROUP)
         return WEFT_OK;
     pthread_mutex_lock(&r->comm->engine->lock);
-    int64_t began = r->timeout_ms < 0 ? weft_now_ns() : r->deadline_ns - r->timeout_ms * WEFT_NS_PER_MS;
     r->timeout_ms = timeout_ms;
-    r->deadline_ns = timeout_ms < 0 ? WEFT_NEVER : began + timeout_ms * WEFT_NS_PER_MS;
+    r->deadline_ns = deadline_from(r->began_ns, timeout_ms);
     pthread_mutex_unlock(&r->comm->engine->lock);
     return WEFT_OK;
 }
