@@ -139,3 +139,75 @@ void weft_step_text(const weft_schedule *schedule, uint32_t lane, uint32_t step,
     weft_step_describe(schedule, &schedule->lane[lane].steps[step], what, sizeof(what));
     snprintf(text, bytes, "lane %u step %u: %s", lane, step, what);
 }
+
+/* ---- whole schedules --------------------------------------------------------------------------- */
+
+void weft_print_bytes(double value, char *text, size_t bytes)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < ARRAY_LEN(units)) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, bytes, "%.4g %s", value, units[unit]);
+}
+
+void weft_print_time(double ns, char *text, size_t bytes)
+{
+    if (ns < 1e3)
+        snprintf(text, bytes, "%.0f ns", ns);
+    else if (ns < 1e6)
+        snprintf(text, bytes, "%.4g us", ns / 1e3);
+    else if (ns < 1e9)
+        snprintf(text, bytes, "%.4g ms", ns / 1e6);
+    else
+        snprintf(text, bytes, "%.4g s", ns / 1e9);
+}
+
+void weft_print_title(const weft_print_job *job, char *text, size_t bytes)
+{
+    const weft_schedule *s = job->schedules[0];
+    snprintf(text, bytes, "%s %s, %d rank%s on %d host%s", weft_algorithm_name(s->algorithm), weft_collective_name(s->collective),
+             s->ranks, s->ranks == 1 ? "" : "s", job->hosts, job->hosts == 1 ? "" : "s");
+}
+
+static weft_status check_job(const weft_schedule *const *schedules, int ranks, const weft_group *group)
+{
+    if (ranks <= 0 || !schedules)
+        return weft_fail(WEFT_ERR_INVALID, "there are %d schedules to print", ranks);
+    for (int i = 0; i < ranks; i++)
+        if (!schedules[i] || schedules[i]->ranks != schedules[0]->ranks)
+            return weft_fail(WEFT_ERR_INVALID, "schedule %d of those to print is not of the same plan as the first", i);
+    if (group && group->ranks != schedules[0]->ranks)
+        return weft_fail(WEFT_ERR_INVALID, "the schedules are for %d ranks, the group has %d", schedules[0]->ranks, group->ranks);
+    return WEFT_OK;
+}
+
+weft_status weft_schedule_print(const weft_schedule *const *schedules, int ranks, const weft_group *group,
+                                const weft_cost_model *model, size_t bytes, weft_print_format format, FILE *stream)
+{
+    weft_status status = check_job(schedules, ranks, group);
+    if (status != WEFT_OK)
+        return status;
+    weft_cost_model ordinary;
+    weft_cost_model_default(&ordinary);
+    weft_print_job job = { .schedules = schedules, .count = ranks, .group = group, .model = model ? model : &ordinary,
+                           .bytes = bytes, .stream = stream, .hosts = 1, .complete = ranks == schedules[0]->ranks };
+    for (int rank = 0; group && rank < group->ranks; rank++)
+        job.hosts = weft_print_host(group, rank) >= job.hosts ? weft_print_host(group, rank) + 1 : job.hosts;
+    if (!job.complete && (format == WEFT_PRINT_SVG || format == WEFT_PRINT_DOT))
+        return weft_fail(WEFT_ERR_INVALID, "a drawing needs the schedules of all %d ranks, %d are given", schedules[0]->ranks, ranks);
+    if (job.complete)
+        status = weft_cost(schedules, ranks, group, job.model, bytes, &job.time_ns);
+    if (status != WEFT_OK)
+        return status;
+    status = format == WEFT_PRINT_TEXT   ? weft_print_text(&job)
+             : format == WEFT_PRINT_JSON ? weft_print_json(&job)
+             : format == WEFT_PRINT_SVG  ? weft_print_svg(&job)
+             : format == WEFT_PRINT_DOT  ? weft_print_dot(&job)
+                                         : weft_fail(WEFT_ERR_INVALID, "there is no print format %d", (int)format);
+    if (status == WEFT_OK && (fflush(stream) != 0 || ferror(stream)))
+        status = weft_fail_errno(WEFT_ERR_SYSTEM, "printing a schedule");
+    return status;
+}

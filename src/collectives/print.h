@@ -4,6 +4,33 @@
 
 #include <weft/schedule.h>
 
+/* What is printed: some or all ranks' schedules, and the machine they are costed on. */
+typedef struct weft_print_job {
+    const weft_schedule *const *schedules;
+    int count;
+    const weft_group *group;
+    const weft_cost_model *model;
+    size_t bytes;
+    FILE *stream;
+    int hosts;
+    bool complete;  /* all ranks are there, so that there is a predicted time */
+    double time_ns;
+} weft_print_job;
+
+weft_status weft_print_text(const weft_print_job *job);
+weft_status weft_print_json(const weft_print_job *job);
+weft_status weft_print_svg(const weft_print_job *job);
+weft_status weft_print_dot(const weft_print_job *job);
+
+/* "ring all_reduce, 4 ranks on 2 hosts", "1.5 MiB", "12.3 us". */
+void weft_print_title(const weft_print_job *job, char *text, size_t bytes);
+void weft_print_bytes(double value, char *text, size_t bytes);
+void weft_print_time(double ns, char *text, size_t bytes);
+static inline int weft_print_host(const weft_group *group, int rank)
+{
+    return group && group->host ? group->host[rank] : 0;
+}
+
 /* "input", "output", "scratch"; "?" for anything else. */
 const char *weft_buffer_name(uint32_t buffer);
 /* "send", "recv_reduce" ...; "?" for anything else. */
