@@ -122,7 +122,7 @@ void weft_step_describe(const weft_schedule *schedule, const weft_step *s, char 
         break;
     }
     if (s->fence)
-        add(&l, ", after %u sends", s->fence);
+        add(&l, ", after %u send%s", s->fence, s->fence == 1 ? "" : "s");
     if (s->flags & WEFT_STEP_FINAL)
         add(&l, ", final");
     if (s->flags & WEFT_STEP_IF_MAPPED)

@@ -110,14 +110,17 @@ weft_status weft_print_dot(const weft_print_job *job)
     weft_print_title(job, title, sizeof(title));
     fprintf(job->stream, "digraph schedule {\n  label=\"%s\\nsolid: messages, dashed: reads of shared memory; messages x chunks\";\n",
             title);
-    fprintf(job->stream, "  labelloc=t; layout=%s; overlap=false; fontname=\"sans-serif\";\n", job->hosts > 1 ? "fdp" : "circo");
+    fprintf(job->stream, "  labelloc=t; layout=%s; overlap=false; K=1.4; mindist=1.2; fontname=\"sans-serif\";\n", job->hosts > 1 ? "fdp" : "circo");
     fprintf(job->stream, "  node [shape=circle, style=filled, fillcolor=\"#eef2f7\", color=\"#52606d\", fontname=\"sans-serif\"];\n");
     fprintf(job->stream, "  edge [fontname=\"sans-serif\", fontsize=9];\n");
     print_nodes(job);
     for (size_t i = 0; i < list.count; i++) {
         const edge *e = &list.edges[i];
-        fprintf(job->stream, "  r%d -> r%d [color=\"%s\"%s, label=\"%u x %u\"];\n", e->from, e->to, colours[e->lane % ARRAY_LEN(colours)],
-                e->memory ? ", style=dashed" : "", e->messages, e->chunks / (e->messages ? e->messages : 1));
+        fprintf(job->stream, "  r%d -> r%d [color=\"%s\"", e->from, e->to, colours[e->lane % ARRAY_LEN(colours)]);
+        if (e->memory)
+            fprintf(job->stream, ", style=dashed];\n");
+        else
+            fprintf(job->stream, ", label=\"%u x %u\"];\n", e->messages, e->chunks / e->messages);
     }
     fprintf(job->stream, "}\n");
     weft_free(list.edges);

@@ -5,7 +5,10 @@
 #include "collectives/cost.h"
 #include "collectives/print.h"
 
-enum { LINES_SHOWN = 4000 }; /* messages: more than that are only a smear */
+enum {
+    LINES_SHOWN = 4000,  /* messages: more than that are only a smear */
+    BARS_SHOWN = 20000   /* beyond that, neighbours of one colour become one, without text */
+};
 
 static const double left_px = 96, top_px = 92, plot_px = 1080, right_px = 24;
 
@@ -30,6 +33,7 @@ typedef struct picture {
     double end_ns, ns_px;  /* time of the right edge; pixels per ns */
     double row_px;
     uint32_t lanes, tiles;
+    bar *spans;            /* by row: what is being joined, step is a step of its colour */
 } picture;
 
 /* Colours of kinds of work, in the order of the legend. */
@@ -54,6 +58,11 @@ static size_t colour_of(unsigned kind)
     while (i + 1 < ARRAY_LEN(kind_colours) && !(kind_colours[i].kinds & 1u << kind))
         i++;
     return i;
+}
+
+static const char *colour_at(const picture *p, const bar *b)
+{
+    return kind_colours[colour_of(p->job->schedules[b->rank]->lane[b->lane].steps[b->step].kind)].colour;
 }
 
 /* ---- collecting -------------------------------------------------------------------------------- */
@@ -219,19 +228,52 @@ static void draw_wires(const picture *p)
 static void draw_bar(const picture *p, const bar *b)
 {
     const weft_schedule *s = p->job->schedules[b->rank];
-    const weft_step *step = &s->lane[b->lane].steps[b->step];
     char text[256], time[32];
     double x = x_of(p, b->start_ns), width = (b->end_ns - b->start_ns) * p->ns_px;
     double inset = p->row_px > 8 ? 2 : 0.4, height = p->row_px - 2 * inset;
-    weft_step_describe(s, step, text, sizeof(text));
+    weft_step_describe(s, &s->lane[b->lane].steps[b->step], text, sizeof(text));
     weft_print_time(b->end_ns - b->start_ns, time, sizeof(time));
     fprintf(p->job->stream, "<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"%s fill=\"%s\" fill-opacity=\"%s\">"
             "<title>rank %d lane %u step %u", x, y_of(p, b->rank, b->lane) + inset, width < 1.2 ? 1.2 : width, height,
-            width > 5 ? " rx=\"1.5\"" : "", kind_colours[colour_of(step->kind)].colour, b->tile % 2 ? "0.62" : "0.92", b->rank, b->lane,
+            width > 5 ? " rx=\"1.5\" stroke=\"#fff\" stroke-width=\"0.7\"" : "", colour_at(p, b), b->tile % 2 ? "0.62" : "0.92", b->rank, b->lane,
             b->step);
     if (p->tiles > 1)
         fprintf(p->job->stream, " tile %u", b->tile);
     fprintf(p->job->stream, ": %s (%s)</title></rect>\n", text, time);
+}
+
+static void draw_span(const picture *p, const bar *b)
+{
+    double width = (b->end_ns - b->start_ns) * p->ns_px;
+    if (b->end_ns <= b->start_ns)
+        return;
+    fprintf(p->job->stream, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x_of(p, b->start_ns),
+            y_of(p, b->rank, b->lane) + 0.4, width < 0.5 ? 0.5 : width, p->row_px - 0.8, colour_at(p, b));
+}
+
+/* Adds the bar to its row's span, or draws that span and begins the next. */
+static void join_bar(picture *p, const bar *b)
+{
+    bar *span = &p->spans[(size_t)b->rank * p->lanes + b->lane];
+    double gap = (b->start_ns - span->end_ns) * p->ns_px;
+    if (span->end_ns > 0 && gap < 1 && gap > -1 && colour_at(p, span) == colour_at(p, b)) {
+        span->end_ns = b->end_ns > span->end_ns ? b->end_ns : span->end_ns;
+        return;
+    }
+    draw_span(p, span);
+    *span = *b;
+}
+
+static void draw_bars(picture *p)
+{
+    bool joined = p->bar_count > BARS_SHOWN;
+    for (size_t i = 0; i < p->bar_count; i++)
+        if (joined)
+            join_bar(p, &p->bars[i]);
+        else
+            draw_bar(p, &p->bars[i]);
+    for (size_t i = 0; joined && i < (size_t)p->job->count * p->lanes; i++)
+        draw_span(p, &p->spans[i]);
 }
 
 static void draw(picture *p)
@@ -243,8 +285,7 @@ static void draw(picture *p)
     draw_legend(p);
     draw_rows(p);
     draw_grid(p);
-    for (size_t i = 0; i < p->bar_count; i++)
-        draw_bar(p, &p->bars[i]);
+    draw_bars(p);
     draw_wires(p);
     fprintf(p->job->stream, "</svg>\n");
 }
@@ -255,11 +296,13 @@ weft_status weft_print_svg(const weft_print_job *job)
     const weft_cost_watcher watcher = { .step = see_step, .message = see_message, .context = &p };
     double time;
     weft_status status = weft_cost_watch(job->schedules, job->count, job->group, job->model, job->bytes, &watcher, &time);
-    if (status == WEFT_OK && p.no_memory)
+    p.spans = weft_alloc_array((size_t)job->count * p.lanes, sizeof(bar));
+    if (status == WEFT_OK && (p.no_memory || !p.spans))
         status = weft_fail(WEFT_ERR_MEMORY, "no memory to draw a schedule");
     if (status == WEFT_OK)
         draw(&p);
     weft_free(p.bars);
     weft_free(p.wires);
+    weft_free(p.spans);
     return status;
 }

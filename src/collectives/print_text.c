@@ -5,7 +5,7 @@
 #include "collectives/cost.h"
 #include "collectives/print.h"
 
-enum { STEPS_SHOWN = 240 }; /* beyond that many, only numbers */
+enum { STEPS_SHOWN = 240, RANKS_SHOWN = 16 }; /* beyond that many, only numbers */
 
 static void print_head(const weft_print_job *job)
 {
@@ -67,7 +67,7 @@ static void summarise(const weft_schedule *s, char *text, size_t bytes)
             messages += step->to >= 0;
             chunks += step->to >= 0 ? (uint64_t)sent->count * sent->repeat : 0;
         }
-    size_t used = (size_t)snprintf(text, bytes, "%llu steps", (unsigned long long)steps);
+    size_t used = (size_t)snprintf(text, bytes, "%llu step%s", (unsigned long long)steps, steps == 1 ? "" : "s");
     const char *separator = ": ";
     for (unsigned kind = 0; kind < WEFT_STEP_KIND_COUNT && used < bytes; kind++)
         if (kinds[kind]) {
@@ -80,26 +80,56 @@ static void summarise(const weft_schedule *s, char *text, size_t bytes)
                  messages == 1 ? "" : "s", (unsigned long long)chunks, chunks == 1 ? "" : "s");
 }
 
-/* One line for each run of ranks that have as much to do. */
-static void print_numbers(const weft_print_job *job)
+static uint64_t summary_digest(const weft_schedule *s)
 {
-    char line[320], next[320];
-    fprintf(job->stream, "\n");
-    for (int i = 0; i < job->count;) {
-        int first = i;
-        summarise(job->schedules[i++], line, sizeof(line));
-        for (; i < job->count; i++) {
-            summarise(job->schedules[i], next, sizeof(next));
-            if (strcmp(line, next) != 0)
-                break;
+    char line[320];
+    summarise(s, line, sizeof(line));
+    return weft_hash(line, strlen(line), 0);
+}
+
+/* The ranks among `digests` that have as much to do as rank `first`: "ranks 0..63", "rank 5", "12 ranks (1, 9, 13 ...)". */
+static void name_ranks(const weft_print_job *job, const uint64_t *digests, int first, char *text, size_t bytes)
+{
+    int count = 0, last = first, shown[3] = { first, first, first };
+    for (int i = first; i < job->count; i++)
+        if (digests[i] == digests[first]) {
+            if (count < 3)
+                shown[count] = i;
+            last = i;
+            count++;
         }
-        char ranks[32];
-        if (i - first > 1)
-            snprintf(ranks, sizeof(ranks), "ranks %d..%d", first, i - 1);
-        else
-            snprintf(ranks, sizeof(ranks), "rank %d", first);
-        fprintf(job->stream, "%-14s %s\n", ranks, line);
+    if (count == 1)
+        snprintf(text, bytes, "rank %d", first);
+    else if (last - first == count - 1)
+        snprintf(text, bytes, "ranks %d..%d", first, last);
+    else if (count == 2)
+        snprintf(text, bytes, "ranks %d, %d", shown[0], shown[1]);
+    else
+        snprintf(text, bytes, "%d ranks (%d, %d, %d%s)", count, shown[0], shown[1], shown[2], count > 3 ? " ..." : "");
+}
+
+/* One line for all ranks that have as much to do. */
+static weft_status print_numbers(const weft_print_job *job)
+{
+    uint64_t *digests = weft_alloc_array((size_t)job->count, sizeof(*digests));
+    if (!digests)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory to print %d schedules", job->count);
+    fprintf(job->stream, "\n");
+    for (int i = 0; i < job->count; i++)
+        digests[i] = summary_digest(job->schedules[i]);
+    for (int i = 0; i < job->count; i++) {
+        char line[320], ranks[64];
+        int earlier = 0;
+        while (digests[earlier] != digests[i])
+            earlier++;
+        if (earlier < i)
+            continue;
+        summarise(job->schedules[i], line, sizeof(line));
+        name_ranks(job, digests, i, ranks, sizeof(ranks));
+        fprintf(job->stream, "%-24s  %s\n", ranks, line);
     }
+    weft_free(digests);
+    return WEFT_OK;
 }
 
 weft_status weft_print_text(const weft_print_job *job)
@@ -109,10 +139,8 @@ weft_status weft_print_text(const weft_print_job *job)
         for (uint32_t lane = 0; lane < job->schedules[i]->lanes; lane++)
             steps += job->schedules[i]->lane[lane].count;
     print_head(job);
-    if (steps > STEPS_SHOWN && job->count > 1) {
-        print_numbers(job);
-        return WEFT_OK;
-    }
+    if (job->count > 1 && (steps > STEPS_SHOWN || job->count > RANKS_SHOWN))
+        return print_numbers(job);
     for (int i = 0; i < job->count; i++)
         print_steps(job, job->schedules[i]);
     return WEFT_OK;
