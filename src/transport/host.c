@@ -1,6 +1,7 @@
-/* Which ranks share this host, and their base segment. Proof is the passing of a descriptor: in each round the lowest rank
- * of each class of candidates sends its memory to the others by name; who got it is on its host, who did not is a
- * candidate of the next round. An allgather lies between sending and looking, so that nobody has to wait for mail. */
+/* Which ranks share this host, and their base segment. Proof is the passing of a descriptor: in each round
+ * the lowest rank of each class of candidates sends its memory to the others by name; who got it is on its
+ * host, who did not is a candidate of the next round. An allgather lies between sending and looking, so
+ * that nobody has to wait for mail. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,14 +17,14 @@ enum { MAX_ROUNDS = 6, PAGE = 4096 };
 
 /* What every rank tells all others at first. */
 typedef struct host_card {
-    uint64_t hint;         /* of kernel and network namespace: whom to try */
-    uint64_t host_id;      /* hash of the text, 0: none */
-    uint64_t random;       /* in its sockets' names */
+    uint64_t hint;    /* of kernel and network namespace: whom to try */
+    uint64_t host_id; /* hash of the text, 0: none */
+    uint64_t random;  /* in its sockets' names */
     uint64_t secret;
     uint64_t region_bytes;
     int32_t alone;
-    int32_t status;        /* a weft_status: this rank cannot take part */
-    int32_t error;         /* errno of that */
+    int32_t status; /* a weft_status: this rank cannot take part */
+    int32_t error;  /* errno of that */
     int32_t unused;
 } host_card;
 
@@ -91,7 +92,8 @@ static weft_status exchange(joining *j, const void *mine, void *all, size_t byte
     return status == WEFT_OK ? WEFT_OK : weft_fail_context(status, "finding the ranks of each host");
 }
 
-/* Every rank sees the same answers, so that all of them fail for one that does. The culprit keeps its own, fuller text. */
+/* Every rank sees the same answers, so that all of them fail for one that does. The culprit keeps its own,
+ * fuller text. */
 static weft_status first_failure(joining *j, weft_status own, const char *what)
 {
     for (int r = 0; r < j->h->ranks; r++) {
@@ -112,8 +114,11 @@ static weft_status exchange_cards(joining *j)
 {
     weft_host *h = j->h;
     const char *id = j->config->host_id;
-    host_card card = {.hint = hash_of_this_host(), .alone = j->config->alone, .region_bytes = h->region_bytes,
-                      .random = weft_random64(), .secret = h->secret};
+    host_card card = {.hint = hash_of_this_host(),
+                      .alone = j->config->alone,
+                      .region_bytes = h->region_bytes,
+                      .random = weft_random64(),
+                      .secret = h->secret};
     if (id && *id)
         card.host_id = weft_hash(id, strlen(id), 1) | 1;
     weft_status own = open_sockets(h, card.random);
@@ -128,7 +133,8 @@ static weft_status exchange_cards(joining *j)
     for (int r = 1; r < h->ranks && status == WEFT_OK; r++)
         if (j->cards[r].region_bytes != j->cards[0].region_bytes)
             status = weft_fail(WEFT_ERR_MISMATCH, "rank %d has regions of %llu bytes, rank 0 of %llu", r,
-                               (unsigned long long)j->cards[r].region_bytes, (unsigned long long)j->cards[0].region_bytes);
+                               (unsigned long long)j->cards[r].region_bytes,
+                               (unsigned long long)j->cards[0].region_bytes);
     return status;
 }
 
@@ -140,11 +146,14 @@ static int compare_candidates(const void *left, const void *right)
     return a->rank < b->rank ? -1 : a->rank > b->rank;
 }
 
-/* Who is tried together in this round: all of one WEFT_HOST_ID at first, then (for an id given to several hosts) those of them
- * that look like one host, then again all; without an id those that look like one host. In the last round nobody. */
+/* Who is tried together in this round: all of one WEFT_HOST_ID at first, then (for an id given to several
+ * hosts) those of them that look like one host, then again all; without an id those that look like one
+ * host. In the last round nobody. */
 static uint64_t class_of(const host_card *card, int rank, int round)
 {
-    struct { uint64_t kind, a, b; } key = {1, card->hint, 0};
+    struct {
+        uint64_t kind, a, b;
+    } key = {1, card->hint, 0};
     if (card->alone || round == MAX_ROUNDS - 1) {
         key.kind = 2;
         key.a = (uint64_t)rank;
@@ -193,8 +202,8 @@ static size_t base_layout(size_t members, size_t *infos_at, size_t *regions_at, 
     *infos_at = members * sizeof(weft_doorbell);
     *regions_at = weft_round_up(*infos_at + members * sizeof(weft_cpu_info), PAGE);
     size_t regions, total;
-    if (__builtin_mul_overflow(members, region_bytes, &regions) || __builtin_add_overflow(regions, *regions_at, &total) ||
-        total > (size_t)INT64_MAX)
+    if (__builtin_mul_overflow(members, region_bytes, &regions) ||
+        __builtin_add_overflow(regions, *regions_at, &total) || total > (size_t)INT64_MAX)
         return 0;
     return total;
 }
@@ -219,9 +228,11 @@ static weft_status map_base(joining *j, uint64_t id, int fd)
 static weft_status lead_class(joining *j)
 {
     weft_host *h = j->h;
-    size_t infos_at, regions_at, bytes = base_layout((size_t)j->members, &infos_at, &regions_at, h->region_bytes);
+    size_t infos_at, regions_at,
+        bytes = base_layout((size_t)j->members, &infos_at, &regions_at, h->region_bytes);
     if (bytes == 0)
-        return weft_fail(WEFT_ERR_INVALID, "%d regions of %zu bytes are too large for a segment", j->members, h->region_bytes);
+        return weft_fail(WEFT_ERR_INVALID, "%d regions of %zu bytes are too large for a segment", j->members,
+                         h->region_bytes);
     int fd = -1;
     weft_status status = weft_shared_create("the segment of this host", bytes, &fd);
     if (status != WEFT_OK)
@@ -235,14 +246,16 @@ static weft_status lead_class(joining *j)
         weft_socket_name_make(&to, h->job, rank, j->cards[rank].random, 'm');
         int error = weft_socket_send(h->mail_socket, &to, &message, fd);
         if (error)
-            weft_log(WEFT_LOG_DEBUG, "rank %d is on another host than rank %d (%s)", rank, h->rank, strerror(error));
+            weft_log(WEFT_LOG_DEBUG, "rank %d is on another host than rank %d (%s)", rank, h->rank,
+                     strerror(error));
     }
     status = map_base(j, id, fd);
     close(fd);
     return status;
 }
 
-/* Looks for what the leader sent; it was sent before the last allgather ended, so it is there or never will be. */
+/* Looks for what the leader sent; it was sent before the last allgather ended, so it is there or never
+ * will be. */
 static weft_status follow_leader(joining *j)
 {
     int leader = j->class_ranks[0];
@@ -253,12 +266,13 @@ static weft_status follow_leader(joining *j)
             continue;
         if (error == EMFILE) {
             errno = error;
-            return weft_fail_errno(WEFT_ERR_SYSTEM, "receiving shared memory from rank %d (ulimit -n)", leader);
+            return weft_fail_errno(WEFT_ERR_SYSTEM, "receiving shared memory from rank %d (ulimit -n)",
+                                   leader);
         }
         if (error)
             return WEFT_IN_PROGRESS;
-        bool right = message.kind == WEFT_MESSAGE_JOIN && message.job == j->h->job && message.rank == leader &&
-                     message.secret == j->cards[leader].secret;
+        bool right = message.kind == WEFT_MESSAGE_JOIN && message.job == j->h->job &&
+                     message.rank == leader && message.secret == j->cards[leader].secret;
         weft_status status = right ? map_base(j, message.id, fd) : WEFT_IN_PROGRESS;
         close(fd);
         if (right)
@@ -282,8 +296,8 @@ static void note_groups(joining *j)
     }
 }
 
-/* Room for the local ranks, at most this rank's class: before the round's last allgather, after which one rank may not fail
- * alone. */
+/* Room for the local ranks, at most this rank's class: before the round's last allgather, after which one
+ * rank may not fail alone. */
 static weft_status reserve_lists(joining *j)
 {
     weft_host *h = j->h;
@@ -336,7 +350,9 @@ static void number_hosts(joining *j)
     weft_host *h = j->h;
     int own_leader = j->leader_of[h->rank];
     for (int r = 0; r < h->ranks; r++) {
-        h->host_of[r] = j->leader_of[r] == r ? h->hosts++ : h->host_of[j->leader_of[r]]; /* a leader is its host's lowest rank */
+        h->host_of[r] = j->leader_of[r] == r
+                            ? h->hosts++
+                            : h->host_of[j->leader_of[r]]; /* a leader is its host's lowest rank */
         if (j->leader_of[r] != own_leader)
             continue;
         int n = h->size++;
@@ -399,7 +415,8 @@ static weft_status decline(const weft_host_config *config)
         (void)config->allgather(config->context, &card, all, sizeof(card));
         munmap(all, bytes);
     }
-    return weft_fail(WEFT_ERR_MEMORY, "rank %d: no memory to find the hosts of %d ranks", config->rank, config->ranks);
+    return weft_fail(WEFT_ERR_MEMORY, "rank %d: no memory to find the hosts of %d ranks", config->rank,
+                     config->ranks);
 }
 
 static bool allocate(joining *j, size_t ranks)
@@ -413,7 +430,8 @@ static bool allocate(joining *j, size_t ranks)
     j->leader_of = weft_alloc_array(ranks, sizeof(*j->leader_of));
     j->class_ranks = weft_alloc_array(ranks, sizeof(*j->class_ranks));
     j->slots = weft_alloc_array(ranks, sizeof(*j->slots));
-    return h->host_of && h->lock_made && j->cards && j->answers && j->candidates && j->leader_of && j->class_ranks && j->slots;
+    return h->host_of && h->lock_made && j->cards && j->answers && j->candidates && j->leader_of &&
+           j->class_ranks && j->slots;
 }
 
 static void release(joining *j)
@@ -439,7 +457,8 @@ weft_status weft_host_create(const weft_host_config *config, weft_host **out)
     h->job = config->job;
     h->secret = weft_random64();
     h->bell_socket = h->mail_socket = -1;
-    h->region_bytes = weft_round_up(config->region_bytes ? config->region_bytes : 1, (size_t)sysconf(_SC_PAGESIZE));
+    h->region_bytes =
+        weft_round_up(config->region_bytes ? config->region_bytes : 1, (size_t)sysconf(_SC_PAGESIZE));
     joining j = {.config = config, .h = h};
     status = allocate(&j, (size_t)config->ranks) ? join(&j) : decline(config);
     release(&j);
@@ -469,42 +488,21 @@ void weft_host_destroy(weft_host *h)
     weft_free(h);
 }
 
-const int *weft_host_of(const weft_host *h)
-{
-    return h->host_of;
-}
+const int *weft_host_of(const weft_host *h) { return h->host_of; }
 
-int weft_host_count(const weft_host *h)
-{
-    return h->hosts;
-}
+int weft_host_count(const weft_host *h) { return h->hosts; }
 
-const int *weft_host_ranks(const weft_host *h)
-{
-    return h->local_ranks;
-}
+const int *weft_host_ranks(const weft_host *h) { return h->local_ranks; }
 
-int weft_host_size(const weft_host *h)
-{
-    return h->size;
-}
+int weft_host_size(const weft_host *h) { return h->size; }
 
-int weft_host_index(const weft_host *h)
-{
-    return h->index;
-}
+int weft_host_index(const weft_host *h) { return h->index; }
 
-int weft_host_cpus(const weft_host *h)
-{
-    return h->cpus;
-}
+int weft_host_cpus(const weft_host *h) { return h->cpus; }
 
 void *weft_host_region(const weft_host *h, int index)
 {
     return h->base + h->regions_at + (size_t)index * h->region_bytes;
 }
 
-uint64_t weft_host_base_id(const weft_host *h)
-{
-    return h->base_id;
-}
+uint64_t weft_host_base_id(const weft_host *h) { return h->base_id; }

@@ -1,6 +1,7 @@
-/* The ranks of a group that share this host, proven: a file descriptor could be passed between them. Gives them one shared
- * memory segment, more segments on demand, and doorbells to wake each other. Used by the shm transport and by local
- * schedule steps. Nothing lies in /dev/shm; the kernel frees all of it when the last process is gone. */
+/* The ranks of a group that share this host, proven: a file descriptor could be passed between them. Gives
+ * them one shared memory segment, more segments on demand, and doorbells to wake each other. Used by the
+ * shm transport and by local schedule steps. Nothing lies in /dev/shm; the kernel frees all of it when the
+ * last process is gone. */
 #ifndef WEFT_HOST_H
 #define WEFT_HOST_H
 
@@ -20,9 +21,10 @@ typedef struct weft_host_config {
     void *context;
 } weft_host_config;
 
-/* Collective over the group: a failure that is one rank's (no memory, no descriptors) comes back on all ranks and names it.
- * Nothing waits but the allgather, whose end is the caller's. Ranks whose host_id differs are never together; else ranks are
- * together when a descriptor could be passed between them over an abstract socket (of one network namespace). */
+/* Collective over the group: a failure that is one rank's (no memory, no descriptors) comes back on all
+ * ranks and names it. Nothing waits but the allgather, whose end is the caller's. Ranks whose host_id
+ * differs are never together; else ranks are together when a descriptor could be passed between them over
+ * an abstract socket (of one network namespace). */
 weft_status weft_host_create(const weft_host_config *config, weft_host **out);
 void weft_host_destroy(weft_host *h);
 
@@ -39,17 +41,20 @@ int weft_host_cpus(const weft_host *h);
 /* Region of the base segment of local rank `index`: page aligned, zeroed at first. */
 void *weft_host_region(const weft_host *h, int index);
 
-/* A further segment for `count` local ranks (indices, ascending, this rank among them; all of them call it with the
- * same `key`, which is unique among segments being created). Regions are zeroed; each rank touches its own first. */
+/* A further segment for `count` local ranks (indices, ascending, this rank among them; all of them call it
+ * with the same `key`, which is unique among segments being created). Regions are zeroed; each rank
+ * touches its own first. */
 weft_status weft_segment_create(weft_host *h, const int *indices, int count, uint64_t key, size_t region_bytes,
                                 int64_t deadline_ns, weft_segment **out);
 void *weft_segment_region(const weft_segment *s, int position);
 void weft_segment_destroy(weft_segment *s);
 
-/* Memory that one rank lets the others map (weft_mem_alloc, weft_mem_register): the owner offers the descriptor
- * once per peer (never blocks; does nothing the second time), the peer maps it when it first needs it. */
+/* Memory that one rank lets the others map (weft_mem_alloc, weft_mem_register): the owner offers the
+ * descriptor once per peer (never blocks; does nothing the second time), the peer maps it when it first
+ * needs it. */
 weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd, size_t bytes);
-/* Address here of memory `memory_id` of local rank `index`, NULL if its descriptor has not come (yet). */
+/* Address here of offset 0 of memory `memory_id` of local rank `index` (weft_memory_place tells the owner the
+ * offset of a buffer), NULL if its descriptor has not come (yet): the owner rings when it sends one. */
 void *weft_host_map(weft_host *h, int index, uint64_t memory_id, size_t *bytes);
 void weft_host_unmap(weft_host *h, int index, uint64_t memory_id);
 
@@ -60,10 +65,11 @@ void weft_host_forget(weft_host *h, uint64_t memory_id);
 
 enum { WEFT_BELL_AWAKE, WEFT_BELL_FUTEX, WEFT_BELL_POLL };
 
-/* One per local rank, in the base segment. Set to sleeping by its owner, back to awake by whoever wakes it. */
+/* One per local rank, in the base segment. Set to sleeping by its owner, back to awake by whoever wakes
+ * it. */
 typedef struct weft_doorbell {
     _Alignas(WEFT_CACHE_LINE) _Atomic uint32_t state;
-    _Atomic uint32_t mail;        /* datagrams sent to the owner so far: weft_host_progress looks only when it moved */
+    _Atomic uint32_t mail;        /* datagrams sent to the owner so far: it looks for them only when this moved */
     _Atomic uint32_t mail_wanted; /* someone could not send because the owner's queue was full */
 } weft_doorbell;
 
@@ -80,8 +86,9 @@ typedef struct weft_host_front {
 #endif
 #endif
 
-/* Orders this thread's earlier stores before its later loads: what makes "I wrote, do you sleep?" against "I sleep, did you
- * write?" safe. TSan knows no fences; an exchange on one word of the process does as well between its threads. */
+/* Orders this thread's earlier stores before its later loads: what makes "I wrote, do you sleep?" against
+ * "I sleep, did you write?" safe. TSan knows no fences; an exchange on one word of the process does as
+ * well between its threads. */
 static inline void weft_fence_store_load(void)
 {
 #ifdef WEFT_TSAN
@@ -103,7 +110,8 @@ static inline void weft_host_ring_fenced(weft_host *h, int index)
         weft_host_wake(h, index);
 }
 
-/* After a store to shared memory that local rank `index` may be waiting for. One fence and one load if it is awake. */
+/* After a store to shared memory that local rank `index` may be waiting for. One fence and one load if it
+ * is awake. */
 static inline void weft_host_ring(weft_host *h, int index)
 {
     weft_fence_store_load();
@@ -111,19 +119,19 @@ static inline void weft_host_ring(weft_host *h, int index)
 }
 
 /* Sleep in three parts, so that no wake-up is lost: prepare; check once more that there is nothing to do;
- * sleep or cancel. Sleeps until rung, until a descriptor of fds (n of them, may be 0) is readable, a signal, or the deadline;
- * may return early without reason. With with_fds == false (then n must be 0) a futex, else poll with the doorbell's descriptor.
- * One thread at a time sleeps on one host. */
+ * sleep or cancel. Sleeps until rung, until a descriptor of fds (n of them, may be 0) is readable, a
+ * signal, or the deadline; may return early without reason. With with_fds == false (then n must be 0) a
+ * futex, else poll with the doorbell's descriptor. One thread at a time sleeps on one host. */
 void weft_host_prepare_sleep(weft_host *h, bool with_fds);
 void weft_host_cancel_sleep(weft_host *h);
 void weft_host_sleep(weft_host *h, const int *fds, int n, int64_t deadline_ns);
-/* The doorbell's descriptor, to sleep on several hosts at once: prepare all of them with_fds, sleep on one with the
- * descriptors of the others among fds, cancel the others. Valid until destroy. */
+/* The doorbell's descriptor, to sleep on several hosts at once: prepare all of them with_fds, sleep on one
+ * with the descriptors of the others among fds, cancel the others. Valid until destroy. */
 int weft_host_wait_fd(const weft_host *h);
-/* Wakes this process's own sleeper, from another of its threads (control thread, abort), and also when a peer died
- * between marking it as awake and waking it. */
+/* Wakes this process's own sleeper, from another of its threads (control thread, abort), and also when a
+ * peer died between marking it as awake and waking it. */
 void weft_host_ring_self(weft_host *h);
-/* Receives what came over the host's sockets (offered descriptors), sends what waited for room; one load when there is
- * nothing. Returns how many messages moved. */
+/* Receives what came over the host's sockets (offered descriptors), sends what waited for room; one load
+ * when there is nothing. Returns how many messages moved. */
 int weft_host_progress(weft_host *h);
 #endif

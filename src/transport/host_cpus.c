@@ -1,5 +1,5 @@
-/* How many CPUs this host's ranks may use together: the union of their affinity masks, cut to the sum of the cgroup CPU
- * limits that they live under. */
+/* How many CPUs this host's ranks may use together: the union of their affinity masks, cut to the sum of
+ * the cgroup CPU limits that they live under. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdio.h>
@@ -102,7 +102,8 @@ static void read_quota(weft_cpu_info *info)
         if (*controllers == 0) { /* version 2 */
             walk_up(info, "/sys/fs/cgroup", path, true);
             walk_up(info, "/sys/fs/cgroup/unified", path, true);
-        } else if (strcmp(controllers, "cpu") == 0 || strncmp(controllers, "cpu,", 4) == 0 || strstr(controllers, ",cpu,") ||
+        } else if (strcmp(controllers, "cpu") == 0 || strncmp(controllers, "cpu,", 4) == 0 ||
+                   strstr(controllers, ",cpu,") ||
                    (strlen(controllers) > 4 && strcmp(controllers + strlen(controllers) - 4, ",cpu") == 0)) {
             walk_up(info, "/sys/fs/cgroup/cpu", path, false);
         }

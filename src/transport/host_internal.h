@@ -1,4 +1,5 @@
-/* What the files of the host share: the struct, the sockets' messages and the process-wide table of mappings. */
+/* What the files of the host share: the struct, the sockets' messages and the process-wide table of
+ * mappings. */
 #ifndef WEFT_HOST_INTERNAL_H
 #define WEFT_HOST_INTERNAL_H
 
@@ -14,25 +15,30 @@ typedef struct weft_socket_name {
     socklen_t bytes;
 } weft_socket_name;
 
-/* How to reach a local rank. Its secret came through the group's allgather and is in every message it sends. */
+/* How to reach a local rank. Its secret came through the group's allgather and is in every message it
+ * sends. */
 typedef struct weft_host_peer {
     weft_socket_name bell; /* one byte wakes it from poll */
     weft_socket_name mail; /* weft_host_message with a descriptor */
     uint64_t secret;
 } weft_host_peer;
 
-typedef enum weft_message_kind { WEFT_MESSAGE_JOIN = 1, WEFT_MESSAGE_SEGMENT, WEFT_MESSAGE_OFFER } weft_message_kind;
+typedef enum weft_message_kind {
+    WEFT_MESSAGE_JOIN = 1,
+    WEFT_MESSAGE_SEGMENT,
+    WEFT_MESSAGE_OFFER
+} weft_message_kind;
 
 typedef struct weft_host_message {
     uint32_t magic;
     uint32_t kind;
     uint64_t job;
-    uint64_t secret;  /* of the sender */
-    int32_t rank;     /* the sender's, in the group */
+    uint64_t secret; /* of the sender */
+    int32_t rank;    /* the sender's, in the group */
     uint32_t unused;
-    uint64_t key;     /* join: 0; segment: its key; offer: memory id */
-    uint64_t id;      /* random number of the memory that comes along */
-    uint64_t bytes;   /* its size */
+    uint64_t key;   /* join: 0; segment: its key; offer: memory id */
+    uint64_t id;    /* random number of the memory that comes along */
+    uint64_t bytes; /* its size */
 } weft_host_message;
 
 /* A segment's descriptor that came before weft_segment_create was called. */
@@ -52,11 +58,11 @@ typedef struct weft_pending_offer {
 /* One entry of the tables of offers: those made (fd unused) and those received. */
 typedef struct weft_offer {
     uint64_t memory_id;
-    int index;      /* local index of the other side; -1: the entry is free */
-    int fd;         /* received and not yet mapped; else -1 */
+    int index; /* local index of the other side; -1: the entry is free */
+    int fd;    /* received and not yet mapped; else -1 */
     size_t bytes;
-    void *address;  /* of its offset 0, once mapped */
-    bool held;      /* the address is this process's own (weft_memory_hold), not a mapping made for the offer */
+    void *address; /* of its offset 0, once mapped */
+    bool held; /* the address is this process's own (weft_memory_hold), not a mapping made for the offer */
 } weft_offer;
 
 typedef struct weft_offer_table {
@@ -76,18 +82,18 @@ struct weft_host {
     weft_host_front front; /* first */
     int rank, ranks, size, index, hosts;
     uint64_t job, secret;
-    int *host_of;      /* [ranks] */
-    int *local_ranks;  /* [size] */
+    int *host_of;          /* [ranks] */
+    int *local_ranks;      /* [size] */
     weft_host_peer *peers; /* [size] */
     int cpus;
     int bell_socket, mail_socket;
 
     uint64_t base_id;
-    unsigned char *base;   /* the base segment */
+    unsigned char *base; /* the base segment */
     size_t base_bytes, regions_at, region_bytes;
     bool sleeps_in_poll;
 
-    pthread_mutex_t lock;  /* what follows: the mail */
+    pthread_mutex_t lock; /* what follows: the mail */
     bool lock_made;
     _Atomic uint32_t mail_seen;
     weft_parcel *parcels;
@@ -106,10 +112,11 @@ struct weft_segment {
 /* host_socket.c */
 void weft_socket_name_make(weft_socket_name *name, uint64_t job, int rank, uint64_t random, char kind);
 weft_status weft_socket_open(const weft_socket_name *name, int *out);
-/* Sends without blocking; 0 or errno. ECONNREFUSED: nobody has that name (any more, or in this network namespace). */
+/* Sends without blocking; 0 or errno. ECONNREFUSED: nobody has that name (any more, or in this network
+ * namespace). */
 int weft_socket_send(int fd, const weft_socket_name *to, const weft_host_message *message, int descriptor);
-/* 0 and a message with its descriptor, or errno: EAGAIN: none there, EBADMSG: not one of ours (dropped), EMFILE: no
- * room for the descriptor. */
+/* 0 and a message with its descriptor, or errno: EAGAIN: none there, EBADMSG: not one of ours (dropped),
+ * EMFILE: no room for the descriptor. */
 int weft_socket_receive(int fd, weft_host_message *message, int *descriptor);
 
 /* host_mapping.c: shared memory, mapped once per process however many of its threads are ranks. */
@@ -119,8 +126,8 @@ weft_status weft_shared_map(uint64_t id, int fd, size_t bytes, void **address);
 void weft_shared_unmap(uint64_t id);
 
 /* host_mail.c */
-void weft_host_fill_message(const weft_host *h, weft_host_message *message, weft_message_kind kind, uint64_t key,
-                            uint64_t id, uint64_t bytes);
+void weft_host_fill_message(const weft_host *h, weft_host_message *message, weft_message_kind kind,
+                            uint64_t key, uint64_t id, uint64_t bytes);
 /* Takes everything from the mail socket. With the lock held. Returns how many messages there were. */
 int weft_host_read_mail(weft_host *h);
 /* The descriptor of segment `key` from `rank`, if it has come: taken out. With the lock held. */

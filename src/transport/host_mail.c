@@ -1,5 +1,6 @@
-/* The host's mail: descriptors that ranks of one host send each other after creation. Offers of memory to map
- * (weft_host_offer, weft_host_map) and parcels, the descriptors of segments, kept until their segment is created here. */
+/* The host's mail: descriptors that ranks of one host send each other after creation. Offers of memory to
+ * map (weft_host_offer, weft_host_map) and parcels, the descriptors of segments, kept until their segment
+ * is created here. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,8 @@
 
 static size_t slot_of(const weft_offer_table *t, int index, uint64_t memory_id)
 {
-    return (memory_id * 0x9e3779b97f4a7c15ull + (uint64_t)index * 0xff51afd7ed558ccdull) >> 20 & (t->capacity - 1);
+    return (memory_id * 0x9e3779b97f4a7c15ull + (uint64_t)index * 0xff51afd7ed558ccdull) >> 20 &
+           (t->capacity - 1);
 }
 
 static weft_offer *table_find(const weft_offer_table *t, int index, uint64_t memory_id)
@@ -127,7 +129,8 @@ int weft_host_read_mail(weft_host *h)
         if (error == EBADMSG)
             continue;
         if (error == EMFILE) {
-            weft_log(WEFT_LOG_WARN, "no descriptor left for memory that rank %d shares (ulimit -n)", message.rank);
+            weft_log(WEFT_LOG_WARN, "no descriptor left for memory that rank %d shares (ulimit -n)",
+                     message.rank);
             continue;
         }
         if (error)
@@ -162,11 +165,16 @@ bool weft_host_take_parcel(weft_host *h, int rank, uint64_t key, weft_host_messa
 
 /* ---- offers ---- */
 
-void weft_host_fill_message(const weft_host *h, weft_host_message *message, weft_message_kind kind, uint64_t key,
-                            uint64_t id, uint64_t bytes)
+void weft_host_fill_message(const weft_host *h, weft_host_message *message, weft_message_kind kind,
+                            uint64_t key, uint64_t id, uint64_t bytes)
 {
-    *message = (weft_host_message){.kind = (uint32_t)kind, .job = h->job, .secret = h->secret, .rank = h->rank,
-                                   .key = key, .id = id, .bytes = bytes};
+    *message = (weft_host_message){.kind = (uint32_t)kind,
+                                   .job = h->job,
+                                   .secret = h->secret,
+                                   .rank = h->rank,
+                                   .key = key,
+                                   .id = id,
+                                   .bytes = bytes};
 }
 
 /* 0 or errno; the receiver is woken, for it may be waiting for just this. */
@@ -196,7 +204,8 @@ static weft_status offer_later(weft_host *h, int index, uint64_t memory_id, int 
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* the owner may free the memory before there is room */
     if (copy < 0) {
         weft_free(pending);
-        return weft_fail_errno(WEFT_ERR_SYSTEM, "copying a descriptor for rank %d (ulimit -n?)", h->local_ranks[index]);
+        return weft_fail_errno(WEFT_ERR_SYSTEM, "copying a descriptor for rank %d (ulimit -n?)",
+                               h->local_ranks[index]);
     }
     weft_pending_offer **end = &h->pending;
     while (*end)
@@ -236,7 +245,8 @@ weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd,
     if (!entry) {
         entry = table_add(&h->sent, index, memory_id);
         if (!entry) {
-            status = weft_fail(WEFT_ERR_MEMORY, "no memory to note an offer to rank %d", h->local_ranks[index]);
+            status =
+                weft_fail(WEFT_ERR_MEMORY, "no memory to note an offer to rank %d", h->local_ranks[index]);
         } else {
             int error = post_offer(h, index, memory_id, fd, bytes);
             if (error == ECONNREFUSED || error == ECONNRESET || error == EPIPE) {
@@ -245,7 +255,8 @@ weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd,
                 status = offer_later(h, index, memory_id, fd, bytes);
             } else if (error) {
                 errno = error;
-                status = weft_fail_errno(WEFT_ERR_SYSTEM, "sending a descriptor to rank %d", h->local_ranks[index]);
+                status = weft_fail_errno(WEFT_ERR_SYSTEM, "sending a descriptor to rank %d",
+                                         h->local_ranks[index]);
             }
             if (status != WEFT_OK)
                 table_remove(&h->sent, entry);

@@ -1,5 +1,5 @@
-/* Further shared segments among some of a host's ranks: the first of them makes the memory and sends its descriptor to
- * the others, who find it in their mail. */
+/* Further shared segments among some of a host's ranks: the first of them makes the memory and sends its
+ * descriptor to the others, who find it in their mail. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -21,18 +21,21 @@ static weft_status check_members(const weft_host *h, const int *indices, int cou
     *position = -1;
     for (int i = 0; i < count; i++) {
         if (indices[i] < 0 || indices[i] >= h->size || (i > 0 && indices[i] <= indices[i - 1]))
-            return weft_fail(WEFT_ERR_INVALID, "segment: local ranks must ascend within 0..%d, entry %d is %d", h->size - 1, i,
+            return weft_fail(WEFT_ERR_INVALID,
+                             "segment: local ranks must ascend within 0..%d, entry %d is %d", h->size - 1, i,
                              indices[i]);
         if (indices[i] == h->index)
             *position = i;
     }
     if (*position < 0)
-        return weft_fail(WEFT_ERR_INVALID, "segment: local rank %d is not among its %d members", h->index, count);
+        return weft_fail(WEFT_ERR_INVALID, "segment: local rank %d is not among its %d members", h->index,
+                         count);
     return WEFT_OK;
 }
 
 /* Sends the descriptor to one member; waits while its queue is full. */
-static weft_status send_segment(weft_host *h, int index, const weft_host_message *message, int fd, int64_t deadline_ns)
+static weft_status send_segment(weft_host *h, int index, const weft_host_message *message, int fd,
+                                int64_t deadline_ns)
 {
     for (;;) {
         int error = weft_socket_send(h->mail_socket, &h->peers[index].mail, message, fd);
@@ -56,8 +59,8 @@ static weft_status send_segment(weft_host *h, int index, const weft_host_message
     }
 }
 
-static weft_status lead(weft_host *h, const int *indices, int count, uint64_t key, size_t bytes, int64_t deadline_ns,
-                        weft_segment *s)
+static weft_status lead(weft_host *h, const int *indices, int count, uint64_t key, size_t bytes,
+                        int64_t deadline_ns, weft_segment *s)
 {
     int fd = -1;
     void *address;
@@ -79,11 +82,13 @@ static weft_status lead(weft_host *h, const int *indices, int count, uint64_t ke
 static bool peer_gone(const weft_host *h, int index)
 {
     const weft_socket_name *to = &h->peers[index].bell;
-    return sendto(h->bell_socket, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&to->address, to->bytes) < 0 &&
+    return sendto(h->bell_socket, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&to->address,
+                  to->bytes) < 0 &&
            errno == ECONNREFUSED;
 }
 
-static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, int64_t deadline_ns, weft_segment *s)
+static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, int64_t deadline_ns,
+                          weft_segment *s)
 {
     weft_host_message message;
     int fd = -1;
@@ -96,7 +101,8 @@ static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, 
         if (found)
             break;
         if (gone)
-            return weft_fail(WEFT_ERR_PEER, "rank %d is gone before it made a segment", h->local_ranks[leader]);
+            return weft_fail(WEFT_ERR_PEER, "rank %d is gone before it made a segment",
+                             h->local_ranks[leader]);
         int64_t now = weft_now_ns();
         if (now >= deadline_ns)
             return weft_fail(WEFT_ERR_TIMEOUT, "no segment came from rank %d", h->local_ranks[leader]);
@@ -106,13 +112,15 @@ static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, 
             continue;
         }
         int64_t left_ms = (deadline_ns - now) / WEFT_NS_PER_MS + 1;
-        wait_mail(h, true, left_ms < TURN_MS ? (int)left_ms : TURN_MS); /* another thread may take our message from the socket */
+        wait_mail(h, true,
+                  left_ms < TURN_MS ? (int)left_ms
+                                    : TURN_MS); /* another thread may take our message from the socket */
     }
     weft_status status;
     void *address;
     if (message.bytes != bytes)
-        status = weft_fail(WEFT_ERR_MISMATCH, "segment: rank %d made %llu bytes, rank %d expects %zu", h->local_ranks[leader],
-                           (unsigned long long)message.bytes, h->rank, bytes);
+        status = weft_fail(WEFT_ERR_MISMATCH, "segment: rank %d made %llu bytes, rank %d expects %zu",
+                           h->local_ranks[leader], (unsigned long long)message.bytes, h->rank, bytes);
     else if ((status = weft_shared_map(message.id, fd, bytes, &address)) == WEFT_OK) {
         s->base = address;
         s->id = message.id;
@@ -121,8 +129,8 @@ static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, 
     return status;
 }
 
-weft_status weft_segment_create(weft_host *h, const int *indices, int count, uint64_t key, size_t region_bytes,
-                                int64_t deadline_ns, weft_segment **out)
+weft_status weft_segment_create(weft_host *h, const int *indices, int count, uint64_t key,
+                                size_t region_bytes, int64_t deadline_ns, weft_segment **out)
 {
     int position;
     weft_status status = check_members(h, indices, count, &position);
@@ -135,7 +143,8 @@ weft_status weft_segment_create(weft_host *h, const int *indices, int count, uin
     s->region_bytes = weft_round_up(region_bytes ? region_bytes : 1, (size_t)sysconf(_SC_PAGESIZE));
     size_t bytes;
     if (__builtin_mul_overflow(s->region_bytes, (size_t)count, &bytes))
-        status = weft_fail(WEFT_ERR_INVALID, "segment: %d regions of %zu bytes are too large", count, region_bytes);
+        status = weft_fail(WEFT_ERR_INVALID, "segment: %d regions of %zu bytes are too large", count,
+                           region_bytes);
     else if (position == 0)
         status = lead(h, indices, count, key, bytes, deadline_ns, s);
     else

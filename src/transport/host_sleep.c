@@ -1,5 +1,5 @@
-/* Doorbells: sleeping until a local peer has written something, on a futex in the base segment or in poll together with
- * the caller's descriptors. What there is to wait for is the caller's. */
+/* Doorbells: sleeping until a local peer has written something, on a futex in the base segment or in poll
+ * together with the caller's descriptors. What there is to wait for is the caller's. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
@@ -26,9 +26,11 @@ static void wake_futex(weft_doorbell *bell)
 static void wake_poll(weft_host *h, int index)
 {
     const weft_socket_name *to = &h->peers[index].bell;
-    /* EAGAIN: its queue is full, so poll returns anyway. ECONNREFUSED: it is gone. Short of memory: try again. */
+    /* EAGAIN: its queue is full, so poll returns anyway. ECONNREFUSED: it is gone. Short of memory: try
+     * again. */
     for (int tries = 0; tries < 100; tries++) {
-        ssize_t n = sendto(h->bell_socket, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (const struct sockaddr *)&to->address, to->bytes);
+        ssize_t n = sendto(h->bell_socket, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL,
+                           (const struct sockaddr *)&to->address, to->bytes);
         if (n >= 0 || (errno != EINTR && errno != ENOBUFS && errno != ENOMEM))
             return;
         sched_yield();
@@ -38,7 +40,8 @@ static void wake_poll(weft_host *h, int index)
 void weft_host_wake(weft_host *h, int index)
 {
     weft_doorbell *bell = &h->front.bells[index];
-    /* Only one of several ringers pays for the system call. Release: what it wrote is visible to who wakes. */
+    /* Only one of several ringers pays for the system call. Release: what it wrote is visible to who
+     * wakes. */
     uint32_t was = atomic_exchange_explicit(&bell->state, WEFT_BELL_AWAKE, memory_order_acq_rel);
     if (was == WEFT_BELL_FUTEX)
         wake_futex(bell);
@@ -54,30 +57,30 @@ void weft_host_ring_self(weft_host *h)
     wake_poll(h, h->index);
 }
 
-int weft_host_wait_fd(const weft_host *h)
-{
-    return h->bell_socket;
-}
+int weft_host_wait_fd(const weft_host *h) { return h->bell_socket; }
 
 void weft_host_prepare_sleep(weft_host *h, bool with_fds)
 {
     h->sleeps_in_poll = with_fds;
-    atomic_store_explicit(&h->front.bells[h->index].state, with_fds ? WEFT_BELL_POLL : WEFT_BELL_FUTEX, memory_order_relaxed);
+    atomic_store_explicit(&h->front.bells[h->index].state, with_fds ? WEFT_BELL_POLL : WEFT_BELL_FUTEX,
+                          memory_order_relaxed);
     weft_fence_store_load(); /* partner: weft_host_ring */
 }
 
 void weft_host_cancel_sleep(weft_host *h)
 {
-    /* Acquire: pairs with the ringer's exchange. A datagram that is on its way only shortens a later sleep. */
+    /* Acquire: pairs with the ringer's exchange. A datagram that is on its way only shortens a later
+     * sleep. */
     atomic_exchange_explicit(&h->front.bells[h->index].state, WEFT_BELL_AWAKE, memory_order_acq_rel);
 }
 
 static void sleep_on_futex(weft_doorbell *bell, int64_t deadline_ns)
 {
     struct timespec until = {(time_t)(deadline_ns / 1000000000), (long)(deadline_ns % 1000000000)};
-    /* Returns at once with EAGAIN if someone rang already; FUTEX_WAIT_BITSET because its timeout is absolute. */
-    syscall(SYS_futex, &bell->state, FUTEX_WAIT_BITSET, WEFT_BELL_FUTEX, deadline_ns == WEFT_NEVER ? NULL : &until, NULL,
-            FUTEX_BITSET_MATCH_ANY);
+    /* Returns at once with EAGAIN if someone rang already; FUTEX_WAIT_BITSET because its timeout is
+     * absolute. */
+    syscall(SYS_futex, &bell->state, FUTEX_WAIT_BITSET, WEFT_BELL_FUTEX,
+            deadline_ns == WEFT_NEVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
 static void sleep_in_poll(weft_host *h, const int *fds, int n, int64_t deadline_ns)

@@ -1,5 +1,5 @@
-/* The host's sockets: datagrams between abstract names, with or without a descriptor. Who may be trusted and what a
- * message means is for the callers. */
+/* The host's sockets: datagrams between abstract names, with or without a descriptor. Who may be trusted
+ * and what a message means is for the callers. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +16,9 @@ void weft_socket_name_make(weft_socket_name *name, uint64_t job, int rank, uint6
     memset(name, 0, sizeof(*name));
     name->address.sun_family = AF_UNIX;
     /* sun_path[0] stays 0: an abstract name, which ends where its length says. */
-    int length = snprintf(name->address.sun_path + 1, sizeof(name->address.sun_path) - 1, "weft-%016llx-%d-%016llx-%c",
-                          (unsigned long long)job, rank, (unsigned long long)random, kind);
+    int length =
+        snprintf(name->address.sun_path + 1, sizeof(name->address.sun_path) - 1, "weft-%016llx-%d-%016llx-%c",
+                 (unsigned long long)job, rank, (unsigned long long)random, kind);
     name->bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 
@@ -27,7 +28,8 @@ weft_status weft_socket_open(const weft_socket_name *name, int *out)
     if (fd < 0)
         return weft_fail_errno(WEFT_ERR_SYSTEM, "opening a Unix socket for this host's ranks (ulimit -n?)");
     if (bind(fd, (const struct sockaddr *)&name->address, name->bytes) != 0) {
-        weft_status status = weft_fail_errno(WEFT_ERR_SYSTEM, "binding the abstract Unix socket %s", name->address.sun_path + 1);
+        weft_status status = weft_fail_errno(WEFT_ERR_SYSTEM, "binding the abstract Unix socket %s",
+                                             name->address.sun_path + 1);
         close(fd);
         return status;
     }
@@ -63,7 +65,8 @@ int weft_socket_send(int fd, const weft_socket_name *to, const weft_host_message
     return n < 0 ? errno : 0;
 }
 
-/* Is there no descriptor to be had in this process? That is how the kernel's dropping of one that came is explained. */
+/* Is there no descriptor to be had in this process? That is how the kernel's dropping of one that came is
+ * explained. */
 static bool descriptors_exhausted(int fd)
 {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -80,7 +83,8 @@ int weft_socket_receive(int fd, weft_host_message *message, int *descriptor)
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
-    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.bytes)};
+    struct msghdr m = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.bytes)};
     ssize_t n;
     do
         n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -89,9 +93,11 @@ int weft_socket_receive(int fd, weft_host_message *message, int *descriptor)
         return errno;
     int got = -1;
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+        c->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(&got, CMSG_DATA(c), sizeof(int));
-    bool ours = n == (ssize_t)sizeof(*message) && message->magic == MESSAGE_MAGIC && !(m.msg_flags & MSG_TRUNC);
+    bool ours =
+        n == (ssize_t)sizeof(*message) && message->magic == MESSAGE_MAGIC && !(m.msg_flags & MSG_TRUNC);
     if (ours && got >= 0) {
         *descriptor = got;
         return 0;

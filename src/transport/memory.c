@@ -1,5 +1,6 @@
-/* Memory that other processes of this host may map: allocated as shared memory, or moved into it at the addresses it has.
- * Keeps the process-wide table that tells where a range lies. Sending descriptors to peers is the host's. */
+/* Memory that other processes of this host may map: allocated as shared memory, or moved into it at the
+ * addresses it has. Keeps the process-wide table that tells where a range lies. Sending descriptors to
+ * peers is the host's. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -14,9 +15,9 @@
 enum { HUGE_PAGE = 2 << 20 };
 
 typedef struct memory {
-    uintptr_t base;      /* as the caller knows it */
+    uintptr_t base; /* as the caller knows it */
     size_t bytes;
-    uintptr_t start;     /* the shared pages: start .. start + mapped; mapped == 0 while it is being moved */
+    uintptr_t start; /* the shared pages: start .. start + mapped; mapped == 0 while it is being moved */
     size_t mapped;
     uint64_t file_start; /* offset of `start` in the memfd: congruent to it, so that huge pages fit */
     uint64_t id;
@@ -30,7 +31,7 @@ static pthread_rwlock_t table_lock = PTHREAD_RWLOCK_INITIALIZER;
 static memory **table; /* by base */
 static size_t table_count, table_capacity;
 static _Atomic size_t table_size; /* == table_count, for those who find nothing without the lock */
-static memory *freed;  /* freed but still held by a rank of this process */
+static memory *freed;             /* freed but still held by a rank of this process */
 
 /* ---- table, with the lock held ---- */
 
@@ -53,10 +54,12 @@ static weft_status table_insert(memory *m)
     size_t at = table_above(m->base);
     const memory *before = at > 0 ? table[at - 1] : NULL, *after = at < table_count ? table[at] : NULL;
     if (before && before->base + before->bytes > m->base)
-        return weft_fail(WEFT_ERR_INVALID, "%zu bytes at %p overlap the %zu bytes at %p that weft knows already", m->bytes,
+        return weft_fail(WEFT_ERR_INVALID,
+                         "%zu bytes at %p overlap the %zu bytes at %p that weft knows already", m->bytes,
                          (void *)m->base, before->bytes, (void *)before->base);
     if (after && m->base + m->bytes > after->base)
-        return weft_fail(WEFT_ERR_INVALID, "%zu bytes at %p overlap the %zu bytes at %p that weft knows already", m->bytes,
+        return weft_fail(WEFT_ERR_INVALID,
+                         "%zu bytes at %p overlap the %zu bytes at %p that weft knows already", m->bytes,
                          (void *)m->base, after->bytes, (void *)after->base);
     if (table_count == table_capacity) {
         size_t capacity = table_capacity ? table_capacity * 2 : 16;
@@ -104,7 +107,8 @@ bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *plac
     const memory *m = above > 0 ? table[above - 1] : NULL;
     if (m && at >= m->start && at - m->start < m->mapped && bytes <= m->mapped - (at - m->start)) {
         found = true;
-        *place = (weft_memory_place){m->id, m->file_start + (at - m->start), m->file_start + m->mapped, m->fd};
+        *place =
+            (weft_memory_place){m->id, m->file_start + (at - m->start), m->file_start + m->mapped, m->fd};
     }
     pthread_rwlock_unlock(&table_lock);
     return found;
@@ -151,16 +155,14 @@ void weft_memory_release(uint64_t memory_id)
 
 /* ---- shared and private pages ---- */
 
-static size_t page_bytes(void)
-{
-    return (size_t)sysconf(_SC_PAGESIZE);
-}
+static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static weft_status make_memfd(size_t bytes, int *fd)
 {
     struct rlimit limit; /* beyond RLIMIT_FSIZE the kernel would send SIGXFSZ */
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "%zu bytes of shared memory are more than the limit of file sizes, %llu (ulimit -f)",
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "%zu bytes of shared memory are more than the limit of file sizes, %llu (ulimit -f)",
                          bytes, (unsigned long long)limit.rlim_cur);
     int made = memfd_create("weft-buffer", MFD_CLOEXEC);
     if (made < 0)
@@ -217,11 +219,17 @@ weft_status weft_mem_alloc(size_t bytes, void **out)
     int fd = -1;
     void *p = NULL;
     memory *m = weft_alloc(sizeof(*m));
-    weft_status status = m ? make_memfd(mapped, &fd) : weft_fail(WEFT_ERR_MEMORY, "no memory to note a shared buffer");
+    weft_status status =
+        m ? make_memfd(mapped, &fd) : weft_fail(WEFT_ERR_MEMORY, "no memory to note a shared buffer");
     if (status == WEFT_OK)
         status = map_congruent(0, mapped, fd, 0, &p);
     if (status == WEFT_OK) {
-        *m = (memory){.base = (uintptr_t)p, .bytes = mapped, .start = (uintptr_t)p, .mapped = mapped, .id = weft_random64(), .fd = fd};
+        *m = (memory){.base = (uintptr_t)p,
+                      .bytes = mapped,
+                      .start = (uintptr_t)p,
+                      .mapped = mapped,
+                      .id = weft_random64(),
+                      .fd = fd};
         pthread_rwlock_wrlock(&table_lock);
         status = table_insert(m);
         pthread_rwlock_unlock(&table_lock);
@@ -247,9 +255,11 @@ weft_status weft_mem_free(void *base)
     pthread_rwlock_wrlock(&table_lock);
     memory *m = table_at(base);
     if (!m) {
-        status = weft_fail(WEFT_ERR_INVALID, "weft_mem_free: %p did not come from weft_mem_alloc, or was freed", base);
+        status = weft_fail(WEFT_ERR_INVALID,
+                           "weft_mem_free: %p did not come from weft_mem_alloc, or was freed", base);
     } else if (m->registered) {
-        status = weft_fail(WEFT_ERR_INVALID, "weft_mem_free: %p was registered; weft_mem_deregister ends that", base);
+        status = weft_fail(WEFT_ERR_INVALID,
+                           "weft_mem_free: %p was registered; weft_mem_deregister ends that", base);
     } else {
         table_remove(m);
         if (m->holds == 0) {
@@ -280,7 +290,9 @@ static const char *obstacle(uintptr_t start, uintptr_t end)
         unsigned long low, high, inode;
         char permissions[8];
         int name_at = 0;
-        if (continued || sscanf(line, "%lx-%lx %7s %*s %*s %lu %n", &low, &high, permissions, &inode, &name_at) < 4 || high <= start)
+        if (continued ||
+            sscanf(line, "%lx-%lx %7s %*s %*s %lu %n", &low, &high, permissions, &inode, &name_at) < 4 ||
+            high <= start)
             continue;
         if (low > start)
             break;
@@ -302,11 +314,13 @@ static const char *obstacle(uintptr_t start, uintptr_t end)
     return NULL;
 }
 
-/* The same addresses backed by `area` from now on, which is unmapped where it was. Both mappings are `bytes` long. */
+/* The same addresses backed by `area` from now on, which is unmapped where it was. Both mappings are
+ * `bytes` long. */
 static weft_status move_over(void *area, uintptr_t start, size_t bytes)
 {
     if (mremap(area, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) == MAP_FAILED)
-        return weft_fail_errno(WEFT_ERR_MEMORY, "moving %zu bytes to %p (vm.max_map_count?)", bytes, (void *)start);
+        return weft_fail_errno(WEFT_ERR_MEMORY, "moving %zu bytes to %p (vm.max_map_count?)", bytes,
+                               (void *)start);
     return WEFT_OK;
 }
 
@@ -352,11 +366,14 @@ weft_status weft_mem_register(void *base, size_t bytes)
         return weft_fail(WEFT_ERR_INVALID, "weft_mem_register: %zu bytes at %p are no buffer", bytes, base);
     uintptr_t start = weft_round_up(at, page), end = (at + bytes) / page * page;
     if (start >= end)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "weft_mem_register: no whole page lies in %zu bytes at %p; it works staged", bytes, base);
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "weft_mem_register: no whole page lies in %zu bytes at %p; it works staged", bytes,
+                         base);
     memory *m = weft_alloc(sizeof(*m));
     if (!m)
         return weft_fail(WEFT_ERR_MEMORY, "weft_mem_register: no memory to note a buffer");
-    *m = (memory){.base = at, .bytes = bytes, .start = start, .id = weft_random64(), .fd = -1, .registered = true};
+    *m = (memory){
+        .base = at, .bytes = bytes, .start = start, .id = weft_random64(), .fd = -1, .registered = true};
     pthread_rwlock_wrlock(&table_lock);
     weft_status status = table_insert(m);
     pthread_rwlock_unlock(&table_lock);
@@ -403,7 +420,9 @@ weft_status weft_mem_deregister(void *base)
     if (!m || !m->registered)
         status = weft_fail(WEFT_ERR_INVALID, "weft_mem_deregister: %p is not registered", base);
     else if (m->mapped == 0)
-        status = weft_fail(WEFT_ERR_USAGE, "weft_mem_deregister: %p is being registered or deregistered by another thread", base);
+        status =
+            weft_fail(WEFT_ERR_USAGE,
+                      "weft_mem_deregister: %p is being registered or deregistered by another thread", base);
     else {
         mapped = m->mapped;
         m->mapped = 0;

@@ -1,12 +1,13 @@
-/* The process-wide table of memory that ranks on one host may read in place: what weft_mem_alloc made and what
- * weft_mem_register moved into shared memory. */
+/* The process-wide table of memory that ranks on one host may read in place: what weft_mem_alloc made and
+ * what weft_mem_register moved into shared memory. */
 #ifndef WEFT_MEMORY_H
 #define WEFT_MEMORY_H
 
 #include "base/base.h"
 
-/* Where a range lies for other processes: `offset` bytes into the memfd `fd`, which has `memory_bytes` in all and is called
- * `memory_id` on this host. fd belongs to the table and is open until the memory is freed or deregistered. */
+/* Where a range lies for other processes: `offset` bytes into the memfd `fd`, which has `memory_bytes` in
+ * all and is called `memory_id` on this host. fd belongs to the table and is open until the memory is
+ * freed or deregistered. */
 typedef struct weft_memory_place {
     uint64_t memory_id;
     uint64_t offset;
@@ -14,12 +15,14 @@ typedef struct weft_memory_place {
     int fd;
 } weft_memory_place;
 
-/* Is all of [pointer, pointer + bytes) inside one memory? Then *place says where. A registered range counts without its
- * edges (its first and last page, if not whole). Any thread; one load if the process has no such memory. */
+/* Is all of [pointer, pointer + bytes) inside one memory? Then *place says where. A registered range
+ * counts without its edges (its first and last page, if not whole). Any thread; one load if the process
+ * has no such memory. */
 bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *place);
 
-/* For ranks that are threads of one process: the address of offset 0 of a memory of this process (only parts of it may be
- * mapped there), NULL if it is not this process's. The range stays mapped until released, also when it is freed. */
+/* For ranks that are threads of one process: the address of offset 0 of a memory of this process (only
+ * parts of it may be mapped there), NULL if it is not this process's. The range stays mapped until
+ * released, also when it is freed. */
 void *weft_memory_hold(uint64_t memory_id);
 void weft_memory_release(uint64_t memory_id);
 #endif

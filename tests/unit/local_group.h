@@ -1,5 +1,5 @@
-/* Ranks for tests of what one host shares: threads of the test or forked processes, with an allgather through anonymous
- * shared memory. Included by one test program each. */
+/* Ranks for tests of what one host shares: threads of the test or forked processes, with an allgather
+ * through anonymous shared memory. Included by one test program each. */
 #ifndef LOCAL_GROUP_H
 #define LOCAL_GROUP_H
 
@@ -43,12 +43,13 @@ typedef struct group_rank {
 } group_rank;
 
 /* In a rank: reports and goes on, so that the others are not left waiting. */
-#define RANK_CHECK(r, condition)                                                                                   \
-    do {                                                                                                           \
-        if (!(condition)) {                                                                                        \
-            fprintf(stderr, "%s:%d: rank %d: %s (%s)\n", __FILE__, __LINE__, (r)->rank, #condition, weft_last_error()); \
-            atomic_fetch_add(&(r)->group->failures, 1);                                                            \
-        }                                                                                                          \
+#define RANK_CHECK(r, condition)                                                                             \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: rank %d: %s (%s)\n", __FILE__, __LINE__, (r)->rank, #condition,          \
+                    weft_last_error());                                                                      \
+            atomic_fetch_add(&(r)->group->failures, 1);                                                      \
+        }                                                                                                    \
     } while (0)
 
 /* The last one to come lets all go; ends with a failure after 60 s, so that no test hangs. */
@@ -58,7 +59,8 @@ static inline weft_status group_allgather(void *context, const void *send, void 
     local_group *g = r->group;
     uint32_t generation = atomic_load(&g->generation), side = generation & 1;
     if (bytes > GROUP_CELL_BYTES)
-        return weft_fail(WEFT_ERR_INVALID, "the test's allgather takes %d bytes, not %zu", GROUP_CELL_BYTES, bytes);
+        return weft_fail(WEFT_ERR_INVALID, "the test's allgather takes %d bytes, not %zu", GROUP_CELL_BYTES,
+                         bytes);
     memcpy(g->cells[side][r->rank], send, bytes);
     if (atomic_fetch_add(&g->arrived[side], 1) + 1 == (uint32_t)g->ranks) {
         atomic_store(&g->arrived[side ^ 1], 0);
@@ -83,9 +85,15 @@ static inline void group_barrier(group_rank *r)
 
 static inline weft_host_config group_host_config(group_rank *r)
 {
-    return (weft_host_config){.rank = r->rank, .ranks = r->group->ranks, .job = r->group->job, .host_id = r->host_id,
-                              .alone = r->alone, .region_bytes = r->region_bytes ? r->region_bytes : 8192,
-                              .deadline_ns = weft_deadline_ns(30000), .allgather = group_allgather, .context = r};
+    return (weft_host_config){.rank = r->rank,
+                              .ranks = r->group->ranks,
+                              .job = r->group->job,
+                              .host_id = r->host_id,
+                              .alone = r->alone,
+                              .region_bytes = r->region_bytes ? r->region_bytes : 8192,
+                              .deadline_ns = weft_deadline_ns(30000),
+                              .allgather = group_allgather,
+                              .context = r};
 }
 
 static inline weft_host *group_host(group_rank *r)

@@ -127,7 +127,8 @@ static void body_namespaces(group_rank *r)
     group_barrier(r);
     if (r->rank == 2 || r->rank == 4) {
         char path[64];
-        snprintf(path, sizeof(path), "/proc/%llu/ns/net", (unsigned long long)atomic_load(&r->group->word[0]));
+        snprintf(path, sizeof(path), "/proc/%llu/ns/net",
+                 (unsigned long long)atomic_load(&r->group->word[0]));
         FILE *f = fopen(path, "r");
         RANK_CHECK(r, f && setns(fileno(f), CLONE_NEWNET) == 0);
         if (f)
@@ -220,7 +221,8 @@ static weft_status one_rank_allgather(void *context, const void *send, void *rec
 static weft_status create_one(int fail_at, weft_host **h)
 {
     failing_allgather f = {0, fail_at};
-    weft_host_config config = {.ranks = 1, .region_bytes = 4096, .allgather = one_rank_allgather, .context = &f};
+    weft_host_config config = {
+        .ranks = 1, .region_bytes = 4096, .allgather = one_rank_allgather, .context = &f};
     return weft_host_create(&config, h);
 }
 
@@ -354,7 +356,8 @@ static void body_other_size(group_rank *r)
     weft_host_config config = group_host_config(r);
     config.region_bytes = r->rank == 2 ? 8192 : 4096;
     weft_host *h = NULL;
-    RANK_CHECK(r, weft_host_create(&config, &h) == WEFT_ERR_MISMATCH && !h && strstr(weft_last_error(), "rank 2"));
+    RANK_CHECK(r, weft_host_create(&config, &h) == WEFT_ERR_MISMATCH && !h &&
+                      strstr(weft_last_error(), "rank 2"));
 }
 
 static void test_regions_of_different_size_are_refused(void **state)
@@ -379,7 +382,8 @@ static void body_segments(group_rank *r)
     /* The leader is ahead of the others by some keys; these ask in another order. */
     for (int i = 0; i < 3; i++) {
         int which = r->rank == 3 ? 2 - i : i;
-        RANK_CHECK(r, weft_segment_create(h, all, 5, 100 + (uint64_t)which, 4096, deadline, &whole[which]) == WEFT_OK);
+        RANK_CHECK(r, weft_segment_create(h, all, 5, 100 + (uint64_t)which, 4096, deadline, &whole[which]) ==
+                          WEFT_OK);
     }
     for (int i = 0; i < 3; i++)
         *(uint64_t *)weft_segment_region(whole[i], r->rank) = (uint64_t)(r->rank * 10 + i);
@@ -414,7 +418,8 @@ static void body_many_segments(group_rank *r)
     if (!h)
         return;
     for (int i = 0; i < SEGMENTS; i++)
-        RANK_CHECK(r, weft_segment_create(h, both, 2, (uint64_t)i, 4096, weft_deadline_ns(20000), &s[i]) == WEFT_OK);
+        RANK_CHECK(r, weft_segment_create(h, both, 2, (uint64_t)i, 4096, weft_deadline_ns(20000), &s[i]) ==
+                          WEFT_OK);
     for (int i = 0; i < SEGMENTS; i++)
         weft_segment_destroy(s[i]);
     group_barrier(r);
@@ -473,7 +478,8 @@ static void body_offers(group_rank *r)
         RANK_CHECK(r, weft_memory_find((char *)mine[m] + 5000, 5000, &places[m]) && places[m].offset == 5000);
         for (int p = 0; p < n; p++)
             for (int twice = 0; twice < 2; twice++)
-                RANK_CHECK(r, weft_host_offer(h, p, places[m].memory_id, places[m].fd, places[m].memory_bytes) == WEFT_OK);
+                RANK_CHECK(r, weft_host_offer(h, p, places[m].memory_id, places[m].fd,
+                                              places[m].memory_bytes) == WEFT_OK);
     }
     for (int m = 0; m < MEMORIES; m++)
         RANK_CHECK(r, group_allgather(r, &places[m], theirs[m], sizeof(places[m])) == WEFT_OK);
@@ -547,7 +553,8 @@ static void test_offer_to_a_rank_that_is_gone(void **state)
 static bool ping_in_poll;
 static int ping_count;
 
-/* Each waits, asleep if need be, for the other's store; one lost wake-up and it hangs (20 s, then a failure). */
+/* Each waits, asleep if need be, for the other's store; one lost wake-up and it hangs (20 s, then a
+ * failure). */
 static void body_ping(group_rank *r)
 {
     weft_host *h = group_host(r);

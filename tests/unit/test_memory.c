@@ -1,4 +1,5 @@
-/* Memory that ranks of a host read in place: allocating, registering what the caller has, finding, giving back. */
+/* Memory that ranks of a host read in place: allocating, registering what the caller has, finding, giving
+ * back. */
 #define _GNU_SOURCE
 #include "local_group.h"
 
@@ -133,7 +134,8 @@ static void test_wrong_pointers_are_refused(void **state)
 static void check_registered(unsigned char *p, size_t from, size_t bytes)
 {
     weft_memory_place place;
-    uintptr_t start = weft_round_up((uintptr_t)p + from, page), end = ((uintptr_t)p + from + bytes) / page * page;
+    uintptr_t start = weft_round_up((uintptr_t)p + from, page),
+              end = ((uintptr_t)p + from + bytes) / page * page;
     assert_true(weft_memory_find((void *)start, end - start, &place));
     assert_true(seen_through(&place, (void *)start, end - start));
     assert_false(weft_memory_find((void *)start, end - start + 1, &place));
@@ -147,7 +149,9 @@ static void check_registered(unsigned char *p, size_t from, size_t bytes)
 static void test_registered_memory_keeps_its_contents(void **state)
 {
     (void)state;
-    const struct { size_t pages, from, cut; } cases[] = {{1, 0, 0}, {3, 0, 0}, {5, 100, 7}, {5, 0, 1}, {1200, 4095, 4095}};
+    const struct {
+        size_t pages, from, cut;
+    } cases[] = {{1, 0, 0}, {3, 0, 0}, {5, 100, 7}, {5, 0, 1}, {1200, 4095, 4095}};
     int before = open_descriptors();
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         size_t bytes = cases[i].pages * page, length = bytes - cases[i].from - cases[i].cut;
@@ -311,7 +315,8 @@ static void child_without_descriptors(void)
     unsigned char *p = private_pages(4 * page);
     fill(p, 4 * page, 3);
     void *memory = NULL;
-    if (weft_mem_alloc(page, &memory) != WEFT_ERR_SYSTEM || weft_mem_register(p, 4 * page) == WEFT_OK || !filled(p, 4 * page, 3))
+    if (weft_mem_alloc(page, &memory) != WEFT_ERR_SYSTEM || weft_mem_register(p, 4 * page) == WEFT_OK ||
+        !filled(p, 4 * page, 3))
         _exit(1);
 }
 
@@ -320,8 +325,8 @@ static void child_with_small_files(void)
     unsigned char *p = private_pages(64 * page);
     fill(p, 64 * page, 3);
     void *memory = NULL;
-    if (weft_mem_alloc(64 * page, &memory) != WEFT_ERR_UNSUPPORTED || weft_mem_register(p, 64 * page) != WEFT_ERR_UNSUPPORTED ||
-        !filled(p, 64 * page, 3))
+    if (weft_mem_alloc(64 * page, &memory) != WEFT_ERR_UNSUPPORTED ||
+        weft_mem_register(p, 64 * page) != WEFT_ERR_UNSUPPORTED || !filled(p, 64 * page, 3))
         _exit(1);
 }
 
@@ -334,8 +339,8 @@ static void child_with_small_address_space(void)
     if (setrlimit(RLIMIT_AS, &l) != 0)
         _exit(2);
     void *memory = NULL;
-    if (weft_mem_alloc(100 << 20, &memory) != WEFT_ERR_MEMORY || weft_mem_register(p, 64 << 20) != WEFT_ERR_MEMORY ||
-        !filled(p, 64 << 20, 3))
+    if (weft_mem_alloc(100 << 20, &memory) != WEFT_ERR_MEMORY ||
+        weft_mem_register(p, 64 << 20) != WEFT_ERR_MEMORY || !filled(p, 64 << 20, 3))
         _exit(1);
     if (weft_mem_register(p, 4 * page) != WEFT_OK || !filled(p, 64 << 20, 3)) /* less does fit */
         _exit(3);
@@ -352,7 +357,8 @@ static void child_that_cannot_deregister(void)
     weft_memory_place place;
     if (setrlimit(RLIMIT_AS, &l) != 0)
         _exit(2);
-    if (weft_mem_deregister(p) != WEFT_ERR_MEMORY || !filled(p, 64 << 20, 3) || !weft_memory_find(p, 64 << 20, &place))
+    if (weft_mem_deregister(p) != WEFT_ERR_MEMORY || !filled(p, 64 << 20, 3) ||
+        !weft_memory_find(p, 64 << 20, &place))
         _exit(3);
     l.rlim_cur = l.rlim_max;
     if (setrlimit(RLIMIT_AS, &l) != 0 || weft_mem_deregister(p) != WEFT_OK || !filled(p, 64 << 20, 3))
@@ -416,8 +422,9 @@ static void *churn(void *failed)
         weft_memory_place place;
         unsigned char *p = private_pages(2 * page);
         bool right = weft_mem_alloc(100, &memory) == WEFT_OK && weft_memory_find(memory, 100, &place) &&
-                     weft_mem_register(p, 2 * page) == WEFT_OK && weft_memory_find(p + 1, page, &place) && place.offset % page == 1 &&
-                     weft_mem_deregister(p) == WEFT_OK && weft_mem_free(memory) == WEFT_OK;
+                     weft_mem_register(p, 2 * page) == WEFT_OK && weft_memory_find(p + 1, page, &place) &&
+                     place.offset % page == 1 && weft_mem_deregister(p) == WEFT_OK &&
+                     weft_mem_free(memory) == WEFT_OK;
         if (!right)
             atomic_fetch_add((_Atomic int *)failed, 1);
         munmap(p, 2 * page);

@@ -1,4 +1,5 @@
-/* The shm transport between threads and between processes: order, content of all sizes, full rings, sleeping. */
+/* The shm transport between threads and between processes: order, content of all sizes, full rings,
+ * sleeping. */
 #define _GNU_SOURCE
 #include "local_group.h"
 
@@ -12,7 +13,8 @@ typedef struct traffic {
     weft_host *host;
     weft_transport *t;
     weft_endpoint *to[GROUP_MAX_RANKS];
-    uint32_t sent[GROUP_MAX_RANKS], done[GROUP_MAX_RANKS], announced[GROUP_MAX_RANKS], arrived[GROUP_MAX_RANKS];
+    uint32_t sent[GROUP_MAX_RANKS], done[GROUP_MAX_RANKS], announced[GROUP_MAX_RANKS],
+        arrived[GROUP_MAX_RANKS];
     uint32_t aborted;
     size_t largest;
     unsigned char *placed; /* what place() gives out */
@@ -39,9 +41,25 @@ static void make_pattern(void)
 /* Deterministic size of a slice: many small ones, all edges, now and then the largest. */
 static size_t size_of(uint32_t sequence, uint32_t from, size_t largest)
 {
-    static const size_t sizes[] = {0, 1, 7, 8, 9, 63, 64, 65, 100, 1000, 4096, 16384, 32768, WEFT_SHM_WHOLE_BYTES - 1,
-                                   WEFT_SHM_WHOLE_BYTES, WEFT_SHM_WHOLE_BYTES + 1, 3 * WEFT_SHM_WHOLE_BYTES,
-                                   WEFT_SLICE_MAX_BYTES - 1, WEFT_SLICE_MAX_BYTES};
+    static const size_t sizes[] = {0,
+                                   1,
+                                   7,
+                                   8,
+                                   9,
+                                   63,
+                                   64,
+                                   65,
+                                   100,
+                                   1000,
+                                   4096,
+                                   16384,
+                                   32768,
+                                   WEFT_SHM_WHOLE_BYTES - 1,
+                                   WEFT_SHM_WHOLE_BYTES,
+                                   WEFT_SHM_WHOLE_BYTES + 1,
+                                   3 * WEFT_SHM_WHOLE_BYTES,
+                                   WEFT_SLICE_MAX_BYTES - 1,
+                                   WEFT_SLICE_MAX_BYTES};
     uint32_t key[2] = {sequence, from};
     uint64_t h = weft_hash(key, sizeof(key), 7);
     size_t bytes = h % 4 ? (h >> 8) % 300 : sizes[(h >> 8) % ARRAY_LEN(sizes)];
@@ -57,7 +75,8 @@ static void *on_place(void *context, int peer, const unsigned char *bytes_of_hea
     return x->placed ? x->placed + (size_t)peer * WEFT_SLICE_MAX_BYTES : NULL;
 }
 
-static void on_arrived(void *context, int peer, const unsigned char *bytes_of_header, const void *payload, size_t bytes)
+static void on_arrived(void *context, int peer, const unsigned char *bytes_of_header, const void *payload,
+                       size_t bytes)
 {
     traffic *x = context;
     header h;
@@ -90,7 +109,9 @@ static void send_next(traffic *x, int peer)
     void **context = malloc(2 * sizeof(void *));
     context[0] = x;
     context[1] = (void *)(intptr_t)peer;
-    header h = {.sequence = sequence, .from = (uint32_t)x->r->rank, .bytes = size_of(sequence, (uint32_t)x->r->rank, x->largest)};
+    header h = {.sequence = sequence,
+                .from = (uint32_t)x->r->rank,
+                .bytes = size_of(sequence, (uint32_t)x->r->rank, x->largest)};
     h.seed = weft_hash(&h, 16, 0) % 4096;
     *slice = (weft_slice){.payload = pattern + h.seed, .bytes = h.bytes, .done = on_done, .context = context};
     memcpy(slice->header, &h, sizeof(h));
@@ -103,8 +124,12 @@ static traffic *traffic_open(group_rank *r)
     x->r = r;
     x->largest = WEFT_SLICE_MAX_BYTES;
     x->host = group_host(r);
-    weft_transport_config config = {.size = sizeof(config), .rank = r->rank, .ranks = r->group->ranks, .job = r->group->job,
-                                    .sink = {x, on_place, on_arrived, on_failed}, .host = x->host};
+    weft_transport_config config = {.size = sizeof(config),
+                                    .rank = r->rank,
+                                    .ranks = r->group->ranks,
+                                    .job = r->group->job,
+                                    .sink = {x, on_place, on_arrived, on_failed},
+                                    .host = x->host};
     RANK_CHECK(r, weft_shm_transport.open(&config, &x->t) == WEFT_OK);
     unsigned char address[GROUP_CELL_BYTES], all[GROUP_MAX_RANKS][GROUP_CELL_BYTES];
     size_t bytes = sizeof(address);
@@ -112,7 +137,8 @@ static traffic *traffic_open(group_rank *r)
     RANK_CHECK(r, group_allgather(r, address, all, sizeof(address)) == WEFT_OK);
     for (int i = 0; i < r->group->ranks; i++) {
         weft_path_info info;
-        RANK_CHECK(r, weft_shm_transport.reachable(x->t, i, all[i], bytes, &info) == WEFT_OK && info.bandwidth_Bps > 0);
+        RANK_CHECK(r, weft_shm_transport.reachable(x->t, i, all[i], bytes, &info) == WEFT_OK &&
+                          info.bandwidth_Bps > 0);
         RANK_CHECK(r, weft_shm_transport.connect(x->t, i, all[i], bytes, &x->to[i]) == WEFT_OK);
     }
     return x;
@@ -225,7 +251,8 @@ static void test_ping_pong_with_sleeping(void **state)
     group_run_alike(2, false, weft_shm_region_bytes(2), body_small_ping_pong);
 }
 
-/* Rank 1 reads nothing until rank 0 has filled the ring: the rest waits in the sender's queue, close aborts it. */
+/* Rank 1 reads nothing until rank 0 has filled the ring: the rest waits in the sender's queue, close
+ * aborts it. */
 static void body_full_ring(group_rank *r)
 {
     traffic *x = traffic_open(r);

@@ -1,5 +1,5 @@
-/* The ring of one ordered pair of ranks: its layout in the receiver's region, and how records are written and read.
- * Single producer, single consumer; knows nothing of slices, peers or sleeping. */
+/* The ring of one ordered pair of ranks: its layout in the receiver's region, and how records are written
+ * and read. Single producer, single consumer; knows nothing of slices, peers or sleeping. */
 #ifndef WEFT_SHM_RING_H
 #define WEFT_SHM_RING_H
 
@@ -7,13 +7,13 @@
 
 #include "transport/shm/shm.h"
 
-/* A record is one line, then its payload in whole lines. `word` of the line after the last record is always 0: that is
- * what the consumer polls, so that a small slice costs it one cache miss. */
+/* A record is one line, then its payload in whole lines. `word` of the line after the last record is
+ * always 0: that is what the consumer polls, so that a small slice costs it one cache miss. */
 enum {
     RING_LINE = WEFT_CACHE_LINE,
     RING_MASK = WEFT_SHM_RING_BYTES - 1,
     RING_INLINE_BYTES = 8,
-    RING_EARLY_WRAP = 64 << 10 /* an empty ring starts over beyond this, so that light traffic stays in few, warm pages */
+    RING_EARLY_WRAP = 64 << 10 /* an empty ring starts over beyond this: light traffic stays in warm pages */
 };
 
 typedef enum ring_kind {
@@ -24,8 +24,9 @@ typedef enum ring_kind {
 } ring_kind;
 
 typedef struct ring_record {
-    _Alignas(RING_LINE) _Atomic uint64_t word; /* ring_kind << 32 | bytes; 0: not there yet. Release by the producer, acquire by the
-                                                  consumer: covers the record and the 0 in the word after it */
+    /* ring_kind << 32 | bytes; 0: not there yet. Release by the producer, acquire by the consumer: covers the
+     * record and the 0 in the word after it. */
+    _Alignas(RING_LINE) _Atomic uint64_t word;
     unsigned char small[RING_INLINE_BYTES];    /* payload of up to 8 bytes */
     unsigned char header[WEFT_HEADER_BYTES];
     unsigned char payload[];                   /* longer payloads */
@@ -34,8 +35,10 @@ typedef struct ring_record {
 /* What the two sides tell each other, one line for each writer. Positions count bytes and never wrap. */
 typedef struct ring_control {
     _Alignas(RING_LINE) _Atomic uint64_t head; /* consumer: all before it may be overwritten (release) */
-    _Alignas(RING_LINE) _Atomic uint32_t listening; /* consumer, rarely: it polls this ring; else set its bit in `calls` */
-    _Alignas(RING_LINE) _Atomic uint64_t wanted; /* producer, rarely: wake me when head has come here; 0: nothing wanted */
+    /* Consumer, rarely: it polls this ring; else the producer sets its bit in `calls`. */
+    _Alignas(RING_LINE) _Atomic uint32_t listening;
+    /* Producer, rarely: wake me when head has come here; 0: nothing wanted. */
+    _Alignas(RING_LINE) _Atomic uint64_t wanted;
 } ring_control;
 
 typedef struct ring {
@@ -43,11 +46,12 @@ typedef struct ring {
     _Alignas(RING_LINE) unsigned char bytes[WEFT_SHM_RING_BYTES];
 } ring;
 
-/* A rank's region: what local ranks tell it, then the ring of each. Bit i is set by local rank i, cleared by the owner. */
+/* A rank's region: what local ranks tell it, then the ring of each. Bit i is set by local rank i, cleared
+ * by the owner. */
 enum { RING_CALL_WORDS = 64, SHM_MAX_LOCAL_RANKS = RING_CALL_WORDS * 64 };
 typedef struct shm_region {
     _Atomic uint64_t calls[RING_CALL_WORDS];  /* wrote while nobody polled its ring */
-    _Atomic uint64_t closed[RING_CALL_WORDS]; /* has closed: nothing comes after what is in its ring (release) */
+    _Atomic uint64_t closed[RING_CALL_WORDS]; /* has closed: its ring holds the last (release) */
     ring rings[]; /* their stride is no power of two, so that polled lines fall into different cache sets */
 } shm_region;
 
@@ -97,7 +101,8 @@ static inline void ring_wrap(ring_writer *w)
     atomic_store_explicit(&record->word, (uint64_t)RING_WRAP << 32, memory_order_release);
 }
 
-/* Room for a record with `payload` bytes in one piece, NULL if there is none now. Then fill header and payload and publish. */
+/* Room for a record with `payload` bytes in one piece, NULL if there is none now. Then fill header and
+ * payload and publish. */
 static inline ring_record *ring_reserve(ring_writer *w, size_t payload)
 {
     uint64_t need = ring_record_bytes(payload), offset = w->tail & RING_MASK;
@@ -116,7 +121,8 @@ static inline ring_record *ring_reserve(ring_writer *w, size_t payload)
     return ring_fits(w, need) ? ring_at(w->ring, w->tail) : NULL;
 }
 
-static inline void ring_publish(ring_writer *w, ring_record *record, ring_kind kind, size_t bytes, size_t payload)
+static inline void ring_publish(ring_writer *w, ring_record *record, ring_kind kind, size_t bytes,
+                                size_t payload)
 {
     w->tail += ring_record_bytes(payload);
     atomic_store_explicit(&ring_at(w->ring, w->tail)->word, 0, memory_order_relaxed);

@@ -1,5 +1,5 @@
-/* The shm transport: one ring per ordered pair of local ranks, written by the sender, read in place by the receiver. Deaths
- * are found by the control plane, sleeping and waking is the host's. */
+/* The shm transport: one ring per ordered pair of local ranks, written by the sender, read in place by the
+ * receiver. Deaths are found by the control plane, sleeping and waking is the host's. */
 #include <sched.h>
 #include <stdio.h>
 
@@ -7,10 +7,10 @@
 #include "transport/shm/ring.h"
 
 enum {
-    ADDRESS_MAGIC = 0x6d6873,   /* "shm" */
-    RECORDS_PER_TURN = 64,      /* read from one ring before the next has its turn */
-    IDLE_TURNS = 2000,          /* a ring that was empty so often is polled no more, if there are many */
-    POLL_ALWAYS = 8             /* so few rings are always polled */
+    ADDRESS_MAGIC = 0x6d6873, /* "shm" */
+    RECORDS_PER_TURN = 64,    /* read from one ring before the next has its turn */
+    IDLE_TURNS = 2000,        /* a ring that was empty so often is polled no more, if there are many */
+    POLL_ALWAYS = 8           /* so few rings are always polled */
 };
 
 typedef struct shm_address {
@@ -22,25 +22,24 @@ typedef struct shm_address {
 typedef struct shm_source {
     ring *ring;
     uint64_t position;
-    uint64_t asked;       /* position when the sender was last asked whether it wants to be woken */
+    uint64_t asked; /* position when the sender was last asked whether it wants to be woken */
     uint32_t idle;
     bool polled;
     unsigned char *whole; /* where a fragmented slice is put together */
     size_t bytes, filled; /* its size; how much is there. filled < bytes: more to come */
     unsigned char header[WEFT_HEADER_BYTES];
-    bool closed;          /* the peer closed: what is in the ring is the last */
-    bool failed;          /* said so: what still comes is dropped */
+    bool closed;             /* the peer closed: what is in the ring is the last */
+    bool failed;             /* said so: what still comes is dropped */
     weft_endpoint *endpoint; /* the other direction, if there is one */
-    unsigned char *own;   /* WEFT_SLICE_MAX_BYTES, for callers without place() */
+    unsigned char *own;      /* WEFT_SLICE_MAX_BYTES, for callers without place() */
 } shm_source;
 
 struct weft_endpoint {
     weft_transport *transport;
-    int index;                /* local rank of the peer */
-    bool in_done;             /* within a done(): send() only queues */
-    bool abandoned;           /* the peer is dead */
-    bool blocked;             /* in the list of those with a queue */
-    bool broken;              /* the peer failed */
+    int index;    /* local rank of the peer */
+    bool in_done; /* within a done(): send() only queues */
+    bool blocked; /* in the list of those with a queue */
+    bool broken;  /* the peer failed */
     ring_writer writer;
     weft_slice *first, **end; /* waiting for room */
     weft_endpoint *next;      /* of all endpoints */
@@ -53,15 +52,16 @@ struct weft_transport {
     int index, size, rank, ranks;
     bool closed;
     shm_region *region;
-    shm_source *sources;      /* by local rank */
-    int *polled;              /* local ranks whose rings are polled */
+    shm_source *sources; /* by local rank */
+    int *polled;         /* local ranks whose rings are polled */
     int polled_count;
     weft_endpoint *endpoints, *blocked;
 };
 
 size_t weft_shm_region_bytes(int local_ranks_max)
 {
-    return weft_round_up(sizeof(shm_region) + (size_t)(local_ranks_max > 0 ? local_ranks_max : 1) * sizeof(ring), 4096);
+    return weft_round_up(
+        sizeof(shm_region) + (size_t)(local_ranks_max > 0 ? local_ranks_max : 1) * sizeof(ring), 4096);
 }
 
 static int local_index(const weft_transport *t, int peer)
@@ -88,10 +88,12 @@ static weft_status shm_open(const weft_transport_config *config, weft_transport 
         return weft_fail(WEFT_ERR_UNSUPPORTED, "shm: no host was given in the configuration");
     int size = weft_host_size(h);
     if (size > SHM_MAX_LOCAL_RANKS)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "shm: %d ranks on one host are more than %d", size, SHM_MAX_LOCAL_RANKS);
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "shm: %d ranks on one host are more than %d", size,
+                         SHM_MAX_LOCAL_RANKS);
     if (h->region_bytes < weft_shm_region_bytes(size))
-        return weft_fail(WEFT_ERR_INVALID, "shm: regions of %zu bytes are too small for %d ranks, %zu are needed", h->region_bytes,
-                         size, weft_shm_region_bytes(size));
+        return weft_fail(WEFT_ERR_INVALID,
+                         "shm: regions of %zu bytes are too small for %d ranks, %zu are needed",
+                         h->region_bytes, size, weft_shm_region_bytes(size));
     weft_transport *t = weft_alloc(sizeof(*t));
     if (!t)
         return weft_fail(WEFT_ERR_MEMORY, "shm: no memory for a transport");
@@ -118,29 +120,35 @@ static weft_status shm_address_of(weft_transport *t, void *address, size_t *byte
 {
     shm_address own = {ADDRESS_MAGIC, weft_host_base_id(t->host)};
     if (*bytes < sizeof(own))
-        return weft_fail(WEFT_ERR_INVALID, "shm: an address needs %zu bytes, there are %zu", sizeof(own), *bytes);
+        return weft_fail(WEFT_ERR_INVALID, "shm: an address needs %zu bytes, there are %zu", sizeof(own),
+                         *bytes);
     memcpy(address, &own, sizeof(own));
     *bytes = sizeof(own);
     return WEFT_OK;
 }
 
-static weft_status shm_reachable(weft_transport *t, int peer, const void *address, size_t bytes, weft_path_info *info)
+static weft_status shm_reachable(weft_transport *t, int peer, const void *address, size_t bytes,
+                                 weft_path_info *info)
 {
     shm_address theirs;
     if (peer < 0 || peer >= t->ranks)
         return weft_fail(WEFT_ERR_INVALID, "shm: rank %d is not in 0..%d", peer, t->ranks - 1);
     if (bytes != sizeof(theirs))
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "shm: rank %d gave an address of %zu bytes, not %zu", peer, bytes, sizeof(theirs));
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "shm: rank %d gave an address of %zu bytes, not %zu", peer,
+                         bytes, sizeof(theirs));
     memcpy(&theirs, address, sizeof(theirs));
-    if (theirs.magic != ADDRESS_MAGIC || theirs.base_id != weft_host_base_id(t->host) || local_index(t, peer) < 0)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "shm: rank %d is not on the host of rank %d (no descriptor could be passed)", peer,
+    if (theirs.magic != ADDRESS_MAGIC || theirs.base_id != weft_host_base_id(t->host) ||
+        local_index(t, peer) < 0)
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "shm: rank %d is not on the host of rank %d (no descriptor could be passed)", peer,
                          t->rank);
     if (info)
         *info = (weft_path_info){.latency_ns = 200, .bandwidth_Bps = 8e9, .name = "shm"};
     return WEFT_OK;
 }
 
-static weft_status shm_connect(weft_transport *t, int peer, const void *address, size_t bytes, weft_endpoint **out)
+static weft_status shm_connect(weft_transport *t, int peer, const void *address, size_t bytes,
+                               weft_endpoint **out)
 {
     weft_status status = shm_reachable(t, peer, address, bytes, NULL);
     if (status != WEFT_OK)
@@ -163,14 +171,16 @@ static weft_status shm_connect(weft_transport *t, int peer, const void *address,
 
 /* ---- sending ---- */
 
-/* After publishing: has the receiver stopped polling this ring, does it sleep? Both are asked after one fence. */
+/* After publishing: has the receiver stopped polling this ring, does it sleep? Both are asked after one
+ * fence. */
 static void call_receiver(weft_endpoint *e)
 {
     weft_transport *t = e->transport;
     weft_fence_store_load(); /* partners: stop_polling and weft_host_prepare_sleep */
     if (!atomic_load_explicit(&e->writer.ring->control.listening, memory_order_relaxed)) {
         shm_region *theirs = weft_host_region(t->host, e->index);
-        atomic_fetch_or_explicit(&theirs->calls[t->index / 64], 1ull << (t->index % 64), memory_order_seq_cst);
+        atomic_fetch_or_explicit(&theirs->calls[t->index / 64], 1ull << (t->index % 64),
+                                 memory_order_seq_cst);
     }
     weft_host_ring_fenced(t->host, e->index);
 }
@@ -213,8 +223,8 @@ static void finish(weft_endpoint *e, weft_slice *slice, weft_status status)
     e->in_done = false;
 }
 
-/* Writes what waits, as far as there is room. Returns how many slices are done. When it stops for lack of room, the peer
- * knows at which head it shall ring. */
+/* Writes what waits, as far as there is room. Returns how many slices are done. When it stops for lack of
+ * room, the peer knows at which head it shall ring. */
 static int flush_endpoint(weft_endpoint *e)
 {
     int moved = 0;
@@ -252,27 +262,35 @@ static void enqueue(weft_endpoint *e, weft_slice *slice)
     }
 }
 
-static void shm_abandon(weft_endpoint *e)
+/* All that waits in the queue ends with that status. */
+static void drop_queue(weft_endpoint *e, weft_status status)
 {
-    e->abandoned = true;
     while (e->first) {
         weft_slice *slice = e->first;
         e->first = slice->next;
-        finish(e, slice, WEFT_ERR_PEER);
+        if (!e->first)
+            e->end = &e->first;
+        finish(e, slice, status);
     }
-    e->end = &e->first;
+}
+
+static void shm_abandon(weft_endpoint *e)
+{
+    e->broken = true;
+    e->transport->sources[e->index].failed = true; /* what is still in the ring is dropped, the sink knows already */
+    drop_queue(e, WEFT_ERR_PEER);
 }
 
 static weft_status shm_send(weft_endpoint *e, weft_slice *slice)
 {
-    if (e->abandoned)
-        return weft_fail(WEFT_ERR_PEER, "shm: rank %d is dead", weft_host_ranks(e->transport->host)[e->index]);
     if (e->transport->closed)
         return weft_fail(WEFT_ERR_ABORTED, "shm: the transport is closed");
     if (e->broken)
-        return weft_fail(WEFT_ERR_PEER, "shm: rank %d has failed or closed", weft_host_ranks(e->transport->host)[e->index]);
+        return weft_fail(WEFT_ERR_PEER, "shm: rank %d is dead or has closed",
+                         weft_host_ranks(e->transport->host)[e->index]);
     if (slice->bytes > WEFT_SLICE_MAX_BYTES)
-        return weft_fail(WEFT_ERR_INVALID, "shm: a slice of %zu bytes is longer than %d", slice->bytes, WEFT_SLICE_MAX_BYTES);
+        return weft_fail(WEFT_ERR_INVALID, "shm: a slice of %zu bytes is longer than %d", slice->bytes,
+                         WEFT_SLICE_MAX_BYTES);
     slice->transport_state[0] = 0;
     if (e->first || e->in_done || !write_slice(e, slice)) {
         enqueue(e, slice);
@@ -306,18 +324,6 @@ static int flush_blocked(weft_transport *t)
 
 /* ---- receiving ---- */
 
-/* All that waits in the queue ends with that status. */
-static void drop_queue(weft_endpoint *e, weft_status status)
-{
-    while (e->first) {
-        weft_slice *slice = e->first;
-        e->first = slice->next;
-        if (!e->first)
-            e->end = &e->first;
-        finish(e, slice, status);
-    }
-}
-
 /* The way to a peer is broken, in both directions. Said once. */
 static void fail_peer(weft_transport *t, int index, weft_status status, const char *what)
 {
@@ -336,7 +342,8 @@ static void fail_peer(weft_transport *t, int index, weft_status status, const ch
         t->sink.failed(t->sink.context, peer, status, reason);
 }
 
-static void begin_long_slice(weft_transport *t, shm_source *s, int index, const ring_record *record, size_t bytes)
+static void begin_long_slice(weft_transport *t, shm_source *s, int index, const ring_record *record,
+                             size_t bytes)
 {
     memcpy(s->header, record->header, WEFT_HEADER_BYTES);
     s->bytes = bytes;
@@ -354,7 +361,8 @@ static void begin_long_slice(weft_transport *t, shm_source *s, int index, const 
 }
 
 /* Takes one record that is no wrap. */
-static void take_record(weft_transport *t, shm_source *s, int index, ring_record *record, ring_kind kind, size_t bytes)
+static void take_record(weft_transport *t, shm_source *s, int index, ring_record *record, ring_kind kind,
+                        size_t bytes)
 {
     int peer = weft_host_ranks(t->host)[index];
     if (kind == RING_SLICE) {
@@ -403,8 +411,8 @@ static int read_ring(weft_transport *t, int index)
         }
         ring_release(s->ring, s->position);
     }
-    /* Only now and then, for it costs a fence: a sender that found too little room at head h has put more than a quarter of
-     * the ring behind h, so this condition comes true before the ring is empty. */
+    /* Only now and then, for it costs a fence: a sender that found too little room at head h has put more
+     * than a quarter of the ring behind h, so this condition comes true before the ring is empty. */
     if (s->position - s->asked >= WEFT_SHM_RING_BYTES / 4)
         ring_if_wanted(t, s, index);
     return moved;
@@ -511,7 +519,8 @@ static void shm_close(weft_transport *t)
         if (i == t->index)
             continue;
         shm_region *theirs = weft_host_region(t->host, i);
-        atomic_fetch_or_explicit(&theirs->closed[t->index / 64], 1ull << (t->index % 64), memory_order_seq_cst);
+        atomic_fetch_or_explicit(&theirs->closed[t->index / 64], 1ull << (t->index % 64),
+                                 memory_order_seq_cst);
         weft_host_ring(t->host, i);
     }
 }
