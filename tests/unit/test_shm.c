@@ -17,6 +17,7 @@ typedef struct traffic {
         arrived[GROUP_MAX_RANKS];
     uint32_t aborted;
     size_t largest;
+    size_t exactly; /* not 0: all slices are so long */
     unsigned char *placed; /* what place() gives out */
     weft_slice slices[GROUP_MAX_RANKS][WINDOW];
 } traffic;
@@ -112,6 +113,8 @@ static void send_next(traffic *x, int peer)
     header h = {.sequence = sequence,
                 .from = (uint32_t)x->r->rank,
                 .bytes = size_of(sequence, (uint32_t)x->r->rank, x->largest)};
+    if (x->exactly)
+        h.bytes = x->exactly;
     h.seed = weft_hash(&h, 16, 0) % 4096;
     *slice = (weft_slice){.payload = pattern + h.seed, .bytes = h.bytes, .done = on_done, .context = context};
     memcpy(slice->header, &h, sizeof(h));
@@ -256,7 +259,7 @@ static void test_ping_pong_with_sleeping(void **state)
 static void body_full_ring(group_rank *r)
 {
     traffic *x = traffic_open(r);
-    x->largest = WEFT_SHM_SLICE_BYTES;
+    x->exactly = WEFT_SHM_SLICE_BYTES;
     if (r->rank == 0)
         while (x->sent[1] < WINDOW)
             send_next(x, 1);
@@ -306,6 +309,34 @@ static void test_close_aborts_what_is_queued(void **state)
     group_run_alike(2, true, weft_shm_region_bytes(2), body_close_aborts);
 }
 
+/* Rank 1 is said to be dead: what waits for it ends, nothing of it is heard any more. */
+static void body_abandon(group_rank *r)
+{
+    traffic *x = traffic_open(r);
+    x->exactly = WEFT_SHM_SLICE_BYTES;
+    for (int i = 0; i < WINDOW; i++)
+        send_next(x, 1 - r->rank);
+    group_barrier(r);
+    if (r->rank == 0) {
+        uint32_t before = x->done[1];
+        weft_shm_transport.abandon(x->to[1]);
+        RANK_CHECK(r, before < WINDOW && x->done[1] == WINDOW && x->aborted == 0);
+        weft_slice late = {.bytes = 0};
+        RANK_CHECK(r, weft_shm_transport.send(x->to[1], &late) == WEFT_ERR_PEER);
+        RANK_CHECK(r, strstr(weft_last_error(), "rank 1"));
+        for (int i = 0; i < 100; i++)
+            weft_shm_transport.progress(x->t);
+        RANK_CHECK(r, x->arrived[1] == 0);
+    }
+    traffic_close(x);
+}
+
+static void test_an_abandoned_peer_is_silent(void **state)
+{
+    (void)state;
+    group_run_alike(2, true, weft_shm_region_bytes(2), body_abandon);
+}
+
 static void body_refusals(group_rank *r)
 {
     traffic *x = traffic_open(r);
@@ -344,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_ping_pong_with_sleeping),
         cmocka_unit_test(test_full_ring_is_no_error),
         cmocka_unit_test(test_close_aborts_what_is_queued),
+        cmocka_unit_test(test_an_abandoned_peer_is_silent),
         cmocka_unit_test(test_refusals),
     };
     make_pattern();
