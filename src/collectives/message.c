@@ -69,7 +69,8 @@ static void slice_sent(void *owner, uint32_t index, size_t bytes, weft_status st
         m->status = status;
 }
 
-static void post(weft_messages *ms, weft_message *m, size_t bytes, bool eager)
+/* False: the peer is lost; the message stays open until that is explained. */
+static bool post(weft_messages *ms, weft_message *m, size_t bytes, bool eager)
 {
     weft_wire_header h = {.kind = WEFT_WIRE_MESSAGE, .flags = eager ? WEFT_WIRE_EAGER : 0, .comm = ms->comm,
                           .sequence = m->number, .task = (uint32_t)m->tag, .ordinal = m->began ? 0 : 1, .total = m->bytes, .fingerprint.count = m->moved};
@@ -80,8 +81,10 @@ static void post(weft_messages *ms, weft_message *m, size_t bytes, bool eager)
     weft_status status = weft_wire_post(ms->wire, ms->world[m->peer], &h, payload, bytes, slice_sent, m, 0);
     if (status != WEFT_OK)
         slice_sent(m, 0, bytes, status == WEFT_ERR_PEER ? WEFT_OK : status);
-    if (status == WEFT_ERR_PEER) /* stays open until the loss is explained */
-        m->moved -= bytes;
+    if (status != WEFT_ERR_PEER)
+        return true;
+    m->moved -= bytes;
+    return false;
 }
 
 static int push(weft_messages *ms, weft_message *m)
@@ -92,13 +95,11 @@ static int push(weft_messages *ms, weft_message *m)
         bool charged = weft_wire_charge(ms->wire, ms->world[m->peer], first);
         if (!charged)
             first = 0; /* only the announcement: it must not wait for credit, or another tag could never come */
-        post(ms, m, first, charged);
-        moved++;
+        moved += post(ms, m, first, charged);
     }
-    while (m->wanted && m->moved < m->bytes && m->status == WEFT_OK) {
-        post(ms, m, weft_min_size(ms->slice_bytes, m->bytes - m->moved), false);
+    while (m->wanted && m->moved < m->bytes && m->status == WEFT_OK &&
+           post(ms, m, weft_min_size(ms->slice_bytes, m->bytes - m->moved), false))
         moved++;
-    }
     if (m->outstanding == 0 && (m->moved == m->bytes || m->status != WEFT_OK)) {
         end(ms, m, WEFT_OK);
         moved++;
@@ -262,8 +263,9 @@ void weft_message_recv(weft_messages *ms, weft_message *m)
     m->status = ms->error;
     for (weft_incoming **link = &ms->early; *link; link = &(*link)->next) {
         weft_incoming *in = *link;
-        if (in->header.ordinal != 1 || !fits(m, ms->from_world[in->peer], (int)in->header.task))
+        if (in->header.ordinal != 1 || in->user[0] || !fits(m, ms->from_world[in->peer], (int)in->header.task))
             continue;
+        in->user[0] = m; /* its own from here on, though its bytes may still be coming */
         match(ms, m, in);
         if (in->payload) {
             *link = in->next;
