@@ -32,6 +32,8 @@ const weft_reduce_set *weft_reduce_set_best(weft_type type);
  * equals any other. On false *op names a kernel that differs. */
 bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type,
                             const char **op);
+/* `set` if it agrees with plain C for the type, else plain C, and a warning. */
+const weft_reduce_set *weft_reduce_set_trusted(const weft_reduce_set *set, weft_type type);
 
 /* A created operation as it is looked up; valid until the operation is freed. */
 typedef struct weft_user_op {

@@ -123,22 +123,25 @@ bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, 
     return results_agree(&c);
 }
 
+const weft_reduce_set *weft_reduce_set_trusted(const weft_reduce_set *set, weft_type type)
+{
+    const char *op = "";
+    if (set == &weft_reduce_set_plain || weft_reduce_sets_agree(&weft_reduce_set_plain, set, type, &op))
+        return set;
+    weft_log(WEFT_LOG_WARN, "%s kernels of %s %s differ from plain C on this processor and are not used",
+             set->isa, weft_type_name(type), op);
+    return &weft_reduce_set_plain;
+}
+
 const weft_reduce_set *weft_reduce_set_best(weft_type type)
 {
     /* Written once or by several threads with the same value; the sets are constants, so relaxed is
      * enough. */
     static _Atomic(const weft_reduce_set *) chosen[WEFT_TYPE_COUNT];
     const weft_reduce_set *set = atomic_load_explicit(&chosen[type], memory_order_relaxed);
-    if (set)
-        return set;
-
-    const char *op = "";
-    set = fastest_set();
-    if (set != &weft_reduce_set_plain && !weft_reduce_sets_agree(&weft_reduce_set_plain, set, type, &op)) {
-        weft_log(WEFT_LOG_WARN, "%s kernels of %s %s differ from plain C on this processor and are not used",
-                 set->isa, weft_type_name(type), op);
-        set = &weft_reduce_set_plain;
+    if (!set) {
+        set = weft_reduce_set_trusted(fastest_set(), type);
+        atomic_store_explicit(&chosen[type], set, memory_order_relaxed);
     }
-    atomic_store_explicit(&chosen[type], set, memory_order_relaxed);
     return set;
 }

@@ -63,6 +63,7 @@ static void widen_f8e5m2(float *wide, const void *source, size_t count)
     const any_u8 *s = source;
 #if defined(REDUCE_HAS_F16C)
     uint16_t half[BLOCK_ELEMENTS] __attribute__((aligned(64)));
+    half[0] = 0; /* count is never 0, which not every compiler sees */
     for (size_t i = 0; i < count; i++)
         half[i] = (uint16_t)(s[i] << 8);
     widen_f16(wide, half, count);
@@ -78,6 +79,7 @@ static void widen_f8e4m3(float *wide, const void *source, size_t count)
 #if defined(REDUCE_HAS_F16C)
     enum { F16_NAN = 0x7e00 };
     uint16_t half[BLOCK_ELEMENTS] __attribute__((aligned(64)));
+    half[0] = 0; /* as above */
     for (size_t i = 0; i < count; i++) {
         uint16_t magnitude = s[i] & 0x7f;
         uint16_t moved = magnitude == 0x7f ? F16_NAN : (uint16_t)(magnitude << 7);

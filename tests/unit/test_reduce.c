@@ -292,6 +292,21 @@ static void this_processors_kernels_pass_the_check_at_first_use(void **state)
         assert_string_equal(weft_reduce_set_best((weft_type)type)->isa, weft_reduce_isa());
 }
 
+static void averages_and_factors_agree_in_every_set(void **state)
+{
+    (void)state;
+    const weft_reduce_set *const sets[] = {
+        &weft_reduce_set_plain,
+#if defined(__x86_64__)
+        runs_here("avx2") ? &weft_reduce_set_avx2 : &weft_reduce_set_plain,
+        runs_here("avx512") ? &weft_reduce_set_avx512 : &weft_reduce_set_plain,
+#endif
+    };
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++)
+        for (int type = 0; type < WEFT_TYPE_COUNT; type++)
+            assert_ptr_equal(weft_reduce_set_trusted(sets[i], (weft_type)type), sets[i]);
+}
+
 static void wrong_last_element(void *dst, const void *const *sources, unsigned n, size_t count)
 {
     weft_reduce_set_plain.kernels[WEFT_BF16][WEFT_MAX](dst, sources, n, count);
@@ -309,7 +324,7 @@ static void wrong_premultiply(void *dst, const void *src, size_t count, const vo
     memcpy(dst, src, count * 8);
 }
 
-static void the_check_names_a_wrong_kernel(void **state)
+static void the_check_names_a_wrong_kernel_and_takes_plain_c(void **state)
 {
     (void)state;
     const char *op = NULL;
@@ -325,6 +340,8 @@ static void the_check_names_a_wrong_kernel(void **state)
     wrong.premultiplies[WEFT_F64] = wrong_premultiply;
     assert_false(weft_reduce_sets_agree(&weft_reduce_set_plain, &wrong, WEFT_F64, &op));
     assert_string_equal(op, "premul_sum");
+    assert_ptr_equal(weft_reduce_set_trusted(&wrong, WEFT_F64), &weft_reduce_set_plain);
+    assert_ptr_equal(weft_reduce_set_trusted(&wrong, WEFT_F32), &wrong);
     assert_true(weft_reduce_sets_agree(&weft_reduce_set_plain, &wrong, WEFT_F32, &op));
 }
 
@@ -336,7 +353,8 @@ int main(void)
         cmocka_unit_test(avx512_kernels_do_the_same),
         cmocka_unit_test(best_and_plain_exist_for_the_same_operations),
         cmocka_unit_test(this_processors_kernels_pass_the_check_at_first_use),
-        cmocka_unit_test(the_check_names_a_wrong_kernel),
+        cmocka_unit_test(averages_and_factors_agree_in_every_set),
+        cmocka_unit_test(the_check_names_a_wrong_kernel_and_takes_plain_c),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
