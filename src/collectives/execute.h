@@ -35,10 +35,18 @@ typedef struct weft_ready_send {
     uint32_t step, ordinal;      /* the step, and k-th send to its peer in this lane */
 } weft_ready_send;
 
+/* A part of a place that no step names by itself. */
+typedef struct weft_ready_like {
+    struct weft_ready_like *next;
+    weft_place place;
+} weft_ready_like;
+
 typedef struct weft_ready {
     weft_schedule *schedule;     /* owned */
     weft_ready_step *steps[WEFT_LANES_MAX];
     weft_ready_send *sends[WEFT_LANES_MAX];
+    weft_ready_like *likes;      /* that src_like and dst_like point to, besides places of the schedule */
+    bool no_memory;              /* while it is made */
     uint32_t most_sources, most_sends;
 } weft_ready;
 

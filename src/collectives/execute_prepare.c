@@ -50,20 +50,80 @@ static bool uses_scratch(const weft_schedule *s, const weft_step *step, const we
     return false;
 }
 
+static uint32_t chunk_of(const weft_place *p, uint32_t i)
+{
+    return p->repeat <= 1 ? p->first + i : p->first + i / p->count * p->stride + i % p->count;
+}
+
+/* Index in `whole` from which the chunks of `part` follow one another; -1: they do not. Both in scratch. */
+static int64_t index_within(const weft_place *whole, const weft_place *part)
+{
+    uint32_t all = whole->count * whole->repeat, some = part->count * part->repeat;
+    if (whole->buffer != WEFT_SCRATCH || some == 0 || some > all)
+        return -1;
+    uint32_t from = 0;
+    while (from <= all - some && chunk_of(whole, from) != part->first)
+        from++;
+    for (uint32_t i = 0; i < some && from <= all - some; i++)
+        if (chunk_of(whole, from + i) != chunk_of(part, i))
+            return -1;
+    return from <= all - some ? (int64_t)from : -1;
+}
+
+/* Chunks [from, from + count) of a place, as one run; false: they are none. */
+static bool run_of(const weft_place *place, uint32_t from, uint32_t count, weft_place *part)
+{
+    *part = *place;
+    part->first = chunk_of(place, from);
+    part->count = count;
+    part->repeat = 1;
+    part->stride = 0;
+    return place->repeat <= 1 || count == 1;
+}
+
+static const weft_place *keep_like(weft_ready *r, const weft_place *place)
+{
+    weft_ready_like *like = weft_alloc(sizeof *like);
+    if (!like) {
+        r->no_memory = true;
+        return NULL;
+    }
+    *like = (weft_ready_like){.next = r->likes, .place = *place};
+    r->likes = like;
+    return &like->place;
+}
+
+/* Whose sizes a scratch place has that lies inside what the step uses beside a buffer (a run is reduced at once and sent in parts). */
+static bool part_like(const weft_schedule *s, const weft_step *step, const weft_place *place, weft_place *like)
+{
+    const weft_place *sized = sized_place(s, step);
+    int64_t from = has_dst(step) ? index_within(&step->dst, place) : -1;
+    if (from < 0 && has_src(step))
+        from = index_within(&step->src, place);
+    return sized && from >= 0 && place->repeat <= 1 && run_of(sized, (uint32_t)from, place->count, like);
+}
+
+enum { LIKE_REACH = 256 }; /* so many steps away it is looked for */
+
 /* Whose sizes a scratch place has: its partner's in the same step, or in the nearest step of the lane that uses the
  * same scratch chunks beside a buffer; NULL: full chunks. Looks ahead first: what is received is used later. */
-static const weft_place *scratch_like(const weft_schedule *s, uint32_t lane, uint32_t step, const weft_place *place)
+static const weft_place *scratch_like(weft_ready *r, uint32_t lane, uint32_t step, const weft_place *place)
 {
+    const weft_schedule *s = r->schedule;
     if (place->buffer != WEFT_SCRATCH)
         return NULL;
     const weft_lane *l = &s->lane[lane];
     const weft_place *like = sized_place(s, &l->steps[step]);
-    for (uint32_t i = step + 1; !like && i < l->count && i < step + 256; i++)
+    for (uint32_t i = step + 1; !like && i < l->count && i < step + LIKE_REACH; i++)
         if (uses_scratch(s, &l->steps[i], place))
             like = sized_place(s, &l->steps[i]);
-    for (uint32_t i = step; !like && i-- > 0 && i + 256 > step;)
+    for (uint32_t i = step; !like && i-- > 0 && i + LIKE_REACH > step;)
         if (uses_scratch(s, &l->steps[i], place))
             like = sized_place(s, &l->steps[i]);
+    weft_place part;
+    for (uint32_t i = step; !like && i-- > 0 && i + LIKE_REACH > step;)
+        if (part_like(s, &l->steps[i], place, &part))
+            like = keep_like(r, &part);
     return like;
 }
 
@@ -86,9 +146,9 @@ static void number_transfers(weft_ready *r, uint32_t lane, uint32_t *sent, uint3
             send++;
         }
         if (has_src(step))
-            ready->src_like = scratch_like(s, lane, i, &step->src);
+            ready->src_like = scratch_like(r, lane, i, &step->src);
         if (has_dst(step))
-            ready->dst_like = scratch_like(s, lane, i, &step->dst);
+            ready->dst_like = scratch_like(r, lane, i, &step->dst);
         if (step->sources > r->most_sources)
             r->most_sources = step->sources;
     }
@@ -118,6 +178,8 @@ weft_status weft_ready_create(weft_schedule *schedule, weft_ready **out)
         if (!r->steps[lane] || !r->sends[lane])
             goto fail;
         number_transfers(r, lane, counts, counts + schedule->ranks);
+        if (r->no_memory)
+            goto fail;
     }
     weft_free(counts);
     *out = r;
@@ -135,6 +197,11 @@ void weft_ready_destroy(weft_ready *r)
     for (int lane = 0; lane < WEFT_LANES_MAX; lane++) {
         weft_free(r->steps[lane]);
         weft_free(r->sends[lane]);
+    }
+    while (r->likes) {
+        weft_ready_like *next = r->likes->next;
+        weft_free(r->likes);
+        r->likes = next;
     }
     weft_schedule_free(r->schedule);
     weft_free(r);
