@@ -462,21 +462,36 @@ static void ring_all(const weft_exec *e)
 static void raise_signal(weft_task *t)
 {
     weft_execution *x = t->execution;
+    weft_local_flag *flag = &own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
+    uint64_t words[2];
+    memcpy(words, &x->fingerprint, sizeof words);
     t->signals++;
+    atomic_store_explicit(&flag->words[0], words[0], memory_order_relaxed);
+    atomic_store_explicit(&flag->words[1], words[1], memory_order_relaxed);
     /* release: what was published is visible to who sees the signal (partner: signal_seen) */
-    atomic_store_explicit(&own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
-                          weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, t->signals), memory_order_release);
+    atomic_store_explicit(&flag->value, weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, t->signals), memory_order_release);
     ring_all(x->exec);
 }
 
+/* A signal of another call than ours is a mismatch. It lies in the line that says that the signal is there, and stays
+ * until this rank has left the tile. */
 static bool signal_seen(const weft_task *t, const weft_step *step)
 {
     const weft_execution *x = t->execution;
     const weft_exec *e = x->exec;
-    const weft_local_region *r = e->regions[e->local_position[step->from]];
-    uint64_t seen = atomic_load_explicit(
-        &r->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value, memory_order_acquire);
-    return seen >= weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, step->value);
+    const weft_local_flag *flag = &e->regions[e->local_position[step->from]]
+                                       ->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
+    uint64_t seen = atomic_load_explicit(&flag->value, memory_order_acquire), words[2];
+    if (seen < weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, step->value))
+        return false;
+    words[0] = atomic_load_explicit(&flag->words[0], memory_order_relaxed);
+    words[1] = atomic_load_explicit(&flag->words[1], memory_order_relaxed);
+    if (memcmp(words, &x->fingerprint, sizeof words) == 0)
+        return true;
+    weft_fingerprint theirs;
+    memcpy(&theirs, words, sizeof theirs);
+    mismatch(x->exec, x->sequence, &x->fingerprint, e->world[step->from], &theirs);
+    return false;
 }
 
 /* One step; true: it is over and the next may begin. */

@@ -59,6 +59,7 @@ void weft_ready_destroy(weft_ready *ready);
 /* One rank's region of the communicator's segment on a host. Every line has one writer, its rank. */
 typedef struct weft_local_flag {
     _Alignas(64) _Atomic uint64_t value;
+    _Atomic uint64_t words[2]; /* of a signal: the fingerprint of the call that raises it */
 } weft_local_flag;
 typedef struct weft_local_board {
     _Alignas(64) _Atomic uint64_t sequence; /* + 1; 0: none */
