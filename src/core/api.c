@@ -55,6 +55,8 @@ static weft_status enter(weft_request *r, bool persistent, weft_request **reques
         return WEFT_OK;
     }
     if (weft_group_open()) {
+        if (request)
+            weft_request_put(r);
         pthread_mutex_unlock(&c->engine->lock);
         return request ? weft_fail(WEFT_ERR_USAGE, "inside a group request must be NULL: weft_group_end has it")
                        : weft_group_add(r);

@@ -1,5 +1,5 @@
 /* Groups: calls of a thread that begin together. Small all_reduces of one communicator, type and operation become
- * one; decided by what all ranks see alike: order, type, operation, counts. */
+ * one; decided by what all ranks see alike: order within the communicator, type, operation, counts. */
 #include "core/comm.h"
 
 #include <string.h>
@@ -70,6 +70,29 @@ static bool fusible(const weft_request *r)
 {
     return r->kind == WEFT_REQUEST_COLLECTIVE && r->call.collective == WEFT_ALL_REDUCE && call_bytes(r) <= FUSE_BYTES &&
            r->call.op >= 0 && r->call.op < WEFT_OP_COUNT;
+}
+
+/* Sorts the calls by communicator, messages apart, each in the order of calling: what lies between the collectives of a
+ * communicator differs from rank to rank and must not decide what is fused. */
+static weft_status sort_calls(void)
+{
+    weft_request **sorted = weft_alloc_array((size_t)group.capacity, sizeof *sorted);
+    if (!sorted)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory to sort %d calls", group.count);
+    int n = 0;
+    for (int i = 0; i < group.count; i++) {
+        const weft_request *a = group.calls[i];
+        for (int k = i; a && k < group.count; k++) {
+            weft_request *b = group.calls[k];
+            if (!b || b->comm != a->comm || (b->kind == WEFT_REQUEST_COLLECTIVE) != (a->kind == WEFT_REQUEST_COLLECTIVE))
+                continue;
+            sorted[n++] = b;
+            group.calls[k] = NULL;
+        }
+    }
+    weft_free(group.calls);
+    group.calls = sorted;
+    return WEFT_OK;
 }
 
 /* How many calls from `first` on become one. */
@@ -202,7 +225,10 @@ static void begin_all(weft_request *g)
         if (n > 1) {
             weft_fused *f = fuse(&group.calls[i], n);
             if (!f) {
-                g->status = weft_fail(WEFT_ERR_MEMORY, "no memory to fuse %d all_reduces", n);
+                if (g->status == WEFT_OK) {
+                    g->status = weft_fail(WEFT_ERR_MEMORY, "no memory to fuse %d all_reduces", n);
+                    g->detail = weft_strdup(weft_last_error());
+                }
                 for (int k = i; k < group.count; k++)
                     put_back(group.calls[k]);
                 return;
@@ -237,6 +263,8 @@ weft_status weft_group_end(weft_request **request)
         g->parts = weft_alloc_array((size_t)group.count + 1, sizeof *g->parts);
     weft_status failed = group.failed;
     group.failed = WEFT_OK;
+    if (g && g->parts && group.count > 1 && failed == WEFT_OK)
+        failed = sort_calls();
     if (!g || !g->parts || failed != WEFT_OK) {
         for (int i = 0; i < group.count; i++)
             put_back(group.calls[i]);
