@@ -265,8 +265,10 @@ static weft_take take_want(weft_execution *x, const weft_incoming *in)
 {
     uint32_t lanes = x->ready->schedule->lanes;
     weft_task *t = find_task(x, in->header.task);
-    if (!t)
-        return in->header.task / lanes >= x->next_tile[in->header.task % lanes] ? WEFT_TAKE_KEEP : WEFT_TAKE_DONE;
+    if (!t) { /* of a tile to come, or of one that is over */
+        size_t tile = in->header.task / lanes;
+        return tile > x->tasks[in->header.task % lanes][tile % WEFT_DEPTH].tile ? WEFT_TAKE_KEEP : WEFT_TAKE_DONE;
+    }
     const weft_lane *l = &x->ready->schedule->lane[t->lane];
     int peer = x->exec->from_world[in->peer];
     for (uint32_t i = t->open; i < l->sends; i++) {
@@ -516,9 +518,13 @@ static bool do_step(weft_task *t, const weft_step *step)
     case WEFT_STEP_RECV_REDUCE:
         return t->slices > 0 && t->landed == t->expected && t->announced == t->expected;
     case WEFT_STEP_COPY:
+        if (step->src.rank != x->exec->rank && !weft_execute_peers_mapped(x, step))
+            return false;
         weft_execute_copy(x, t, step, ready);
         return true;
     case WEFT_STEP_REDUCE:
+        if (x->ready->schedule->local && !weft_execute_peers_mapped(x, step))
+            return false;
         weft_execute_reduce(x, t, step, ready);
         return true;
     case WEFT_STEP_PUBLISH:
@@ -528,7 +534,9 @@ static bool do_step(weft_task *t, const weft_step *step)
         raise_signal(t);
         return true;
     case WEFT_STEP_WAIT:
-        return (step->flags & WEFT_STEP_IF_MAPPED) || signal_seen(t, step);
+        if ((step->flags & WEFT_STEP_IF_MAPPED) && !x->mapped[0].memory_id && !x->mapped[1].memory_id)
+            return true;
+        return signal_seen(t, step);
     default:
         weft_exec_fail(x->exec, WEFT_ERR_INTERNAL, -1, "unknown step %d", step->kind);
         return false;
@@ -537,34 +545,46 @@ static bool do_step(weft_task *t, const weft_step *step)
 
 /* ---- tasks ------------------------------------------------------------------------------------- */
 
-static bool slot_free(const weft_task *t)
+/* Has every local rank left behind what was in that part of the slot? */
+static bool left_behind(const weft_execution *x, uint32_t lane, size_t depth, uint64_t mark)
 {
-    const weft_execution *x = t->execution;
     const weft_exec *e = x->exec;
     for (int i = 0; i < e->local_count; i++) {
         uint64_t done = atomic_load_explicit(
-            &e->regions[i]->done[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
-            memory_order_acquire);
-        if (done < t->gate)
+            &e->regions[i]->done[x->local_sequence % WEFT_LOCAL_SLOTS][lane][depth].value, memory_order_acquire);
+        if (done < mark)
             return false;
     }
     return true;
 }
 
-/* The lane's next tile, in the place of the one that is over; false: there is none. */
-static bool next_tile(weft_execution *x, uint32_t lane, int depth)
+/* The earlier collective in this slot is over everywhere: then this one may begin. */
+static bool pass_gate(weft_execution *x)
 {
-    weft_task *t = &x->tasks[lane][depth];
-    if (x->next_tile[lane] >= x->tiles || (int)(x->next_tile[lane] % WEFT_DEPTH) != depth)
+    const weft_schedule *s = x->ready->schedule;
+    for (uint32_t lane = 0; lane < WEFT_LANES_MAX; lane++)
+        for (size_t d = 0; d < WEFT_DEPTH; d++)
+            if (x->gates[lane][d] && !left_behind(x, lane, d, x->gates[lane][d]))
+                return false;
+    x->gated = false;
+    if (s->publishes_input || s->publishes_output)
+        weft_execute_announce_mapping(x);
+    return true;
+}
+
+/* The task begins that tile; false: there is no such tile. */
+static bool begin_tile(weft_task *t, size_t tile)
+{
+    weft_execution *x = t->execution;
+    uint32_t lane = t->lane;
+    if (tile >= x->tiles)
         return false;
     weft_sending *sends = t->sends;
-    *t = (weft_task){.execution = x, .lane = lane, .tile = x->next_tile[lane]++, .active = true, .running = t->running,
-                     .sends = sends};
+    *t = (weft_task){.execution = x, .lane = lane, .tile = tile, .active = true, .running = t->running, .sends = sends};
     if (x->ready->schedule->lane[lane].sends)
         memset(sends, 0, sizeof *sends * x->ready->schedule->lane[lane].sends);
     if (x->ready->schedule->local) {
-        t->gate = t->tile < WEFT_DEPTH ? x->gates[lane][depth] : weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0);
-        t->gated = !slot_free(t);
+        t->gated = t->tile >= WEFT_DEPTH;
     }
     return true;
 }
@@ -575,12 +595,12 @@ static void task_over(weft_task *t)
     weft_exec *e = x->exec;
     t->active = false;
     if (x->ready->schedule->local) {
-        /* release: this rank has read what it reads of this tile (partner: slot_free) */
+        /* release: this rank has read what it reads of this tile (partner: left_behind) */
         atomic_store_explicit(&own_region(e)->done[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
                               weft_mark(x->local_sequence, t->tile / WEFT_DEPTH + 1, 0), memory_order_release);
         ring_all(e);
     }
-    if (next_tile(x, t->lane, (int)(t->tile % WEFT_DEPTH))) {
+    if (begin_tile(t, t->tile + WEFT_DEPTH)) {
         take_early_wants(e, x);
         return;
     }
@@ -592,8 +612,11 @@ static void run_once(weft_task *t)
     weft_execution *x = t->execution;
     const weft_lane *l = &x->ready->schedule->lane[t->lane];
     while (t->active && x->exec->error == WEFT_OK) {
-        if (t->gated && (t->gated = !slot_free(t)))
+        if (x->gated && !pass_gate(x))
             return;
+        if (t->gated && !left_behind(x, t->lane, t->tile % WEFT_DEPTH, weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0)))
+            return;
+        t->gated = false;
         bool moved = false;
         while (t->step < l->count && do_step(t, &l->steps[t->step])) {
             t->step++;
@@ -667,23 +690,24 @@ static void activate(weft_execution *x)
     e->active = x;
     x->active = true;
     x->tasks_left = 0;
+    x->gated = false;
+    x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
     if (s->local) {
         x->local_sequence = e->next_local++;
         unsigned slot = x->local_sequence % WEFT_LOCAL_SLOTS;
+        x->gated = true;
+        memcpy(x->gates, e->last_done[slot], sizeof x->gates);
         for (uint32_t lane = 0; lane < s->lanes; lane++)
             for (size_t d = 0; d < WEFT_DEPTH; d++) {
-                x->gates[lane][d] = e->last_done[slot][lane][d];
                 size_t rounds = (x->tiles + WEFT_DEPTH - 1 - d) / WEFT_DEPTH;
                 if (rounds)
                     e->last_done[slot][lane][d] = weft_mark(x->local_sequence, rounds, 0);
             }
     }
-    for (uint32_t lane = 0; lane < s->lanes; lane++) {
-        x->next_tile[lane] = 0;
-        for (int d = 0; d < WEFT_DEPTH; d++)
-            if (next_tile(x, lane, d))
+    for (uint32_t lane = 0; lane < s->lanes; lane++)
+        for (size_t d = 0; d < WEFT_DEPTH; d++)
+            if (begin_tile(&x->tasks[lane][d], d))
                 x->tasks_left++;
-    }
     if (e->early)
         take_early_wants(e, x);
 }
@@ -852,7 +876,7 @@ void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, 
             char what[160] = "its last sends";
             if (step)
                 weft_step_text(x->ready->schedule, lane, t->step, what, sizeof what);
-            snprintf(text, bytes, "tile %zu %s%s", t->tile, what, t->gated ? " (shared memory still in use)" : "");
+            snprintf(text, bytes, "tile %zu %s%s", t->tile, what, t->gated || x->gated ? " (shared memory still in use)" : "");
             if (peer >= 0) {
                 *world_rank = x->exec->world[peer];
                 return;

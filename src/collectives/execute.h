@@ -7,6 +7,7 @@
 #include "collectives/reduce.h"
 #include "collectives/wire.h"
 #include "transport/host.h"
+#include "transport/memory.h"
 
 enum {
     WEFT_RUNNING_MAX = 64,      /* collectives of a communicator in flight; further ones queue */
@@ -16,6 +17,7 @@ enum {
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
     WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
     WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
+    WEFT_MAP_BYTES = 64 << 10,  /* buffers of less are staged though they could be read in place */
     WEFT_WANT_BYTES = 64 << 10  /* a receive of more than that announces itself */
 };
 
@@ -65,10 +67,16 @@ typedef struct weft_local_board {
     _Alignas(64) _Atomic uint64_t sequence; /* + 1; 0: none */
     _Atomic uint64_t words[2];              /* the fingerprint */
 } weft_local_board;
+/* Which buffers of a collective its peers read in place: memory id (0: staged) and where the buffer starts in it. Written
+ * before the rank's first signal in the slot. */
+typedef struct weft_local_mapping {
+    _Alignas(64) uint64_t memory_id[2], offset[2]; /* [input, output] */
+} weft_local_mapping;
 enum { WEFT_BOARDS = 16 };
 typedef struct weft_local_region {
     weft_local_flag signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
     weft_local_flag done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];   /* weft_mark of the tiles left behind */
+    weft_local_mapping mapping[WEFT_LOCAL_SLOTS];
     weft_local_board board[WEFT_BOARDS];    /* what this rank has begun, to tell a mismatch from a delay */
     _Alignas(4096) unsigned char stage[WEFT_LOCAL_SLOTS][WEFT_DEPTH][WEFT_STAGE_BYTES];
 } weft_local_region;
@@ -149,9 +157,8 @@ typedef struct weft_task {
     uint32_t step;
     size_t tile;
     bool active, entered, running, again;
-    bool gated;                    /* its slot in shared memory is still in use */
+    bool gated;                    /* its place in shared memory is still in use by an earlier tile */
     bool asked;                    /* the sender of this step knows that it is waited for */
-    uint64_t gate;                 /* what every local rank's `done` must have reached */
     weft_cursor into, with;        /* receive: destination, and the operand of a reducing one */
     size_t expected, announced, landed;
     uint32_t slices, early;        /* landed; kept ones whose payload is still coming */
@@ -171,12 +178,14 @@ struct weft_execution {
     weft_reduction reduction;
     size_t tile_elements, tiles, largest_chunk;
     size_t chunk_bytes;            /* stride of scratch and staged chunks */
-    size_t next_tile[WEFT_LANES_MAX];
     uint64_t gates[WEFT_LANES_MAX][WEFT_DEPTH]; /* what `done` must have reached before the first tiles */
     uint32_t tasks_left;
     uint32_t in_flight;            /* slices that point into this execution's memory */
     uint32_t lost_sends;           /* of these, those whose transport gave up */
     int moved;
+    bool gated;                    /* its slot in shared memory is still in use by an earlier collective */
+    bool may_map;                  /* buffers of equal blocks that may be read in place */
+    weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;
     bool active, finished, drained;
     int64_t started_ns;
@@ -201,6 +210,7 @@ typedef struct weft_execution_args {
     const size_t *input_counts, *input_displs;   /* vector forms: per block; must live until the end */
     const size_t *output_counts, *output_displs;
     bool sizes_shared;             /* all ranks know all counts, so that tiles may be cut */
+    bool staged;                   /* peers must not read the buffers in place */
     weft_reduction reduction;
     weft_fingerprint fingerprint;
 } weft_execution_args;
@@ -228,6 +238,10 @@ size_t weft_place_bytes(const weft_execution *x, const weft_task *t, const weft_
 void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
 void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step);
+/* Tells the local ranks which of this rank's buffers they may read in place. Before the first signal. */
+void weft_execute_announce_mapping(weft_execution *x);
+/* Are the buffers that the step reads of other ranks there? Their descriptors may still be under way. */
+bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step);
 /* Stores `bytes` that arrived at the task's receive cursors. */
 void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes);
 

@@ -8,6 +8,58 @@ void weft_cursor_start(weft_cursor *c, const weft_place *place, const weft_place
     *c = (weft_cursor){.place = place, .like = like};
 }
 
+/* Where a local peer's input or output starts here, if it may be read in place; *staged otherwise. NULL and not staged: not
+ * mapped yet. Valid after a wait for the peer's signal. */
+static char *peer_base(const weft_execution *x, const weft_place *p, bool *staged)
+{
+    const weft_exec *e = x->exec;
+    int position = e->local_position[p->rank];
+    const weft_local_mapping *m = &e->regions[position]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    int side = p->buffer == WEFT_OUTPUT;
+    *staged = m->memory_id[side] == 0;
+    if (*staged)
+        return NULL;
+    size_t bytes;
+    char *base = weft_host_map(e->host, e->local_host_index[position], m->memory_id[side], &bytes);
+    return base ? base + m->offset[side] : NULL;
+}
+
+bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step)
+{
+    const weft_exec *e = x->exec;
+    const weft_place *places = step->kind == WEFT_STEP_REDUCE ? x->ready->schedule->sources + step->value : &step->src;
+    unsigned n = step->kind == WEFT_STEP_REDUCE ? step->sources : 1;
+    for (unsigned i = 0; i < n; i++) {
+        bool staged = true;
+        if (places[i].rank != e->rank && places[i].buffer != WEFT_SCRATCH && !peer_base(x, &places[i], &staged) && !staged) {
+            weft_host_progress(e->host);
+            return false;
+        }
+    }
+    return true;
+}
+
+void weft_execute_announce_mapping(weft_execution *x)
+{
+    weft_exec *e = x->exec;
+    weft_local_mapping *m =
+        &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    for (int side = 0; side < 2; side++) {
+        const weft_layout *l = &x->layouts[side];
+        size_t bytes = (size_t)l->blocks * l->count * l->element_bytes;
+        bool published = side ? x->ready->schedule->publishes_output : x->ready->schedule->publishes_input;
+        weft_memory_place *place = &x->mapped[side];
+        bool found = x->may_map && published && l->base && bytes >= WEFT_MAP_BYTES && weft_memory_find(l->base, bytes, place);
+        for (int i = 0; found && i < e->local_count; i++)
+            if (e->local_ranks[i] != e->rank)
+                found = weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
+        if (!found)
+            *place = (weft_memory_place){.memory_id = 0};
+        m->memory_id[side] = place->memory_id;
+        m->offset[side] = place->offset;
+    }
+}
+
 /* Bytes of the cursor's chunk in this tile, and where they start. */
 static size_t chunk_at(const weft_execution *x, const weft_task *t, const weft_place *p, const weft_place *like,
                        uint32_t run, uint32_t i, char **address)
@@ -31,6 +83,12 @@ static size_t chunk_at(const weft_execution *x, const weft_task *t, const weft_p
     size_t bytes = weft_layout_chunk(l, chunk, x->tile_elements, t->tile, &offset) * l->element_bytes;
     if (p->rank == e->rank) {
         *address = l->base + offset * l->element_bytes;
+        return bytes;
+    }
+    bool staged_there;
+    char *base = peer_base(x, p, &staged_there);
+    if (!staged_there) {
+        *address = base + offset * l->element_bytes;
         return bytes;
     }
     weft_local_region *r = e->regions[e->local_position[p->rank]];
@@ -148,6 +206,8 @@ void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step
     weft_exec *e = x->exec;
     const weft_place *p = &step->src;
     const weft_schedule *s = x->ready->schedule;
+    if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id)
+        return;
     char *stage = (char *)e->regions[e->local_position[e->rank]]
                       ->stage[x->local_sequence % WEFT_LOCAL_SLOTS][t->tile % WEFT_DEPTH];
     if (p->buffer == WEFT_OUTPUT && s->publishes_input)

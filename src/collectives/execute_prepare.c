@@ -330,6 +330,7 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     x->ready = args->ready;
     x->reduction = args->reduction;
     x->fingerprint = args->fingerprint;
+    x->may_map = s->local && !args->staged && !args->input_counts && !args->output_counts;
     bind_layout(&x->layouts[WEFT_INPUT], args->input, args, s->input_blocks, args->input_counts, args->input_displs);
     bind_layout(&x->layouts[WEFT_OUTPUT], args->output, args, s->output_blocks, args->output_counts, args->output_displs);
     weft_status status = choose_tiles(x, args);

@@ -195,13 +195,13 @@ static void execution_done(void *context, weft_execution *x)
     weft_request_completed(r, status);
 }
 
-static weft_status bind(weft_request *r, weft_call *call, const weft_ready *ready)
+static weft_status bind(weft_request *r, weft_call *call, const weft_ready *ready, bool staged)
 {
     weft_comm *c = r->comm;
     weft_execution_args args = {
         .ready = ready, .input = call->send, .output = call->recv, .count = call->count, .input_counts = call->send_counts,
         .input_displs = call->send_displs, .output_counts = call->recv_counts, .output_displs = call->recv_displs,
-        .sizes_shared = call->sizes_shared,
+        .sizes_shared = call->sizes_shared, .staged = staged,
         .reduction = {.type = call->type, .divisor = 1},
         .fingerprint = {.collective = (uint8_t)call->collective, .type = (uint8_t)call->type,
                         .algorithm = (uint8_t)ready->schedule->algorithm, .root = call->root,
@@ -240,7 +240,7 @@ weft_status weft_collective_begin(weft_request *r)
     r->execution = weft_execution_get(&c->exec);
     if (!r->execution)
         return weft_fail(WEFT_ERR_MEMORY, "no memory for a collective");
-    status = bind(r, &call, ready);
+    status = bind(r, &call, ready, in_place && ready->schedule->not_in_place);
     if (status != WEFT_OK) {
         weft_execution_put(r->execution);
         r->execution = NULL;

@@ -11,7 +11,7 @@
 
 #include "../ranks.h"
 
-static const size_t counts[] = {0, 1, 3, 17, 1000, 70001};
+static const size_t counts[] = {0, 1, 3, 17, 1000, 300007};
 enum { ROUNDS = 2 };
 
 typedef struct plan_case {
@@ -19,6 +19,7 @@ typedef struct plan_case {
     const char *algorithm;
     _Atomic long wrong, errors, ran;
     _Atomic bool unsupported;
+    bool mapped;
 } plan_case;
 
 static int32_t value(int rank, size_t index, int round)
@@ -84,11 +85,30 @@ static bool rooted(weft_collective c)
     return c == WEFT_BROADCAST || c == WEFT_REDUCE || c == WEFT_GATHER || c == WEFT_SCATTER;
 }
 
+/* Private memory, or memory that peers on the host read in place. */
+static int32_t *allocate(plan_case *p, size_t elements)
+{
+    void *memory = NULL;
+    if (!p->mapped)
+        return malloc(elements * sizeof(int32_t));
+    if (weft_mem_alloc(elements * sizeof(int32_t), &memory) != WEFT_OK)
+        p->errors++;
+    return memory;
+}
+
+static void release(plan_case *p, int32_t *memory)
+{
+    if (p->mapped)
+        weft_mem_free(memory);
+    else
+        free(memory);
+}
+
 static void one_size(weft_comm *comm, plan_case *p, int rank, int n, size_t count, int root, bool in_place, int round)
 {
     weft_collective c = p->collective;
     size_t in = blocks_in(c, n) * count, out = blocks_out(c, n) * count;
-    int32_t *a = malloc((in + 2) * sizeof *a), *b = malloc((out + 2) * sizeof *b);
+    int32_t *a = allocate(p, in + 2), *b = allocate(p, out + 2);
     for (size_t i = 0; i < in; i++)
         a[i] = value(rank, i, round);
     for (size_t i = 0; i < out + 1; i++)
@@ -118,8 +138,8 @@ static void one_size(weft_comm *comm, plan_case *p, int rank, int n, size_t coun
     if (has_out && b[out] != -77 && p->wrong++ == 0)
         fprintf(stderr, "rank %d: %s %s count %zu writes beyond the end\n", rank, p->algorithm, weft_collective_name(c), count);
     p->ran++;
-    free(a);
-    free(b);
+    release(p, a);
+    release(p, b);
 }
 
 static void all_sizes(weft_comm *comm, int rank, int n, void *context)
@@ -131,7 +151,7 @@ static void all_sizes(weft_comm *comm, int rank, int n, void *context)
                 one_size(comm, p, rank, n, counts[k], root, round % 2, round);
 }
 
-static void every_algorithm(const char *transports, const int *sizes)
+static void every_algorithm(const char *transports, const int *sizes, bool mapped)
 {
     for (; *sizes; sizes++)
         for (int c = 0; c < WEFT_COLLECTIVE_COUNT; c++)
@@ -144,7 +164,7 @@ static void every_algorithm(const char *transports, const int *sizes)
                 config.transports = transports;
                 config.algorithm = weft_algorithm_name((weft_algorithm)a);
                 config.timeout_ms = 20000;
-                plan_case p = {.collective = (weft_collective)c, .algorithm = config.algorithm};
+                plan_case p = {.collective = (weft_collective)c, .algorithm = config.algorithm, .mapped = mapped};
                 weft_status status = run_ranks(*sizes, &config, all_sizes, &p);
                 if (status != WEFT_OK || p.wrong || p.errors)
                     fprintf(stderr, "FAILED: %d ranks %s %s %s\n", *sizes, transports, config.algorithm, weft_collective_name((weft_collective)c));
@@ -158,17 +178,23 @@ static void every_algorithm(const char *transports, const int *sizes)
 static void over_shm(void **state)
 {
     (void)state;
-    every_algorithm("shm", (const int[]){1, 2, 3, 5, 0});
+    every_algorithm("shm", (const int[]){1, 2, 3, 5, 0}, false);
+}
+
+static void over_shm_mapped(void **state)
+{
+    (void)state;
+    every_algorithm("shm", (const int[]){2, 3, 0}, true);
 }
 
 static void over_tcp(void **state)
 {
     (void)state;
-    every_algorithm("tcp", (const int[]){2, 4, 0});
+    every_algorithm("tcp", (const int[]){2, 4, 0}, false);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(over_shm), cmocka_unit_test(over_tcp)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(over_shm), cmocka_unit_test(over_shm_mapped), cmocka_unit_test(over_tcp)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
