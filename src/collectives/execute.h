@@ -245,4 +245,41 @@ bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step);
 /* Stores `bytes` that arrived at the task's receive cursors. */
 void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes);
 
+/* The step a task is at, NULL behind the last. */
+static inline const weft_step *weft_task_step(const weft_task *t)
+{
+    const weft_lane *l = &t->execution->ready->schedule->lane[t->lane];
+    return t->step < l->count ? &l->steps[t->step] : NULL;
+}
+static inline const weft_ready_step *weft_task_ready(const weft_task *t)
+{
+    return &t->execution->ready->steps[t->lane][t->step];
+}
+static inline bool weft_step_receives(const weft_step *step)
+{
+    return step->kind == WEFT_STEP_RECV || step->kind == WEFT_STEP_RECV_REDUCE;
+}
+static inline bool weft_fingerprint_same(const weft_fingerprint *a, const weft_fingerprint *b)
+{
+    return __builtin_memcmp(a, b, sizeof *a) == 0;
+}
+/* execute.c: advances a task as far as it goes; from inside itself: notes that it must go on. */
+void weft_task_run(weft_task *t);
+/* An execution in error whose last slice came back ends soon. */
+void weft_execution_drained(weft_execution *x);
+/* execute_traffic.c */
+void weft_task_begin_send(weft_task *t, const weft_step *step, const weft_ready_step *ready, bool forward);
+void weft_task_pump(weft_task *t);
+void weft_task_enter_receive(weft_task *t, const weft_step *step, const weft_ready_step *ready);
+/* Takes slices and wants that came before their step. */
+void weft_task_take_early(weft_task *t);
+void weft_execution_take_wants(weft_exec *e, weft_execution *x);
+/* Tells the sender of the current step that it is waited for. */
+void weft_task_ask(weft_task *t, const weft_step *step);
+/* Compares what a slice's sender does in this collective with what this rank does or did. */
+bool weft_exec_agrees(weft_exec *e, const weft_incoming *in, const weft_fingerprint *mine);
+/* execute_watch.c */
+void weft_exec_mismatch(weft_exec *e, uint32_t sequence, const weft_fingerprint *mine, int peer_world,
+                        const weft_fingerprint *theirs);
+
 #endif

@@ -1,0 +1,100 @@
+/* What the executor says when something is wrong: errors, ranks that do not agree, and asking when nothing moves. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "collectives/execute.h"
+
+/* ---- errors ------------------------------------------------------------------------------------ */
+
+void weft_exec_fail(weft_exec *e, weft_status status, int world_rank, const char *format, ...)
+{
+    if (e->error != WEFT_OK)
+        return;
+    e->error = status;
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (e->fail)
+        e->fail(e->context, status, world_rank, text);
+}
+
+void weft_fingerprint_text(const weft_fingerprint *f, char *text, size_t bytes)
+{
+    const char *op = f->op < WEFT_OP_COUNT ? weft_op_name(f->op) : "user operation";
+    bool reduces = f->collective == WEFT_ALL_REDUCE || f->collective == WEFT_REDUCE || f->collective == WEFT_REDUCE_SCATTER;
+    snprintf(text, bytes, "%s of %llu %s%s%s root %d by %s", weft_collective_name(f->collective),
+             (unsigned long long)f->count, weft_type_name(f->type), reduces ? " " : "", reduces ? op : "", f->root,
+             weft_algorithm_name(f->algorithm));
+}
+
+void weft_exec_mismatch(weft_exec *e, uint32_t sequence, const weft_fingerprint *mine, int peer_world, const weft_fingerprint *theirs)
+{
+    char a[160], b[160];
+    weft_fingerprint_text(mine, a, sizeof a);
+    weft_fingerprint_text(theirs, b, sizeof b);
+    weft_exec_fail(e, WEFT_ERR_MISMATCH, peer_world, "collective %u: rank %d calls %s, rank %d calls %s", sequence, e->rank, a,
+                   e->from_world[peer_world], b);
+}
+
+/* ---- when nothing moves ------------------------------------------------------------------------ */
+
+static void compare_board(weft_exec *e, const weft_execution *x, int rank)
+{
+    weft_local_board *b = &e->regions[e->local_position[rank]]->board[x->sequence % WEFT_BOARDS];
+    uint64_t sequence = atomic_load_explicit(&b->sequence, memory_order_acquire), words[2];
+    words[0] = atomic_load_explicit(&b->words[0], memory_order_acquire);
+    words[1] = atomic_load_explicit(&b->words[1], memory_order_acquire);
+    if (sequence != (uint64_t)x->sequence + 1 || atomic_load_explicit(&b->sequence, memory_order_relaxed) != sequence)
+        return;
+    weft_fingerprint theirs;
+    memcpy(&theirs, words, sizeof theirs);
+    if (!weft_fingerprint_same(&theirs, &x->fingerprint))
+        weft_exec_mismatch(e, x->sequence, &x->fingerprint, e->world[rank], &theirs);
+}
+
+void weft_exec_nudge(weft_exec *e)
+{
+    for (weft_execution *x = e->active; x && e->error == WEFT_OK; x = x->next) {
+        for (uint32_t lane = 0; lane < x->ready->schedule->lanes; lane++)
+            for (int d = 0; d < WEFT_DEPTH; d++) {
+                weft_task *t = &x->tasks[lane][d];
+                const weft_step *step = t->active ? weft_task_step(t) : NULL;
+                if (step && weft_step_receives(step) && t->entered && !t->asked && t->landed == t->announced)
+                    weft_task_ask(t, step);
+            }
+        for (int i = 0; e->regions && i < e->local_count && e->error == WEFT_OK; i++)
+            compare_board(e, x, e->local_ranks[i]);
+    }
+}
+
+void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, int *world_rank)
+{
+    *world_rank = -1;
+    snprintf(text, bytes, "queued behind other collectives");
+    if (!x->active)
+        return;
+    snprintf(text, bytes, "finishing");
+    for (uint32_t lane = 0; lane < x->ready->schedule->lanes; lane++)
+        for (int d = 0; d < WEFT_DEPTH; d++) {
+            const weft_task *t = &x->tasks[lane][d];
+            if (!t->active)
+                continue;
+            const weft_step *step = weft_task_step(t);
+            int peer = -1;
+            if (step && (weft_step_receives(step) || step->kind == WEFT_STEP_WAIT))
+                peer = step->from;
+            else if (t->open < t->begun)
+                peer = x->ready->schedule->lane[lane].steps[x->ready->sends[lane][t->open].step].to;
+            char what[160] = "its last sends";
+            if (step)
+                weft_step_text(x->ready->schedule, lane, t->step, what, sizeof what);
+            snprintf(text, bytes, "tile %zu %s%s", t->tile, what, t->gated || x->gated ? " (shared memory still in use)" : "");
+            if (peer >= 0) {
+                *world_rank = x->exec->world[peer];
+                return;
+            }
+        }
+}
