@@ -19,6 +19,13 @@
 
 enum { READY_MS = 30000, NOTICES_MOST = 1024 };
 
+/* Children of a process with threads start threads of their own here, which thread sanitizer dislikes in general. */
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+
 /* ---- threads ---------------------------------------------------------------------------------------- */
 
 typedef struct rank_thread {

@@ -90,9 +90,9 @@ static void test_wrong_size_names_rank_and_both_sizes(void **state)
     expect_all(results, 4, WEFT_ERR_MISMATCH, "rank 2 (127.0.0.1:", "size 3", "has 4");
     weft_unique_id id;
     assert_int_equal(weft_get_unique_id(&id), WEFT_OK);
-    cast by_id = { .parts = { { 0, 3 }, { 1, 3 }, { 2, 3 }, { 3, 4 } }, .id = &id };
-    ranks_as_threads(4, play, &by_id, results);
-    expect_all(results, 4, WEFT_ERR_MISMATCH, "rank ", "size ", "all ranks must give the same size");
+    cast by_id = { .parts = { { 0, 3 }, { 1, 3 }, { 3, 4 } }, .id = &id };
+    ranks_as_threads(3, play, &by_id, results);
+    expect_all(results, 3, WEFT_ERR_MISMATCH, "rank ", "size ", "all ranks must give the same size");
 }
 
 static void test_duplicate_rank_names_both_addresses(void **state)
