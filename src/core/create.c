@@ -505,7 +505,7 @@ weft_status weft_comm_create_env(const weft_config *config, weft_comm **comm)
     weft_status status = weft_launch_detect(&launch);
     if (status != WEFT_OK)
         return status;
-    weft_control_config c = {.rank = launch.rank, .size = launch.size, .kind = launch.kind, .url = launch.url,
+    weft_control_config c = {.rank = launch.rank, .size = launch.size, .kind = launch.kind, .url = launch.url, .token = launch.token,
                              .store = &launch.store};
     status = create(&c, config, comm);
     weft_launch_release(&launch);
