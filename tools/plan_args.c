@@ -56,9 +56,11 @@ void plan_print_list(FILE *stream)
     for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
         fprintf(stream, "%-20s", weft_algorithm_name((weft_algorithm)a));
         for (int c = 0; c < WEFT_COLLECTIVE_COUNT; c++) {
-            weft_plan_request request = { .collective = (weft_collective)c, .algorithm = (weft_algorithm)a, .group = { 4, NULL } };
+            weft_plan_request request = {
+                .collective = (weft_collective)c, .algorithm = (weft_algorithm)a, .group = {4, NULL}};
             int width = (int)strlen(weft_collective_name((weft_collective)c));
-            fprintf(stream, " %*s%*s", (width + 1) / 2, weft_plan_obstacle(&request) ? "-" : "yes", width / 2, "");
+            fprintf(stream, " %*s%*s", (width + 1) / 2, weft_plan_obstacle(&request) ? "-" : "yes", width / 2,
+                    "");
         }
         fprintf(stream, "\n");
     }
@@ -120,8 +122,9 @@ static bool add_host(plan_args *args, int *count, int host, int ranks)
 
 static bool wrong_hosts(plan_args *args, const char *text)
 {
-    return wrong(args, "--hosts %s: give the ranks of each host, as 4,4,2, or HOSTSxRANKS, as 16x8 (at most %d ranks)", text,
-                 PLAN_MAX_RANKS);
+    return wrong(
+        args, "--hosts %s: give the ranks of each host, as 4,4,2, or HOSTSxRANKS, as 16x8 (at most %d ranks)",
+        text, PLAN_MAX_RANKS);
 }
 
 /* "4,4,2" or "16x8". Returns the number of ranks in *count. */
@@ -175,9 +178,10 @@ static bool set_action(plan_args *args, plan_action action)
 /* Flags without a value. *known tells whether it is one. */
 static bool parse_switch(plan_args *args, const char *flag, bool *known)
 {
-    static const struct { const char *flag; plan_action action; } actions[] = {
-        { "--verify", PLAN_VERIFY }, { "--why", PLAN_WHY }, { "--list", PLAN_LIST }, { "--help", PLAN_HELP }, { "-h", PLAN_HELP },
-        { "--version", PLAN_VERSION },
+    static const struct { const char *flag; plan_action action;
+    } actions[] = {
+        {"--verify", PLAN_VERIFY}, {"--why", PLAN_WHY}, {"--list", PLAN_LIST},
+        {"--help", PLAN_HELP},     {"-h", PLAN_HELP},   {"--version", PLAN_VERSION},
     };
     *known = true;
     for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
@@ -211,15 +215,17 @@ static bool parse_value(plan_args *args, const char *flag, const char *value, in
     if (strcmp(flag, "--format") == 0)
         return parse_format(args, value);
     if (strcmp(flag, "--algorithm") == 0)
-        return weft_algorithm_parse(value, &args->algorithm) == WEFT_OK || wrong(args, "--algorithm: %s", weft_last_error());
+        return weft_algorithm_parse(value, &args->algorithm) == WEFT_OK ||
+               wrong(args, "--algorithm: %s", weft_last_error());
     *known = false;
     return true;
 }
 
 static bool takes_value(const char *flag)
 {
-    static const char *const flags[] = { "--ranks", "--hosts", "-b", "--bytes", "-r", "--root", "--lanes", "--radix", "--cores",
-                                         "--rank", "--format", "--algorithm" };
+    static const char *const flags[] = {"--ranks", "--hosts", "-b",       "--bytes",
+                                        "-r",      "--root",  "--lanes",  "--radix",
+                                        "--cores", "--rank",  "--format", "--algorithm"};
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
         if (strcmp(flag, flags[i]) == 0)
             return true;
@@ -233,7 +239,8 @@ static bool check_together(plan_args *args, bool named, int hosts_ranks)
     if (args->ranks == 0)
         args->ranks = hosts_ranks ? hosts_ranks : 4;
     if (hosts_ranks && hosts_ranks != args->ranks)
-        return wrong(args, "--hosts has %d ranks and --ranks says %d: leave one out", hosts_ranks, args->ranks);
+        return wrong(args, "--hosts has %d ranks and --ranks says %d: leave one out", hosts_ranks,
+                     args->ranks);
     if (args->root >= args->ranks)
         return wrong(args, "--root %d: ranks are 0 to %d", args->root, args->ranks - 1);
     if (args->rank >= args->ranks)
@@ -247,13 +254,15 @@ static bool check_together(plan_args *args, bool named, int hosts_ranks)
 static bool parse_argument(plan_args *args, int argc, char **argv, int *i, bool *named, int *hosts_ranks)
 {
     char flag[32];
-    const char *text = argv[*i], *equals = text[0] == '-' ? strchr(text, '=') : NULL, *value = equals ? equals + 1 : NULL;
+    const char *text = argv[*i], *equals = text[0] == '-' ? strchr(text, '=') : NULL,
+               *value = equals ? equals + 1 : NULL;
     bool known;
     if (text[0] != '-') {
         if (*named)
             return wrong(args, "%s: only one collective can be planned at a time", text);
         *named = true;
-        return weft_collective_parse(text, &args->collective) == WEFT_OK || wrong(args, "%s", weft_last_error());
+        return weft_collective_parse(text, &args->collective) == WEFT_OK ||
+               wrong(args, "%s", weft_last_error());
     }
     size_t length = equals ? (size_t)(equals - text) : strlen(text);
     if (length >= sizeof(flag))

@@ -6,7 +6,14 @@
 
 enum { PLAN_MAX_RANKS = 32768, PLAN_EXIT_FAILED = 1, PLAN_EXIT_USAGE = 2 };
 
-typedef enum plan_action { PLAN_PRINT, PLAN_VERIFY, PLAN_WHY, PLAN_LIST, PLAN_HELP, PLAN_VERSION } plan_action;
+typedef enum plan_action {
+    PLAN_PRINT,
+    PLAN_VERIFY,
+    PLAN_WHY,
+    PLAN_LIST,
+    PLAN_HELP,
+    PLAN_VERSION
+} plan_action;
 
 typedef struct plan_args {
     plan_action action;

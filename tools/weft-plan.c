@@ -1,5 +1,5 @@
-/* weft-plan: prints, draws, verifies and costs the schedule of a collective, and says why an algorithm would be chosen. Uses
- * only the public headers. */
+/* weft-plan: prints, draws, verifies and costs the schedule of a collective, and says why an algorithm would
+ * be chosen. Uses only the public headers. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +12,13 @@ typedef struct plan {
 
 static weft_plan_request request_of(const plan_args *args, weft_algorithm algorithm)
 {
-    return (weft_plan_request){ .collective = args->collective, .algorithm = algorithm, .root = args->root,
-                                .group = { args->ranks, args->host }, .lanes = args->lanes, .radix = args->radix,
-                                .vector = args->vector };
+    return (weft_plan_request){.collective = args->collective,
+                               .algorithm = algorithm,
+                               .root = args->root,
+                               .group = {args->ranks, args->host},
+                               .lanes = args->lanes,
+                               .radix = args->radix,
+                               .vector = args->vector};
 }
 
 static void plan_free(plan *p)
@@ -51,7 +55,8 @@ static weft_algorithm cheapest(const plan_args *args, const weft_cost_model *mod
     double least = 0, time;
     for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
         weft_plan_request request = request_of(args, (weft_algorithm)a);
-        if (weft_plan_obstacle(&request) || weft_cost_estimate(&request, model, args->bytes, &time) != WEFT_OK)
+        if (weft_plan_obstacle(&request) ||
+            weft_cost_estimate(&request, model, args->bytes, &time) != WEFT_OK)
             continue;
         if (best == WEFT_AUTO || time < least) {
             best = (weft_algorithm)a;
@@ -70,8 +75,8 @@ static int show_why(const plan_args *args, const weft_cost_model *model)
 {
     int code = 0;
     weft_algorithm best = cheapest(args, model);
-    printf("%s of %zu bytes over %d ranks\n\n%-20s%14s%14s\n", weft_collective_name(args->collective), args->bytes, args->ranks,
-           "algorithm", "estimate us", "simulated us");
+    printf("%s of %zu bytes over %d ranks\n\n%-20s%14s%14s\n", weft_collective_name(args->collective),
+           args->bytes, args->ranks, "algorithm", "estimate us", "simulated us");
     for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
         plan p = { .request = request_of(args, (weft_algorithm)a) };
         const char *obstacle = weft_plan_obstacle(&p.request);
@@ -81,8 +86,10 @@ static int show_why(const plan_args *args, const weft_cost_model *model)
             printf("%14s%14s  %s\n", "-", "-", obstacle);
             continue;
         }
-        if (weft_cost_estimate(&p.request, model, args->bytes, &estimate) != WEFT_OK || plan_make(&p) != WEFT_OK ||
-            weft_cost(schedules_of(&p), args->ranks, &p.request.group, model, args->bytes, &time) != WEFT_OK) {
+        if (weft_cost_estimate(&p.request, model, args->bytes, &estimate) != WEFT_OK ||
+            plan_make(&p) != WEFT_OK ||
+            weft_cost(schedules_of(&p), args->ranks, &p.request.group, model, args->bytes, &time) !=
+                WEFT_OK) {
             printf("  failed: %s\n", weft_last_error());
             code = PLAN_EXIT_FAILED;
         } else {
@@ -92,8 +99,10 @@ static int show_why(const plan_args *args, const weft_cost_model *model)
         }
         plan_free(&p);
     }
-    printf("\nThe choice is the least estimate on an ordinary machine with %d cores a host. A communicator whose operation does\n"
-           "not commute leaves out what does not keep rank order; a table measured by weft-perf --tune comes first.\n",
+    printf("\nThe choice is the least estimate on an ordinary machine with %d cores a host. A communicator "
+           "whose operation does\n"
+           "not commute leaves out what does not keep rank order; a table measured by weft-perf --tune comes "
+           "first.\n",
            model->cores_per_host);
     return best == WEFT_AUTO ? PLAN_EXIT_FAILED : code;
 }
@@ -102,8 +111,8 @@ static weft_status print_plan(const plan *p, const plan_args *args, const weft_c
 {
     const weft_schedule *const *all = schedules_of(p);
     bool one = args->rank >= 0;
-    weft_status status = weft_schedule_print(one ? all + args->rank : all, one ? 1 : args->ranks, &p->request.group, model,
-                                             args->bytes, args->format, stdout);
+    weft_status status = weft_schedule_print(one ? all + args->rank : all, one ? 1 : args->ranks,
+                                             &p->request.group, model, args->bytes, args->format, stdout);
     if (status != WEFT_OK)
         fprintf(stderr, "weft-plan: %s\n", weft_last_error());
     else if (args->format == WEFT_PRINT_TEXT)
@@ -122,19 +131,21 @@ static int show_plan(const plan_args *args, const weft_cost_model *model)
     }
     const char *obstacle = weft_plan_obstacle(&p.request);
     if (obstacle) {
-        fprintf(stderr, "weft-plan: %s by %s: %s; --why lists what can be planned\n", weft_collective_name(args->collective),
-                weft_algorithm_name(algorithm), obstacle);
+        fprintf(stderr, "weft-plan: %s by %s: %s; --why lists what can be planned\n",
+                weft_collective_name(args->collective), weft_algorithm_name(algorithm), obstacle);
         return PLAN_EXIT_FAILED;
     }
     weft_status status = plan_make(&p);
-    if (status == WEFT_OK && (args->vector ? weft_plan_verify(&p.request, fault, sizeof(fault))
-                                           : weft_verify(schedules_of(&p), args->ranks, &p.request.group, fault, sizeof(fault)))) {
+    if (status == WEFT_OK &&
+        (args->vector ? weft_plan_verify(&p.request, fault, sizeof(fault))
+                      : weft_verify(schedules_of(&p), args->ranks, &p.request.group, fault, sizeof(fault)))) {
         fprintf(stderr, "weft-plan: %s by %s is wrong: %s\n", weft_collective_name(args->collective),
                 weft_algorithm_name(algorithm), fault[0] ? fault : weft_last_error());
         status = WEFT_ERR_MISMATCH;
     }
     if (status == WEFT_OK && args->action == PLAN_VERIFY)
-        printf("%s by %s, %d ranks: verified\n", weft_collective_name(args->collective), weft_algorithm_name(algorithm), args->ranks);
+        printf("%s by %s, %d ranks: verified\n", weft_collective_name(args->collective),
+               weft_algorithm_name(algorithm), args->ranks);
     else if (status == WEFT_OK)
         status = print_plan(&p, args, model);
     plan_free(&p);

@@ -1,6 +1,7 @@
-/* The cost model: predicts a schedule's time by a discrete-event simulation of all ranks. A message takes its turn at the sender's
- * and at the receiver's port (ranks of a host share its ports to other hosts), local work at the rank's core; forwarded data leave slice by
- * slice while they come in; large chunks go in tiles. Buffers are taken as staged. */
+/* The cost model: predicts a schedule's time by a discrete-event simulation of all ranks. A message takes its
+ * turn at the sender's and at the receiver's port (ranks of a host share its ports to other hosts), local
+ * work at the rank's core; forwarded data leave slice by slice while they come in; large chunks go in tiles.
+ * Buffers are taken as staged. */
 #include "collectives/cost.h"
 
 #include "base/base.h"
@@ -151,8 +152,8 @@ static double slowness_of(const simulation *m, int rank)
     return m->slowness[host_of(m->group, rank)];
 }
 
-/* Sends data whose first slice is there at first_ns and whose last at last_ns. Fills the arrival; returns when the
- * source is free again. */
+/* Sends data whose first slice is there at first_ns and whose last at last_ns. Fills the arrival; returns
+ * when the source is free again. */
 static double transfer(simulation *m, int from, int to, double first_ns, double last_ns, message *out)
 {
     int source = host_of(m->group, from), target = host_of(m->group, to);
@@ -160,7 +161,8 @@ static double transfer(simulation *m, int from, int to, double first_ns, double 
     const weft_link *link = local ? &m->model->local : &m->model->remote;
     double *out_free = local ? &m->local_out_ns[from] : &m->remote_out_ns[source];
     double *in_free = local ? &m->local_in_ns[to] : &m->remote_in_ns[target];
-    double ns_per_byte = 1e9 / link->bandwidth_Bps * (local ? larger(m->slowness[source], m->slowness[target]) : 1);
+    double ns_per_byte =
+        1e9 / link->bandwidth_Bps * (local ? larger(m->slowness[source], m->slowness[target]) : 1);
     double whole = out->bytes * ns_per_byte, slice = smaller(out->bytes, WEFT_COST_SLICE_BYTES) * ns_per_byte;
     double start = larger(first_ns, *out_free);
     double sent = larger(start + whole, last_ns + slice);
@@ -196,14 +198,16 @@ static weft_status send(simulation *m, actor *a, const weft_step *s, double firs
     if (number < 0)
         return weft_fail(WEFT_ERR_MEMORY, "no memory to simulate a schedule");
     message *letter = &m->messages[number];
-    *letter = (message){ .bytes = place_bytes(m, s->kind == WEFT_STEP_SEND ? &s->src : &s->dst), .from = a->rank,
-                         .next = NOTHING };
+    *letter = (message){.bytes = place_bytes(m, s->kind == WEFT_STEP_SEND ? &s->src : &s->dst),
+                        .from = a->rank,
+                        .next = NOTHING};
     double sent = transfer(m, a->rank, s->to, first_ns, last_ns, letter);
     size_t at = a->first_send + a->sends;
     m->send_end_ns[at] = a->sends ? larger(m->send_end_ns[at - 1], sent) : sent;
     a->sends++;
     if (m->watcher && m->watcher->message)
-        m->watcher->message(m->watcher->context, a->rank, s->to, a->lane, first_ns, letter->last_ns, letter->bytes);
+        m->watcher->message(m->watcher->context, a->rank, s->to, a->lane, first_ns, letter->last_ns,
+                            letter->bytes);
     actor *receiver = actor_at(m, a->tile, a->lane, s->to);
     if (receiver->inbox < 0)
         receiver->inbox = number;
@@ -258,7 +262,7 @@ static weft_status run_receive(simulation *m, actor *a, const weft_step *s)
         return WEFT_OK;
     }
     message letter = m->messages[number];
-    if (!a->arriving && letter.first_ns > a->now_ns) { /* come back when it is there: others may use the core before */
+    if (!a->arriving && letter.first_ns > a->now_ns) { /* come back then: others may use the core before */
         a->arriving = true;
         a->now_ns = letter.first_ns;
         return WEFT_OK;
@@ -315,7 +319,8 @@ static void run_wait(simulation *m, actor *a, const weft_step *s)
     step_over(m, a, start, start + overhead);
 }
 
-/* The memory traffic of a reduction grows with its sources: k reads and a write, against 2 and 1 of the model. */
+/* The memory traffic of a reduction grows with its sources: k reads and a write, against 2 and 1 of the
+ * model. */
 static double reduce_ns(const simulation *m, const weft_step *s)
 {
     return place_bytes(m, &s->dst) * (s->sources + 1) / 3 * 1e9 / m->model->reduce_Bps;
@@ -326,7 +331,8 @@ static weft_status run_step(simulation *m, actor *a)
 {
     const weft_step *s = step_of(m, a);
     if (s->fence > a->sends)
-        return weft_fail(WEFT_ERR_MISMATCH, "rank %d waits for sends that come later; verify the schedule", a->rank);
+        return weft_fail(WEFT_ERR_MISMATCH, "rank %d waits for sends that come later; verify the schedule",
+                         a->rank);
     if (s->fence && m->send_end_ns[a->first_send + s->fence - 1] > a->now_ns) {
         a->now_ns = m->send_end_ns[a->first_send + s->fence - 1];
         return WEFT_OK;
@@ -396,7 +402,8 @@ static weft_status simulate(simulation *m)
     }
     for (size_t i = 0; i < (size_t)m->tiles * m->lanes * (size_t)m->ranks; i++)
         if (m->actors[i].blocked != ENDED)
-            return weft_fail(WEFT_ERR_MISMATCH, "rank %d waits for ever in step %u of lane %u; verify the schedule",
+            return weft_fail(WEFT_ERR_MISMATCH,
+                             "rank %d waits for ever in step %u of lane %u; verify the schedule",
                              m->actors[i].rank, m->actors[i].step, m->actors[i].lane);
     return WEFT_OK;
 }
@@ -411,8 +418,9 @@ static double tiles_of(const weft_schedule *s, double chunk_bytes)
         tile = WEFT_COST_TREE_TILE_BYTES;
     if (s->algorithm == WEFT_HIERARCHICAL)
         tile = WEFT_COST_HIERARCHICAL_TILE_BYTES;
-    double staged = (double)((s->publishes_input ? s->input_blocks : 0) + (s->publishes_output ? s->output_blocks : 0)) *
-                    s->chunks_per_block;
+    double staged =
+        (double)((s->publishes_input ? s->input_blocks : 0) + (s->publishes_output ? s->output_blocks : 0)) *
+        s->chunks_per_block;
     if (staged > 0)
         tile = smaller(tile, larger(WEFT_COST_STAGE_BYTES / staged, 1));
     if (chunk_bytes <= tile)
@@ -432,9 +440,15 @@ static weft_status allocate_actors(simulation *m)
         int rank = (int)(i % (size_t)m->ranks);
         uint32_t lane = (uint32_t)(i / (size_t)m->ranks % m->lanes);
         const weft_lane *l = &m->schedules[rank]->lane[lane];
-        m->actors[i] = (actor){ .rank = rank, .lane = lane, .tile = (uint32_t)(i / ((size_t)m->ranks * m->lanes)),
-                                .first_send = sends, .first_signal = signals, .blocked = NOT_BEGUN, .inbox = NOTHING,
-                                .waiters = NOTHING, .next_waiter = NOTHING };
+        m->actors[i] = (actor){.rank = rank,
+                               .lane = lane,
+                               .tile = (uint32_t)(i / ((size_t)m->ranks * m->lanes)),
+                               .first_send = sends,
+                               .first_signal = signals,
+                               .blocked = NOT_BEGUN,
+                               .inbox = NOTHING,
+                               .waiters = NOTHING,
+                               .next_waiter = NOTHING};
         sends += l->sends;
         signals += l->signals;
         if (m->actors[i].tile < WEFT_COST_DEPTH)
@@ -442,7 +456,8 @@ static weft_status allocate_actors(simulation *m)
     }
     m->send_end_ns = weft_alloc_array(sends + 1, sizeof(double));
     m->signal_ns = weft_alloc_array(signals + 1, sizeof(double));
-    return m->send_end_ns && m->signal_ns ? WEFT_OK : weft_fail(WEFT_ERR_MEMORY, "no memory to simulate a schedule");
+    return m->send_end_ns && m->signal_ns ? WEFT_OK
+                                          : weft_fail(WEFT_ERR_MEMORY, "no memory to simulate a schedule");
 }
 
 static weft_status allocate_machine(simulation *m)
@@ -486,7 +501,8 @@ weft_status weft_cost_model_check(const weft_cost_model *m)
 }
 
 /* The time of the first `tiles` tiles. */
-static weft_status run(const simulation *setting, uint32_t tiles, const weft_cost_watcher *watcher, double *time_ns)
+static weft_status run(const simulation *setting, uint32_t tiles, const weft_cost_watcher *watcher,
+                       double *time_ns)
 {
     simulation m = *setting;
     m.tiles = tiles;
@@ -506,7 +522,8 @@ weft_status weft_cost_watch(const weft_schedule *const *schedules, int ranks, co
                             double *time_ns)
 {
     if (ranks <= 0 || !schedules || (group && group->ranks != ranks))
-        return weft_fail(WEFT_ERR_INVALID, "cannot cost %d schedules for a group of %d ranks", ranks, group ? group->ranks : ranks);
+        return weft_fail(WEFT_ERR_INVALID, "cannot cost %d schedules for a group of %d ranks", ranks,
+                         group ? group->ranks : ranks);
     weft_status status = weft_cost_model_check(model);
     if (status != WEFT_OK)
         return status;
@@ -515,8 +532,13 @@ weft_status weft_cost_watch(const weft_schedule *const *schedules, int ranks, co
         bytes = 0;
     double chunk = (double)bytes / weft_cost_blocks(head->collective, ranks) / head->chunks_per_block;
     double tiles = tiles_of(head, chunk), some, fewer;
-    simulation m = { .schedules = schedules, .group = group, .model = model, .ranks = ranks, .lanes = head->lanes,
-                     .chunk_bytes = chunk / tiles, .free_message = NOTHING };
+    simulation m = {.schedules = schedules,
+                    .group = group,
+                    .model = model,
+                    .ranks = ranks,
+                    .lanes = head->lanes,
+                    .chunk_bytes = chunk / tiles,
+                    .free_message = NOTHING};
     status = run(&m, tiles < MAX_TILES ? (uint32_t)tiles : MAX_TILES, watcher, &some);
     if (status != WEFT_OK)
         return status;

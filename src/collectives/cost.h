@@ -1,4 +1,5 @@
-/* Inside the cost model: the simulation that others may watch (the timeline does), and what it shares with the formulas. */
+/* Inside the cost model: the simulation that others may watch (the timeline does), and what it shares with
+ * the formulas. */
 #ifndef WEFT_COST_H
 #define WEFT_COST_H
 
@@ -30,8 +31,10 @@ static inline uint32_t weft_cost_blocks(weft_collective collective, int ranks)
 
 /* Told of everything that happens, times in ns. Either function may be NULL. */
 typedef struct weft_cost_watcher {
-    void (*step)(void *context, int rank, uint32_t lane, uint32_t tile, uint32_t step, double start_ns, double end_ns);
-    void (*message)(void *context, int from, int to, uint32_t lane, double start_ns, double end_ns, double bytes);
+    void (*step)(void *context, int rank, uint32_t lane, uint32_t tile, uint32_t step, double start_ns,
+                 double end_ns);
+    void (*message)(void *context, int from, int to, uint32_t lane, double start_ns, double end_ns,
+                    double bytes);
     void *context;
 } weft_cost_watcher;
 

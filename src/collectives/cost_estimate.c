@@ -1,7 +1,8 @@
-/* The cost model without schedules: closed formulas for each algorithm, cheap enough for the tuner, in the terms of cost.c (latency,
- * time per byte, ports that ranks of a host share, staged tiles). The forms are those of Thakur, Rabenseifner and Gropp, "Optimization
- * of collective communication operations in MPICH" (2005) for rings, recursive doubling and halving, trees and Bruck, and
- * of Sanders, Speck and Traeff, "Two-tree algorithms" (2009) for the double tree. */
+/* The cost model without schedules: closed formulas for each algorithm, cheap enough for the tuner, in the
+ * terms of cost.c (latency, time per byte, ports that ranks of a host share, staged tiles). The forms are
+ * those of Thakur, Rabenseifner and Gropp, "Optimization of collective communication operations in MPICH"
+ * (2005) for rings, recursive doubling and halving, trees and Bruck, and of Sanders, Speck and Traeff,
+ * "Two-tree algorithms" (2009) for the double tree. */
 #include "base/base.h"
 #include "collectives/cost.h"
 
@@ -76,8 +77,8 @@ static double all_signal(const frame *f, int ranks)
     return f->signal + ranks * f->step;
 }
 
-/* The most ranks of one host that have their partner on another: numbers ^ d among a power of two of them (as folded), or
- * rank + d. */
+/* The most ranks of one host that have their partner on another: numbers ^ d among a power of two of them (as
+ * folded), or rank + d. */
 static int crossing(const frame *f, int d, bool shift)
 {
     const int *host = f->request->group.host;
@@ -160,7 +161,8 @@ static double linear_time(const frame *f)
     int near = f->root_mates - 1, far = f->n - f->root_mates;
     double core = (f->n - 1) * (f->step + part * work);
     double ports = larger(near * part * f->local.byte, far * part * f->remote.byte);
-    return larger(core, ports) + (far ? f->remote.latency : f->local.latency) + slice_of(part) * f->local.byte;
+    return larger(core, ports) + (far ? f->remote.latency : f->local.latency) +
+           slice_of(part) * f->local.byte;
 }
 
 /* The longest way down from the top, in hops: one for each digit of a number below n that is not zero. */
@@ -172,7 +174,8 @@ static int knomial_depth(int n, int radix)
     return depth;
 }
 
-/* The top serves its up to radix - 1 children of each weight one after the other, those on other hosts through another port. */
+/* The top serves its up to radix - 1 children of each weight one after the other, those on other hosts
+ * through another port. */
 static double knomial_levels(const frame *f, int radix, double bytes, double work)
 {
     int near = 0, far = 0, far_levels = 0, depth = knomial_depth(f->n, radix);
@@ -189,8 +192,10 @@ static double knomial_levels(const frame *f, int radix, double bytes, double wor
     if (!f->contiguous)
         crowded.byte *= f->most;
     far_levels = far_levels < depth ? far_levels : depth;
-    double latency = far_levels * f->remote.latency + (depth - far_levels) * f->local.latency + (near + far) * f->step;
-    return latency + larger(near * bytes * larger(f->local.byte, work), far * bytes * larger(crowded.byte, work));
+    double latency =
+        far_levels * f->remote.latency + (depth - far_levels) * f->local.latency + (near + far) * f->step;
+    return latency +
+           larger(near * bytes * larger(f->local.byte, work), far * bytes * larger(crowded.byte, work));
 }
 
 static double knomial_time(const frame *f)
@@ -207,7 +212,7 @@ static double knomial_time(const frame *f)
         return knomial_levels(f, radix, f->bytes, f->reduce) + knomial_levels(f, radix, f->bytes, 0);
     case WEFT_BARRIER:
         return 2 * knomial_levels(f, radix, 0, 0);
-    default: { /* gather, scatter: everything passes the root's port once, and a k-th of it each level below */
+    default: { /* gather, scatter: all passes the root's port once, a k-th of it each level below */
         int far = f->n - f->root_mates;
         double passed = f->block * larger((f->root_mates - 1) * f->local.byte, far * f->remote.byte);
         double deep = rounds > 1 ? f->bytes / radix * f->worst.byte / 2 : 0;
@@ -227,7 +232,8 @@ static double doubling_time(const frame *f)
     }
     bool gather = f->collective == WEFT_ALL_GATHER;
     for (int r = 0; r < rounds; r++)
-        time += exchange(f, 1 << r, false, gather ? f->block * (1 << r) * f->n / active : f->bytes, gather ? 0 : f->reduce);
+        time += exchange(f, 1 << r, false, gather ? f->block * (1 << r) * f->n / active : f->bytes,
+                         gather ? 0 : f->reduce);
     return time + fold(f, gather ? f->block : f->bytes, gather ? 0 : f->reduce, f->bytes);
 }
 
@@ -260,24 +266,28 @@ static double bruck_time(const frame *f)
 static double pairwise_time(const frame *f)
 {
     int rounds = f->n - 1;
-    double volume = f->block * (f->most - 1) * f->local.byte, latency = f->hosts > 1 ? f->remote.latency : f->local.latency;
+    double volume = f->block * (f->most - 1) * f->local.byte,
+           latency = f->hosts > 1 ? f->remote.latency : f->local.latency;
     for (int h = 0; f->hosts > 1 && h < f->hosts; h++)
         volume = larger(volume, f->block * f->size[h] * (f->n - f->size[h]) * f->remote.byte);
     double time = rounds * latency + volume;
-    return f->collective == WEFT_REDUCE_SCATTER ? time + reduce_many(f, f->block, f->n) : time + f->block * f->copy;
+    return f->collective == WEFT_REDUCE_SCATTER ? time + reduce_many(f, f->block, f->n)
+                                                : time + f->block * f->copy;
 }
 
-/* Two trees, half of the bytes each, in tiles of which two are under way. What goes up and down again holds its leaf for the whole
- * round trip; what goes one way flows. */
+/* Two trees, half of the bytes each, in tiles of which two are under way. What goes up and down again holds
+ * its leaf for the whole round trip; what goes one way flows. */
 static double tree_time(const frame *f)
 {
     int depth = log_up(f->n, 2), far = f->hosts > 1 ? log_up(f->hosts, 2) + 1 : 0, near = depth - far;
     int lanes = f->request->lanes > 1 ? (f->request->lanes + 1) / 2 * 2 : 2;
-    double chunk = f->bytes / lanes, tile = smaller(chunk, WEFT_COST_TREE_TILE_BYTES), tiles = chunk > tile ? chunk / tile : 1;
+    double chunk = f->bytes / lanes, tile = smaller(chunk, WEFT_COST_TREE_TILE_BYTES),
+           tiles = chunk > tile ? chunk / tile : 1;
     double level = 2 * slice_of(tile), lane_share = larger(1, lanes / 2.0);
     far = far < depth ? far : depth;
     near = near > 0 ? near : 0;
-    double down = near * (f->local.latency + level * f->local.byte) + far * (f->remote.latency + level * f->remote.byte);
+    double down = near * (f->local.latency + level * f->local.byte) +
+                  far * (f->remote.latency + level * f->remote.byte);
     double up = down + (near + far) * level * f->reduce;
     double byte = f->worst.byte * (f->hosts > 1 && f->most > 1 ? 2 : 1), core = larger(byte, f->reduce);
     switch (f->collective) { /* where hosts have several ranks, inner nodes of both trees share their ports */
@@ -320,11 +330,11 @@ static double direct_time(const frame *f)
     int n = f->n;
     double tiles = larger(1, f->bytes * 2 / WEFT_COST_STAGE_BYTES);
     if (f->collective == WEFT_ALL_REDUCE)
-        return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step + f->bytes * f->copy + reduce_many(f, f->block, n) +
-               f->bytes * f->copy;
+        return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step + f->bytes * f->copy +
+               reduce_many(f, f->block, n) + f->bytes * f->copy;
     if (f->collective == WEFT_REDUCE)
-        return all_signal(f, n) + (tiles * 2 - 1) * n * f->step + f->bytes * f->copy + reduce_many(f, f->block, n) +
-               f->bytes * f->local.byte + f->local.latency;
+        return all_signal(f, n) + (tiles * 2 - 1) * n * f->step + f->bytes * f->copy +
+               reduce_many(f, f->block, n) + f->bytes * f->local.byte + f->local.latency;
     return flat_time(f);
 }
 
@@ -334,15 +344,18 @@ static double hierarchical_time(const frame *f)
     int hosts = f->hosts, columns = f->least, mates = f->most, hops = hosts - 1;
     bool blocks = weft_cost_blocks(f->collective, f->n) > 1;
     double chunk = (blocks ? f->block : f->bytes / (f->collective == WEFT_ALL_REDUCE ? hosts : 1)) / columns;
-    double tiles = mates > 1 ? f->bytes * (hosts > 1 ? 2 : 1) / WEFT_COST_STAGE_BYTES : chunk / WEFT_COST_HIERARCHICAL_TILE_BYTES;
+    double tiles = mates > 1 ? f->bytes * (hosts > 1 ? 2 : 1) / WEFT_COST_STAGE_BYTES
+                             : chunk / WEFT_COST_HIERARCHICAL_TILE_BYTES;
     tiles = larger(1, tiles);
-    double part = f->bytes / columns, volume = f->bytes / hosts * hops * f->remote.byte, latency = hops * f->remote.latency;
+    double part = f->bytes / columns, volume = f->bytes / hosts * hops * f->remote.byte,
+           latency = hops * f->remote.latency;
     double sync = mates > 1 ? all_signal(f, mates) + (tiles - 1) * mates * f->step : 0;
     double take = mates > 1 ? f->bytes * f->copy : 0, publish = take;
     double join = mates > 1 ? reduce_many(f, part, mates) : 0;
     double ring = latency + larger(volume, (tiles / WEFT_COST_DEPTH - 1) * latency);
-    double chain = hops ? latency + f->bytes * f->remote.byte + hops * slice_of(chunk / tiles) * columns * f->remote.byte
-                        : 0;
+    double chain =
+        hops ? latency + f->bytes * f->remote.byte + hops * slice_of(chunk / tiles) * columns * f->remote.byte
+             : 0;
     switch (f->collective) {
     case WEFT_ALL_REDUCE:
         return 2 * sync + publish + join + 2 * ring + take + part * f->copy;
@@ -354,7 +367,8 @@ static double hierarchical_time(const frame *f)
     case WEFT_ALL_GATHER:
         return 2 * sync + ring + take + part * f->copy;
     case WEFT_REDUCE_SCATTER:
-        return sync + publish + join + ring + f->local.latency + mates * (2 * f->step + f->block * f->local.byte);
+        return sync + publish + join + ring + f->local.latency +
+               mates * (2 * f->step + f->block * f->local.byte);
     case WEFT_BARRIER:
         return (hops ? 2 : 1) * sync + log_up(hosts, 2) * f->remote.latency;
     default:
@@ -436,7 +450,8 @@ static double time_of(const frame *f)
     }
 }
 
-weft_status weft_cost_estimate(const weft_plan_request *request, const weft_cost_model *model, size_t bytes, double *time_ns)
+weft_status weft_cost_estimate(const weft_plan_request *request, const weft_cost_model *model, size_t bytes,
+                               double *time_ns)
 {
     const char *obstacle = weft_plan_obstacle(request);
     if (obstacle)

@@ -1,5 +1,5 @@
-/* What schedules are called and how one step reads; chooses the printer. The formats lie in print_text.c, print_json.c,
- * print_svg.c and print_dot.c. */
+/* What schedules are called and how one step reads; chooses the printer. The formats lie in print_text.c,
+ * print_json.c, print_svg.c and print_dot.c. */
 #include "collectives/print.h"
 
 #include <stdarg.h>
@@ -14,7 +14,8 @@ const char *weft_buffer_name(uint32_t buffer)
 
 const char *weft_step_kind_name(unsigned kind)
 {
-    static const char *const names[] = { "send", "recv", "recv_reduce", "copy", "reduce", "publish", "signal", "wait" };
+    static const char *const names[] = {"send",   "recv",    "recv_reduce", "copy",
+                                        "reduce", "publish", "signal",      "wait"};
     return kind < ARRAY_LEN(names) ? names[kind] : "?";
 }
 
@@ -168,8 +169,9 @@ void weft_print_time(double ns, char *text, size_t bytes)
 void weft_print_title(const weft_print_job *job, char *text, size_t bytes)
 {
     const weft_schedule *s = job->schedules[0];
-    snprintf(text, bytes, "%s %s, %d rank%s on %d host%s", weft_algorithm_name(s->algorithm), weft_collective_name(s->collective),
-             s->ranks, s->ranks == 1 ? "" : "s", job->hosts, job->hosts == 1 ? "" : "s");
+    snprintf(text, bytes, "%s %s, %d rank%s on %d host%s", weft_algorithm_name(s->algorithm),
+             weft_collective_name(s->collective), s->ranks, s->ranks == 1 ? "" : "s", job->hosts,
+             job->hosts == 1 ? "" : "s");
 }
 
 static weft_status check_job(const weft_schedule *const *schedules, int ranks, const weft_group *group)
@@ -178,26 +180,36 @@ static weft_status check_job(const weft_schedule *const *schedules, int ranks, c
         return weft_fail(WEFT_ERR_INVALID, "there are %d schedules to print", ranks);
     for (int i = 0; i < ranks; i++)
         if (!schedules[i] || schedules[i]->ranks != schedules[0]->ranks)
-            return weft_fail(WEFT_ERR_INVALID, "schedule %d of those to print is not of the same plan as the first", i);
+            return weft_fail(WEFT_ERR_INVALID,
+                             "schedule %d of those to print is not of the same plan as the first", i);
     if (group && group->ranks != schedules[0]->ranks)
-        return weft_fail(WEFT_ERR_INVALID, "the schedules are for %d ranks, the group has %d", schedules[0]->ranks, group->ranks);
+        return weft_fail(WEFT_ERR_INVALID, "the schedules are for %d ranks, the group has %d",
+                         schedules[0]->ranks, group->ranks);
     return WEFT_OK;
 }
 
 weft_status weft_schedule_print(const weft_schedule *const *schedules, int ranks, const weft_group *group,
-                                const weft_cost_model *model, size_t bytes, weft_print_format format, FILE *stream)
+                                const weft_cost_model *model, size_t bytes, weft_print_format format,
+                                FILE *stream)
 {
     weft_status status = check_job(schedules, ranks, group);
     if (status != WEFT_OK)
         return status;
     weft_cost_model ordinary;
     weft_cost_model_default(&ordinary);
-    weft_print_job job = { .schedules = schedules, .count = ranks, .group = group, .model = model ? model : &ordinary,
-                           .bytes = bytes, .stream = stream, .hosts = 1, .complete = ranks == schedules[0]->ranks };
+    weft_print_job job = {.schedules = schedules,
+                          .count = ranks,
+                          .group = group,
+                          .model = model ? model : &ordinary,
+                          .bytes = bytes,
+                          .stream = stream,
+                          .hosts = 1,
+                          .complete = ranks == schedules[0]->ranks};
     for (int rank = 0; group && rank < group->ranks; rank++)
         job.hosts = weft_print_host(group, rank) >= job.hosts ? weft_print_host(group, rank) + 1 : job.hosts;
     if (!job.complete && (format == WEFT_PRINT_SVG || format == WEFT_PRINT_DOT))
-        return weft_fail(WEFT_ERR_INVALID, "a drawing needs the schedules of all %d ranks, %d are given", schedules[0]->ranks, ranks);
+        return weft_fail(WEFT_ERR_INVALID, "a drawing needs the schedules of all %d ranks, %d are given",
+                         schedules[0]->ranks, ranks);
     if (job.complete)
         status = weft_cost(schedules, ranks, group, job.model, bytes, &job.time_ns);
     if (status != WEFT_OK)
@@ -205,8 +217,9 @@ weft_status weft_schedule_print(const weft_schedule *const *schedules, int ranks
     status = format == WEFT_PRINT_TEXT   ? weft_print_text(&job)
              : format == WEFT_PRINT_JSON ? weft_print_json(&job)
              : format == WEFT_PRINT_SVG  ? weft_print_svg(&job)
-             : format == WEFT_PRINT_DOT  ? weft_print_dot(&job)
-                                         : weft_fail(WEFT_ERR_INVALID, "there is no print format %d", (int)format);
+             : format == WEFT_PRINT_DOT
+                 ? weft_print_dot(&job)
+                 : weft_fail(WEFT_ERR_INVALID, "there is no print format %d", (int)format);
     if (status == WEFT_OK && (fflush(stream) != 0 || ferror(stream)))
         status = weft_fail_errno(WEFT_ERR_SYSTEM, "printing a schedule");
     return status;

@@ -1,4 +1,5 @@
-/* Schedules as a Graphviz graph: who sends to whom how much (solid), who reads whose memory (dashed), hosts as boxes. */
+/* Schedules as a Graphviz graph: who sends to whom how much (solid), who reads whose memory (dashed), hosts
+ * as boxes. */
 #include <stdlib.h>
 
 #include "base/base.h"
@@ -39,11 +40,13 @@ static weft_status collect_step(edge_list *list, const weft_schedule *s, uint32_
         status = add_edge(list, (edge){ s->rank, step->to, lane, 1, sent->count * sent->repeat, false });
     }
     if (step->kind == WEFT_STEP_COPY && step->src.rank != s->rank)
-        status = add_edge(list, (edge){ step->src.rank, s->rank, lane, 1, step->src.count * step->src.repeat, true });
+        status = add_edge(list,
+                          (edge){step->src.rank, s->rank, lane, 1, step->src.count * step->src.repeat, true});
     for (uint32_t i = 0; step->kind == WEFT_STEP_REDUCE && i < step->sources && status == WEFT_OK; i++) {
         const weft_place *source = &s->sources[step->value + i];
         if (source->rank != s->rank)
-            status = add_edge(list, (edge){ source->rank, s->rank, lane, 1, source->count * source->repeat, true });
+            status =
+                add_edge(list, (edge){source->rank, s->rank, lane, 1, source->count * source->repeat, true});
     }
     return status;
 }
@@ -83,7 +86,9 @@ static void print_nodes(const weft_print_job *job)
     int ranks = job->schedules[0]->ranks;
     for (int host = 0; host < job->hosts; host++) {
         if (job->hosts > 1)
-            fprintf(job->stream, "  subgraph cluster_%d {\n    label=\"host %d\"; color=\"#9aa5b1\"; style=rounded;\n", host, host);
+            fprintf(job->stream,
+                    "  subgraph cluster_%d {\n    label=\"host %d\"; color=\"#9aa5b1\"; style=rounded;\n",
+                    host, host);
         for (int rank = 0; rank < ranks; rank++)
             if (weft_print_host(job->group, rank) == host)
                 fprintf(job->stream, "    r%d [label=\"%d\"];\n", rank, rank);
@@ -94,29 +99,37 @@ static void print_nodes(const weft_print_job *job)
 
 weft_status weft_print_dot(const weft_print_job *job)
 {
-    static const char *const colours[] = { "#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626" };
+    static const char *const colours[] = {"#2563eb", "#d97706", "#059669", "#db2777",
+                                          "#7c3aed", "#0891b2", "#65a30d", "#dc2626"};
     char title[160];
     edge_list list = { 0 };
     weft_status status = WEFT_OK;
     for (int i = 0; i < job->count; i++)
         for (uint32_t lane = 0; lane < job->schedules[i]->lanes; lane++)
             for (uint32_t k = 0; status == WEFT_OK && k < job->schedules[i]->lane[lane].count; k++)
-                status = collect_step(&list, job->schedules[i], lane, &job->schedules[i]->lane[lane].steps[k]);
+                status =
+                    collect_step(&list, job->schedules[i], lane, &job->schedules[i]->lane[lane].steps[k]);
     if (status != WEFT_OK) {
         weft_free(list.edges);
         return status;
     }
     join_edges(&list);
     weft_print_title(job, title, sizeof(title));
-    fprintf(job->stream, "digraph schedule {\n  label=\"%s\\nsolid: messages, dashed: reads of shared memory; messages x chunks\";\n",
+    fprintf(job->stream,
+            "digraph schedule {\n  label=\"%s\\nsolid: messages, dashed: reads of shared memory; messages x "
+            "chunks\";\n",
             title);
-    fprintf(job->stream, "  labelloc=t; layout=%s; overlap=false; K=1.4; mindist=1.2; fontname=\"sans-serif\";\n", job->hosts > 1 ? "fdp" : "circo");
-    fprintf(job->stream, "  node [shape=circle, style=filled, fillcolor=\"#eef2f7\", color=\"#52606d\", fontname=\"sans-serif\"];\n");
+    fprintf(job->stream,
+            "  labelloc=t; layout=%s; overlap=false; K=1.4; mindist=1.2; fontname=\"sans-serif\";\n",
+            job->hosts > 1 ? "fdp" : "circo");
+    fprintf(job->stream, "  node [shape=circle, style=filled, fillcolor=\"#eef2f7\", color=\"#52606d\", "
+                         "fontname=\"sans-serif\"];\n");
     fprintf(job->stream, "  edge [fontname=\"sans-serif\", fontsize=9];\n");
     print_nodes(job);
     for (size_t i = 0; i < list.count; i++) {
         const edge *e = &list.edges[i];
-        fprintf(job->stream, "  r%d -> r%d [color=\"%s\"", e->from, e->to, colours[e->lane % ARRAY_LEN(colours)]);
+        fprintf(job->stream, "  r%d -> r%d [color=\"%s\"", e->from, e->to,
+                colours[e->lane % ARRAY_LEN(colours)]);
         if (e->memory)
             fprintf(job->stream, ", style=dashed];\n");
         else

@@ -4,8 +4,11 @@
 
 static void print_place(FILE *stream, const char *name, const weft_place *place)
 {
-    fprintf(stream, ", \"%s\": {\"rank\": %d, \"buffer\": \"%s\", \"first\": %u, \"count\": %u, \"repeat\": %u, \"stride\": %u}",
-            name, place->rank, weft_buffer_name(place->buffer), place->first, place->count, place->repeat, place->stride);
+    fprintf(stream,
+            ", \"%s\": {\"rank\": %d, \"buffer\": \"%s\", \"first\": %u, \"count\": %u, \"repeat\": %u, "
+            "\"stride\": %u}",
+            name, place->rank, weft_buffer_name(place->buffer), place->first, place->count, place->repeat,
+            place->stride);
 }
 
 static void print_sources(FILE *stream, const weft_schedule *s, const weft_step *step)
@@ -13,8 +16,11 @@ static void print_sources(FILE *stream, const weft_schedule *s, const weft_step 
     fprintf(stream, ", \"sources\": [");
     for (uint32_t i = 0; i < step->sources; i++) {
         const weft_place *p = &s->sources[step->value + i];
-        fprintf(stream, "%s{\"rank\": %d, \"buffer\": \"%s\", \"first\": %u, \"count\": %u, \"repeat\": %u, \"stride\": %u}",
-                i ? ", " : "", p->rank, weft_buffer_name(p->buffer), p->first, p->count, p->repeat, p->stride);
+        fprintf(stream,
+                "%s{\"rank\": %d, \"buffer\": \"%s\", \"first\": %u, \"count\": %u, \"repeat\": %u, "
+                "\"stride\": %u}",
+                i ? ", " : "", p->rank, weft_buffer_name(p->buffer), p->first, p->count, p->repeat,
+                p->stride);
     }
     fprintf(stream, "]");
 }
@@ -29,9 +35,11 @@ static void print_step(FILE *stream, const weft_schedule *s, const weft_step *st
         fprintf(stream, ", \"to\": %d", step->to);
     if (kind == WEFT_STEP_WAIT)
         fprintf(stream, ", \"value\": %u", step->value);
-    if (kind == WEFT_STEP_SEND || kind == WEFT_STEP_RECV_REDUCE || kind == WEFT_STEP_COPY || kind == WEFT_STEP_PUBLISH)
+    if (kind == WEFT_STEP_SEND || kind == WEFT_STEP_RECV_REDUCE || kind == WEFT_STEP_COPY ||
+        kind == WEFT_STEP_PUBLISH)
         print_place(stream, "src", &step->src);
-    if (kind == WEFT_STEP_RECV || kind == WEFT_STEP_RECV_REDUCE || kind == WEFT_STEP_COPY || kind == WEFT_STEP_REDUCE)
+    if (kind == WEFT_STEP_RECV || kind == WEFT_STEP_RECV_REDUCE || kind == WEFT_STEP_COPY ||
+        kind == WEFT_STEP_REDUCE)
         print_place(stream, "dst", &step->dst);
     if (kind == WEFT_STEP_REDUCE)
         print_sources(stream, s, step);
@@ -69,18 +77,21 @@ weft_status weft_print_json(const weft_print_job *job)
 {
     const weft_schedule *s = job->schedules[0];
     FILE *out = job->stream;
-    fprintf(out, "{\n  \"collective\": \"%s\", \"algorithm\": \"%s\", \"ranks\": %d, \"root\": %d, \"bytes\": %zu,\n",
-            weft_collective_name(s->collective), weft_algorithm_name(s->algorithm), s->ranks, s->root, job->bytes);
+    fprintf(
+        out,
+        "{\n  \"collective\": \"%s\", \"algorithm\": \"%s\", \"ranks\": %d, \"root\": %d, \"bytes\": %zu,\n",
+        weft_collective_name(s->collective), weft_algorithm_name(s->algorithm), s->ranks, s->root,
+        job->bytes);
     fprintf(out, "  \"hosts\": [");
     for (int rank = 0; rank < s->ranks; rank++)
         fprintf(out, "%s%d", rank ? ", " : "", weft_print_host(job->group, rank));
     fprintf(out, "],\n");
     if (job->complete)
         fprintf(out, "  \"predicted_us\": %.3f,\n", job->time_ns / 1e3);
-    fprintf(out, "  \"lanes\": %u, \"chunks_per_block\": %u, \"input_blocks\": %u, \"output_blocks\": %u,\n", s->lanes,
-            s->chunks_per_block, s->input_blocks, s->output_blocks);
-    fprintf(out, "  \"keeps_order\": %s, \"not_in_place\": %s, \"local\": %s,\n", truth(s->keeps_order), truth(s->not_in_place),
-            truth(s->local));
+    fprintf(out, "  \"lanes\": %u, \"chunks_per_block\": %u, \"input_blocks\": %u, \"output_blocks\": %u,\n",
+            s->lanes, s->chunks_per_block, s->input_blocks, s->output_blocks);
+    fprintf(out, "  \"keeps_order\": %s, \"not_in_place\": %s, \"local\": %s,\n", truth(s->keeps_order),
+            truth(s->not_in_place), truth(s->local));
     fprintf(out, "  \"schedules\": [\n");
     for (int i = 0; i < job->count; i++) {
         print_schedule(out, job->schedules[i]);

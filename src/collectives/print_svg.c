@@ -1,4 +1,5 @@
-/* Schedules as a picture: a timeline by the cost model, a row per rank and lane, bars for steps and lines for messages. */
+/* Schedules as a picture: a timeline by the cost model, a row per rank and lane, bars for steps and lines for
+ * messages. */
 #include <math.h>
 
 #include "base/base.h"
@@ -81,7 +82,8 @@ static void *grown(picture *p, void *items, size_t count, size_t *room, size_t i
     return larger;
 }
 
-static void see_step(void *context, int rank, uint32_t lane, uint32_t tile, uint32_t step, double start_ns, double end_ns)
+static void see_step(void *context, int rank, uint32_t lane, uint32_t tile, uint32_t step, double start_ns,
+                     double end_ns)
 {
     picture *p = context;
     p->bars = grown(p, p->bars, p->bar_count, &p->bar_room, sizeof(bar));
@@ -91,7 +93,8 @@ static void see_step(void *context, int rank, uint32_t lane, uint32_t tile, uint
     p->tiles = tile >= p->tiles ? tile + 1 : p->tiles;
 }
 
-static void see_message(void *context, int from, int to, uint32_t lane, double start_ns, double end_ns, double bytes)
+static void see_message(void *context, int from, int to, uint32_t lane, double start_ns, double end_ns,
+                        double bytes)
 {
     picture *p = context;
     p->wires = grown(p, p->wires, p->wire_count, &p->wire_room, sizeof(wire));
@@ -142,10 +145,15 @@ static void draw_head(const picture *p)
     weft_print_bytes((double)job->bytes, size, sizeof(size));
     weft_print_time(job->time_ns, time, sizeof(time));
     double width = left_px + plot_px + right_px, height = bottom_of(p) + 34;
-    fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
-            "font-family=\"Inter, Helvetica, Arial, sans-serif\">\n", width, height, width, height);
+    fprintf(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
+        "font-family=\"Inter, Helvetica, Arial, sans-serif\">\n",
+        width, height, width, height);
     fprintf(out, "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
-    fprintf(out, "<text x=\"%.0f\" y=\"30\" font-size=\"18\" font-weight=\"600\" fill=\"#0f172a\">%s</text>\n", left_px, title);
+    fprintf(out,
+            "<text x=\"%.0f\" y=\"30\" font-size=\"18\" font-weight=\"600\" fill=\"#0f172a\">%s</text>\n",
+            left_px, title);
     fprintf(out, "<text x=\"%.0f\" y=\"50\" font-size=\"13\" fill=\"#475569\">", left_px);
     if (job->schedules[0]->collective != WEFT_BARRIER)
         fprintf(out, "%s, ", size);
@@ -182,9 +190,12 @@ static void draw_grid(const picture *p)
     for (double t = 0; t <= p->end_ns * 1.0001; t += tick) {
         char label[32];
         weft_print_time(t, label, sizeof(label));
-        fprintf(out, "<line x1=\"%.1f\" y1=\"%.0f\" x2=\"%.1f\" y2=\"%.0f\" stroke=\"#e2e8f0\"/>"
-                "<text x=\"%.1f\" y=\"%.0f\" font-size=\"11\" fill=\"#64748b\" text-anchor=\"middle\">%s</text>\n",
-                x_of(p, t), top_px - 4, x_of(p, t), bottom + 4, x_of(p, t), bottom + 20, t == 0 ? "0" : label);
+        fprintf(out,
+                "<line x1=\"%.1f\" y1=\"%.0f\" x2=\"%.1f\" y2=\"%.0f\" stroke=\"#e2e8f0\"/>"
+                "<text x=\"%.1f\" y=\"%.0f\" font-size=\"11\" fill=\"#64748b\" "
+                "text-anchor=\"middle\">%s</text>\n",
+                x_of(p, t), top_px - 4, x_of(p, t), bottom + 4, x_of(p, t), bottom + 20,
+                t == 0 ? "0" : label);
     }
 }
 
@@ -196,12 +207,13 @@ static void draw_rows(const picture *p)
     for (int rank = 0; rank < job->count; rank++) {
         double y = y_of(p, rank, 0);
         const char *fill = weft_print_host(job->group, rank) % 2 ? "#eef2ff" : "#f8fafc";
-        fprintf(job->stream, "<rect x=\"%.0f\" y=\"%.1f\" width=\"%.0f\" height=\"%.1f\" fill=\"%s\"/>\n", left_px, y, plot_px,
-                p->row_px * p->lanes, fill);
+        fprintf(job->stream, "<rect x=\"%.0f\" y=\"%.1f\" width=\"%.0f\" height=\"%.1f\" fill=\"%s\"/>\n",
+                left_px, y, plot_px, p->row_px * p->lanes, fill);
         if (rank % every != 0)
             continue;
-        fprintf(job->stream, "<text x=\"%.0f\" y=\"%.1f\" font-size=\"11\" fill=\"#334155\" text-anchor=\"end\">", left_px - 8,
-                y + p->row_px * p->lanes / 2 + 4);
+        fprintf(job->stream,
+                "<text x=\"%.0f\" y=\"%.1f\" font-size=\"11\" fill=\"#334155\" text-anchor=\"end\">",
+                left_px - 8, y + p->row_px * p->lanes / 2 + 4);
         if (job->hosts > 1)
             fprintf(job->stream, "host %d, ", weft_print_host(job->group, rank));
         fprintf(job->stream, "rank %d</text>\n", rank);
@@ -214,7 +226,8 @@ static void draw_wires(const picture *p)
     if (p->wire_count > LINES_SHOWN)
         return;
     double opacity = p->wire_count > 400 ? 0.25 : 0.55;
-    fprintf(out, "<g stroke=\"#64748b\" stroke-width=\"%.1f\" stroke-opacity=\"%.2f\">\n", p->wire_count > 400 ? 0.6 : 1.0, opacity);
+    fprintf(out, "<g stroke=\"#64748b\" stroke-width=\"%.1f\" stroke-opacity=\"%.2f\">\n",
+            p->wire_count > 400 ? 0.6 : 1.0, opacity);
     for (size_t i = 0; i < p->wire_count; i++) {
         const wire *w = &p->wires[i];
         double half = p->row_px / 2;
@@ -233,10 +246,12 @@ static void draw_bar(const picture *p, const bar *b)
     double inset = p->row_px > 8 ? 2 : 0.4, height = p->row_px - 2 * inset;
     weft_step_describe(s, &s->lane[b->lane].steps[b->step], text, sizeof(text));
     weft_print_time(b->end_ns - b->start_ns, time, sizeof(time));
-    fprintf(p->job->stream, "<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"%s fill=\"%s\" fill-opacity=\"%s\">"
-            "<title>rank %d lane %u step %u", x, y_of(p, b->rank, b->lane) + inset, width < 1.2 ? 1.2 : width, height,
-            width > 5 ? " rx=\"1.5\" stroke=\"#fff\" stroke-width=\"0.7\"" : "", colour_at(p, b), b->tile % 2 ? "0.62" : "0.92", b->rank, b->lane,
-            b->step);
+    fprintf(p->job->stream,
+            "<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"%s fill=\"%s\" fill-opacity=\"%s\">"
+            "<title>rank %d lane %u step %u",
+            x, y_of(p, b->rank, b->lane) + inset, width < 1.2 ? 1.2 : width, height,
+            width > 5 ? " rx=\"1.5\" stroke=\"#fff\" stroke-width=\"0.7\"" : "", colour_at(p, b),
+            b->tile % 2 ? "0.62" : "0.92", b->rank, b->lane, b->step);
     if (p->tiles > 1)
         fprintf(p->job->stream, " tile %u", b->tile);
     fprintf(p->job->stream, ": %s (%s)</title></rect>\n", text, time);
@@ -247,8 +262,9 @@ static void draw_span(const picture *p, const bar *b)
     double width = (b->end_ns - b->start_ns) * p->ns_px;
     if (b->end_ns <= b->start_ns)
         return;
-    fprintf(p->job->stream, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x_of(p, b->start_ns),
-            y_of(p, b->rank, b->lane) + 0.4, width < 0.5 ? 0.5 : width, p->row_px - 0.8, colour_at(p, b));
+    fprintf(p->job->stream, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n",
+            x_of(p, b->start_ns), y_of(p, b->rank, b->lane) + 0.4, width < 0.5 ? 0.5 : width, p->row_px - 0.8,
+            colour_at(p, b));
 }
 
 /* Adds the bar to its row's span, or draws that span and begins the next. */
@@ -295,7 +311,8 @@ weft_status weft_print_svg(const weft_print_job *job)
     picture p = { .job = job, .lanes = job->schedules[0]->lanes };
     const weft_cost_watcher watcher = { .step = see_step, .message = see_message, .context = &p };
     double time;
-    weft_status status = weft_cost_watch(job->schedules, job->count, job->group, job->model, job->bytes, &watcher, &time);
+    weft_status status =
+        weft_cost_watch(job->schedules, job->count, job->group, job->model, job->bytes, &watcher, &time);
     p.spans = weft_alloc_array((size_t)job->count * p.lanes, sizeof(bar));
     if (status == WEFT_OK && (p.no_memory || !p.spans))
         status = weft_fail(WEFT_ERR_MEMORY, "no memory to draw a schedule");

@@ -13,17 +13,18 @@ static void print_head(const weft_print_job *job)
     char title[160], size[32], chunk[32], time[32];
     weft_print_title(job, title, sizeof(title));
     weft_print_bytes((double)job->bytes, size, sizeof(size));
-    weft_print_bytes((double)job->bytes / weft_cost_blocks(s->collective, s->ranks) / s->chunks_per_block, chunk, sizeof(chunk));
+    weft_print_bytes((double)job->bytes / weft_cost_blocks(s->collective, s->ranks) / s->chunks_per_block,
+                     chunk, sizeof(chunk));
     fprintf(job->stream, "%s", title);
     if (s->collective == WEFT_BROADCAST || s->collective == WEFT_REDUCE || s->collective == WEFT_GATHER ||
         s->collective == WEFT_SCATTER)
         fprintf(job->stream, ", root %d", s->root);
     fprintf(job->stream, "\n%u lane%s", s->lanes, s->lanes == 1 ? "" : "s");
     if (s->collective != WEFT_BARRIER)
-        fprintf(job->stream, "; input %u x %u, output %u x %u chunks; %s in chunks of %s", s->input_blocks, s->chunks_per_block,
-                s->output_blocks, s->chunks_per_block, size, chunk);
-    fprintf(job->stream, "%s%s%s\n", s->keeps_order ? "; keeps rank order" : "", s->not_in_place ? "; not in place" : "",
-            s->local ? "; shares memory" : "");
+        fprintf(job->stream, "; input %u x %u, output %u x %u chunks; %s in chunks of %s", s->input_blocks,
+                s->chunks_per_block, s->output_blocks, s->chunks_per_block, size, chunk);
+    fprintf(job->stream, "%s%s%s\n", s->keeps_order ? "; keeps rank order" : "",
+            s->not_in_place ? "; not in place" : "", s->local ? "; shares memory" : "");
     if (!job->complete)
         return;
     weft_print_time(job->time_ns, time, sizeof(time));
@@ -67,17 +68,19 @@ static void summarise(const weft_schedule *s, char *text, size_t bytes)
             messages += step->to >= 0;
             chunks += step->to >= 0 ? (uint64_t)sent->count * sent->repeat : 0;
         }
-    size_t used = (size_t)snprintf(text, bytes, "%llu step%s", (unsigned long long)steps, steps == 1 ? "" : "s");
+    size_t used =
+        (size_t)snprintf(text, bytes, "%llu step%s", (unsigned long long)steps, steps == 1 ? "" : "s");
     const char *separator = ": ";
     for (unsigned kind = 0; kind < WEFT_STEP_KIND_COUNT && used < bytes; kind++)
         if (kinds[kind]) {
-            used += (size_t)snprintf(text + used, bytes - used, "%s%llu %s", separator, (unsigned long long)kinds[kind],
-                                     weft_step_kind_name(kind));
+            used += (size_t)snprintf(text + used, bytes - used, "%s%llu %s", separator,
+                                     (unsigned long long)kinds[kind], weft_step_kind_name(kind));
             separator = ", ";
         }
     if (messages && used < bytes)
-        snprintf(text + used, bytes - used, "; sends %llu message%s of %llu chunk%s in all", (unsigned long long)messages,
-                 messages == 1 ? "" : "s", (unsigned long long)chunks, chunks == 1 ? "" : "s");
+        snprintf(text + used, bytes - used, "; sends %llu message%s of %llu chunk%s in all",
+                 (unsigned long long)messages, messages == 1 ? "" : "s", (unsigned long long)chunks,
+                 chunks == 1 ? "" : "s");
 }
 
 static uint64_t summary_digest(const weft_schedule *s)
@@ -87,8 +90,10 @@ static uint64_t summary_digest(const weft_schedule *s)
     return weft_hash(line, strlen(line), 0);
 }
 
-/* The ranks among `digests` that have as much to do as rank `first`: "ranks 0..63", "rank 5", "12 ranks (1, 9, 13 ...)". */
-static void name_ranks(const weft_print_job *job, const uint64_t *digests, int first, char *text, size_t bytes)
+/* The ranks among `digests` that have as much to do as rank `first`: "ranks 0..63", "rank 5", "12 ranks (1,
+ * 9, 13 ...)". */
+static void name_ranks(const weft_print_job *job, const uint64_t *digests, int first, char *text,
+                       size_t bytes)
 {
     int count = 0, last = first, shown[3] = { first, first, first };
     for (int i = first; i < job->count; i++)
@@ -105,7 +110,8 @@ static void name_ranks(const weft_print_job *job, const uint64_t *digests, int f
     else if (count == 2)
         snprintf(text, bytes, "ranks %d, %d", shown[0], shown[1]);
     else
-        snprintf(text, bytes, "%d ranks (%d, %d, %d%s)", count, shown[0], shown[1], shown[2], count > 3 ? " ..." : "");
+        snprintf(text, bytes, "%d ranks (%d, %d, %d%s)", count, shown[0], shown[1], shown[2],
+                 count > 3 ? " ..." : "");
 }
 
 /* One line for all ranks that have as much to do. */

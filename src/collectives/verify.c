@@ -1,5 +1,5 @@
-/* The verifier: runs all ranks' schedules symbolically, in place and not, with buffers that peers read in place and with staged
- * ones, and compares what every output holds with what the collective promises. */
+/* The verifier: runs all ranks' schedules symbolically, in place and not, with buffers that peers read in
+ * place and with staged ones, and compares what every output holds with what the collective promises. */
 #include "collectives/verify.h"
 
 #include "collectives/print.h"
@@ -80,7 +80,8 @@ void verify_value_text(const verify *v, const verify_value *value, char *text, s
 }
 
 /* The single contribution that a data-moving collective puts into output chunk `chunk` of `rank`. */
-static void expected_source(const verify *v, int rank, uint32_t chunk, uint32_t *source, uint32_t *source_chunk)
+static void expected_source(const verify *v, int rank, uint32_t chunk, uint32_t *source,
+                            uint32_t *source_chunk)
 {
     uint32_t block = chunk / v->chunks_per_block, part = chunk % v->chunks_per_block;
     uint32_t own = (uint32_t)rank * v->chunks_per_block;
@@ -112,25 +113,29 @@ static weft_status check_moved(const verify *v, int rank, uint32_t chunk, const 
     if (value->count == 1 && value->low == source && value->chunk == source_chunk)
         return WEFT_OK;
     verify_value_text(v, value, text, sizeof(text));
-    return verify_fail_whole(v, "rank %d ends with %s in output[%u], not rank %u's chunk %u", rank, text, chunk, source,
-                             source_chunk);
+    return verify_fail_whole(v, "rank %d ends with %s in output[%u], not rank %u's chunk %u", rank, text,
+                             chunk, source, source_chunk);
 }
 
 static weft_status check_reduced(const verify *v, int rank, uint32_t chunk, const verify_value *value)
 {
     char text[96];
-    uint32_t due = v->collective == WEFT_REDUCE_SCATTER ? (uint32_t)rank * v->chunks_per_block + chunk : chunk;
+    uint32_t due =
+        v->collective == WEFT_REDUCE_SCATTER ? (uint32_t)rank * v->chunks_per_block + chunk : chunk;
     if (value->count != (uint32_t)v->ranks || value->sum != v->total_weight) {
         verify_value_text(v, value, text, sizeof(text));
-        return verify_fail_whole(v, "rank %d ends with %s in output[%u], not all %d ranks once", rank, text, chunk, v->ranks);
+        return verify_fail_whole(v, "rank %d ends with %s in output[%u], not all %d ranks once", rank, text,
+                                 chunk, v->ranks);
     }
     if (value->chunk != due)
-        return verify_fail_whole(v, "rank %d ends with the result of chunk %u in output[%u], not of chunk %u", rank,
-                                 value->chunk, chunk, due);
+        return verify_fail_whole(v, "rank %d ends with the result of chunk %u in output[%u], not of chunk %u",
+                                 rank, value->chunk, chunk, due);
     if (v->keeps_order && value->low != 0)
-        return verify_fail_whole(v, "rank %d ends with operands out of rank order in output[%u]", rank, chunk);
+        return verify_fail_whole(v, "rank %d ends with operands out of rank order in output[%u]", rank,
+                                 chunk);
     if (value->finals != 1)
-        return verify_fail_whole(v, "rank %d ends with a value in output[%u] that no step marked final has made", rank, chunk);
+        return verify_fail_whole(
+            v, "rank %d ends with a value in output[%u] that no step marked final has made", rank, chunk);
     return WEFT_OK;
 }
 
@@ -140,13 +145,15 @@ weft_status verify_result(const verify *v)
         const verify_rank *place = &v->rank[rank];
         for (uint32_t c = 0; c < place->chunks[WEFT_OUTPUT]; c++) {
             const verify_value *value = &v->cells[place->at[WEFT_OUTPUT] + c].value;
-            weft_status status = v->reduces ? check_reduced(v, rank, c, value) : check_moved(v, rank, c, value);
+            weft_status status =
+                v->reduces ? check_reduced(v, rank, c, value) : check_moved(v, rank, c, value);
             if (status != WEFT_OK)
                 return status;
         }
         for (int other = 0; v->arrived && other < v->ranks; other++)
             if (v->arrived[(size_t)rank * (size_t)v->ranks + (size_t)other] == 0)
-                return verify_fail_whole(v, "rank %d may leave the barrier before rank %d has come", rank, other);
+                return verify_fail_whole(v, "rank %d may leave the barrier before rank %d has come", rank,
+                                         other);
     }
     return WEFT_OK;
 }
@@ -195,14 +202,15 @@ static weft_status run(verify *v, int in_place, int mapped, const char *mode)
     return status == WEFT_OK ? verify_result(v) : status;
 }
 
-/* Above LARGE ranks each kind of memory and each kind of aliasing is still met once, but not in every combination: runs cost
- * seconds there. */
+/* Above LARGE ranks each kind of memory and each kind of aliasing is still met once, but not in every
+ * combination: runs cost seconds there. */
 enum { SMALL = 64, LARGE = 256 };
 
 static weft_status run_all(verify *v)
 {
     bool alias = !v->schedules[0]->not_in_place && v->collective != WEFT_BARRIER, large = v->ranks > LARGE;
-    weft_status status = run(v, NONE_OF_THEM, ALL_OF_THEM, v->publishes ? "not in place, mapped" : "not in place");
+    weft_status status =
+        run(v, NONE_OF_THEM, ALL_OF_THEM, v->publishes ? "not in place, mapped" : "not in place");
     if (status == WEFT_OK && v->publishes && !(large && alias))
         status = run(v, NONE_OF_THEM, NONE_OF_THEM, "not in place, staged");
     if (status == WEFT_OK && alias && !(large && v->publishes))
@@ -211,7 +219,8 @@ static weft_status run_all(verify *v)
         status = run(v, ALL_OF_THEM, NONE_OF_THEM, "in place, staged");
     if (status == WEFT_OK && v->publishes && v->ranks <= SMALL)
         status = run(v, alias ? EVERY_SECOND : NONE_OF_THEM, EVERY_THIRD,
-                     alias ? "every second rank in place, every third mapped" : "not in place, every third rank mapped");
+                     alias ? "every second rank in place, every third mapped"
+                           : "not in place, every third rank mapped");
     return status;
 }
 
@@ -242,15 +251,18 @@ static weft_status check_agreement(const verify *v, int rank)
 {
     const weft_schedule *a = v->schedules[0], *s = v->schedules[rank];
     if (s->rank != rank || s->ranks != v->ranks)
-        return verify_fail_whole(v, "the schedule at place %d of %d is that of rank %d of %d", rank, v->ranks, s->rank, s->ranks);
+        return verify_fail_whole(v, "the schedule at place %d of %d is that of rank %d of %d", rank, v->ranks,
+                                 s->rank, s->ranks);
     if (s->collective != a->collective || s->algorithm != a->algorithm || s->root != a->root)
         return verify_fail_whole(v, "rank %d has %s by %s (root %d), rank 0 has %s by %s (root %d)", rank,
-                                 weft_collective_name(s->collective), weft_algorithm_name(s->algorithm), s->root,
-                                 weft_collective_name(a->collective), weft_algorithm_name(a->algorithm), a->root);
-    if (s->chunks_per_block != a->chunks_per_block || s->lanes != a->lanes || s->keeps_order != a->keeps_order ||
-        s->not_in_place != a->not_in_place)
-        return verify_fail_whole(v, "ranks %d and 0 differ in chunks per block (%u, %u), lanes (%u, %u) or flags", rank,
-                                 s->chunks_per_block, a->chunks_per_block, s->lanes, a->lanes);
+                                 weft_collective_name(s->collective), weft_algorithm_name(s->algorithm),
+                                 s->root, weft_collective_name(a->collective),
+                                 weft_algorithm_name(a->algorithm), a->root);
+    if (s->chunks_per_block != a->chunks_per_block || s->lanes != a->lanes ||
+        s->keeps_order != a->keeps_order || s->not_in_place != a->not_in_place)
+        return verify_fail_whole(
+            v, "ranks %d and 0 differ in chunks per block (%u, %u), lanes (%u, %u) or flags", rank,
+            s->chunks_per_block, a->chunks_per_block, s->lanes, a->lanes);
     if (s->publishes_input != a->publishes_input || s->publishes_output != a->publishes_output)
         return verify_fail_whole(v, "ranks %d and 0 differ in which buffers any rank publishes", rank);
     return WEFT_OK;
@@ -265,8 +277,9 @@ static weft_status check_shape(verify *v, int rank)
     bool has_input = input && (!is_root_input(v->collective) || rank == v->root);
     bool has_output = output && (!is_root_output(v->collective) || rank == v->root);
     if ((has_input && s->input_blocks != input) || (has_output && s->output_blocks != output))
-        return verify_fail_whole(v, "rank %d has %u input and %u output blocks; %s of %d ranks has %u and %u", rank,
-                                 s->input_blocks, s->output_blocks, weft_collective_name(v->collective), v->ranks, input, output);
+        return verify_fail_whole(v, "rank %d has %u input and %u output blocks; %s of %d ranks has %u and %u",
+                                 rank, s->input_blocks, s->output_blocks, weft_collective_name(v->collective),
+                                 v->ranks, input, output);
     p->chunks[WEFT_INPUT] = has_input ? input * s->chunks_per_block : 0;
     p->chunks[WEFT_OUTPUT] = has_output ? output * s->chunks_per_block : 0;
     p->chunks[WEFT_SCRATCH] = s->scratch_chunks;
@@ -307,12 +320,13 @@ static weft_status check_header(const verify *v)
 {
     const weft_schedule *head = v->schedules[0];
     if (head->collective >= WEFT_COLLECTIVE_COUNT || head->algorithm >= WEFT_ALGORITHM_COUNT)
-        return verify_fail_whole(v, "unknown collective %d or algorithm %d", (int)head->collective, (int)head->algorithm);
+        return verify_fail_whole(v, "unknown collective %d or algorithm %d", (int)head->collective,
+                                 (int)head->algorithm);
     if (v->root < 0 || v->root >= v->ranks)
         return verify_fail_whole(v, "root %d is no rank (0..%d)", v->root, v->ranks - 1);
     if (v->lanes == 0 || v->lanes >= VERIFY_MANY - 1 || v->chunks_per_block == 0)
-        return verify_fail_whole(v, "%u lanes and %u chunks per block; there must be at least one of each", v->lanes,
-                                 v->chunks_per_block);
+        return verify_fail_whole(v, "%u lanes and %u chunks per block; there must be at least one of each",
+                                 v->lanes, v->chunks_per_block);
     return WEFT_OK;
 }
 
@@ -339,8 +353,9 @@ static weft_status allocate_cells(verify *v, bool shared)
     v->stamp_cell = weft_alloc_array(v->cell_count + 1, sizeof(*v->stamp_cell));
     if (shared)
         v->shared = weft_alloc_array(v->cell_count + 1, sizeof(*v->shared));
-    return v->cells && v->stamp_cell && (!shared || v->shared) ? WEFT_OK
-                                                               : weft_fail(WEFT_ERR_MEMORY, "no memory to verify a schedule");
+    return v->cells && v->stamp_cell && (!shared || v->shared)
+               ? WEFT_OK
+               : weft_fail(WEFT_ERR_MEMORY, "no memory to verify a schedule");
 }
 
 static weft_status prepare(verify *v)
@@ -375,18 +390,28 @@ static void release(verify *v)
     weft_free(v->arrived);
 }
 
-static weft_status verify_all(const weft_schedule *const *schedules, int ranks, const weft_group *group, bool vector,
-                              char *text, size_t text_bytes)
+static weft_status verify_all(const weft_schedule *const *schedules, int ranks, const weft_group *group,
+                              bool vector, char *text, size_t text_bytes)
 {
     if (text_bytes > 0)
         text[0] = 0;
     if (ranks <= 0 || !schedules || (group && group->ranks != ranks))
-        return weft_fail(WEFT_ERR_INVALID, "cannot verify %d schedules for a group of %d ranks", ranks, group ? group->ranks : ranks);
+        return weft_fail(WEFT_ERR_INVALID, "cannot verify %d schedules for a group of %d ranks", ranks,
+                         group ? group->ranks : ranks);
     const weft_schedule *head = schedules[0];
-    verify v = { .schedules = schedules, .group = group, .collective = head->collective, .ranks = ranks, .root = head->root,
-                 .lanes = head->lanes, .chunks_per_block = head->chunks_per_block, .vector = vector,
-                 .keeps_order = head->keeps_order, .text = text, .text_bytes = text_bytes };
-    v.reduces = v.collective == WEFT_ALL_REDUCE || v.collective == WEFT_REDUCE || v.collective == WEFT_REDUCE_SCATTER;
+    verify v = {.schedules = schedules,
+                .group = group,
+                .collective = head->collective,
+                .ranks = ranks,
+                .root = head->root,
+                .lanes = head->lanes,
+                .chunks_per_block = head->chunks_per_block,
+                .vector = vector,
+                .keeps_order = head->keeps_order,
+                .text = text,
+                .text_bytes = text_bytes};
+    v.reduces =
+        v.collective == WEFT_ALL_REDUCE || v.collective == WEFT_REDUCE || v.collective == WEFT_REDUCE_SCATTER;
     weft_status status = prepare(&v);
     if (status == WEFT_OK)
         status = run_all(&v);
@@ -414,8 +439,8 @@ weft_status weft_plan_verify(const weft_plan_request *request, char *text, size_
     for (int rank = 0; status == WEFT_OK && rank < ranks; rank++)
         status = weft_plan(request, rank, &schedules[rank]);
     if (status == WEFT_OK)
-        status = verify_all((const weft_schedule *const *)schedules, ranks, &request->group, request->vector, text,
-                            text_bytes);
+        status = verify_all((const weft_schedule *const *)schedules, ranks, &request->group, request->vector,
+                            text, text_bytes);
     else if (text_bytes > 0)
         snprintf(text, text_bytes, "%s", weft_last_error());
     for (int rank = 0; rank < ranks; rank++)

@@ -1,6 +1,6 @@
-/* The verifier's inner structures, shared by its parts: verify.c (entry, runs, results), verify_static.c (form of each step,
- * which send meets which receive), verify_memory.c (what lies in each chunk, who may touch it), verify_run.c
- * (the simulation of one lane of all ranks). */
+/* The verifier's inner structures, shared by its parts: verify.c (entry, runs, results), verify_static.c
+ * (form of each step, which send meets which receive), verify_memory.c (what lies in each chunk, who may
+ * touch it), verify_run.c (the simulation of one lane of all ranks). */
 #ifndef WEFT_VERIFY_H
 #define WEFT_VERIFY_H
 
@@ -9,9 +9,10 @@
 
 #include "base/base.h"
 
-/* What a chunk holds: the sum of contributions, each of one rank's input chunk `chunk`. Sets of contributions are told apart by the sum
- * of fixed pseudo-random weights of 64 bits: a wrong set with the right sum and count has a chance of 2^-64. With one
- * contribution, `low` is its rank, so data that are only moved are known exactly. */
+/* What a chunk holds: the sum of contributions, each of one rank's input chunk `chunk`. Sets of contributions
+ * are told apart by the sum of fixed pseudo-random weights of 64 bits: a wrong set with the right sum and
+ * count has a chance of 2^-64. With one contribution, `low` is its rank, so data that are only moved are
+ * known exactly. */
 typedef struct verify_value {
     uint64_t sum;
     uint32_t chunk;
@@ -47,7 +48,8 @@ typedef struct verify_reader {
     bool exit;     /* the owner must not return before it */
 } verify_reader;
 
-/* Where a rank's buffers lie among the cells. `at` is what is touched (in place, input and output share), `raw` tells the two apart. */
+/* Where a rank's buffers lie among the cells. `at` is what is touched (in place, input and output share),
+ * `raw` tells the two apart. */
 typedef struct verify_rank {
     size_t at[WEFT_BUFFER_COUNT], raw[WEFT_BUFFER_COUNT];
     uint32_t chunks[WEFT_BUFFER_COUNT]; /* 0: this rank has no such buffer */
@@ -140,7 +142,8 @@ static inline const weft_place *verify_sent_place(const weft_step *s)
 }
 
 /* Fails with "rank R lane L step S (the step): ...". */
-weft_status verify_fail(const verify *v, int rank, uint32_t lane, uint32_t step, const char *format, ...) WEFT_PRINTF(5, 6);
+weft_status verify_fail(const verify *v, int rank, uint32_t lane, uint32_t step, const char *format, ...)
+    WEFT_PRINTF(5, 6);
 /* Fails with a text that is about no step. */
 weft_status verify_fail_whole(const verify *v, const char *format, ...) WEFT_PRINTF(2, 3);
 
@@ -152,7 +155,8 @@ void verify_memory_reset(verify *v);
 /* Reads of the rank's own place: by a step, or by a send that lasts until it is done (`send` its number). */
 weft_status verify_read_own(verify_run *r, int rank, uint32_t step, const weft_place *place, int64_t send);
 /* One chunk of a place of this rank or of a local peer, for a copy or reduction. */
-weft_status verify_read(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i, verify_value *value);
+weft_status verify_read(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
+                        verify_value *value);
 weft_status verify_write(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
                          const verify_value *value);
 /* a = a op b. */

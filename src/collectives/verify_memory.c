@@ -1,6 +1,7 @@
-/* The verifier's memory: what each chunk of each rank holds, and whether those who touch it are in order. Two accesses, one a
- * write, are in order if one happens before the other by the lane's order, by messages or by signals; lanes are never in order with
- * each other. A send reads its place until a fence says that it is done. */
+/* The verifier's memory: what each chunk of each rank holds, and whether those who touch it are in order. Two
+ * accesses, one a write, are in order if one happens before the other by the lane's order, by messages or by
+ * signals; lanes are never in order with each other. A send reads its place until a fence says that it is
+ * done. */
 #include <string.h>
 
 #include "collectives/print.h"
@@ -27,17 +28,18 @@ static uint32_t known(const verify_run *r, int rank, int other)
     return r->clock[(size_t)rank * (size_t)r->v->ranks + (size_t)other];
 }
 
-static weft_status fail_lanes(const verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
-                              const char *verb)
+static weft_status fail_lanes(const verify_run *r, int rank, uint32_t step, const weft_place *place,
+                              uint32_t i, const char *verb)
 {
     char text[64];
     weft_place_text(place, rank, text, sizeof(text));
-    return verify_fail(r->v, rank, r->lane, step, "%s chunk %u of %s, which another lane touches too, in no order", verb,
+    return verify_fail(r->v, rank, r->lane, step,
+                       "%s chunk %u of %s, which another lane touches too, in no order", verb,
                        verify_place_chunk(place, i), text);
 }
 
-static weft_status fail_chunk(const verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
-                              const char *problem)
+static weft_status fail_chunk(const verify_run *r, int rank, uint32_t step, const weft_place *place,
+                              uint32_t i, const char *problem)
 {
     return verify_fail(r->v, rank, r->lane, step, "%s[%u] of rank %d %s", weft_buffer_name(place->buffer),
                        verify_place_chunk(place, i), place->rank, problem);
@@ -87,23 +89,30 @@ static weft_status add_reader(verify_run *r, int rank, uint32_t step, size_t at,
         v->readers = readers;
         v->reader_room = room;
     }
-    v->readers[v->reader_count] = (verify_reader){ .cell = at, .next = v->shared[at].readers, .epoch = epoch_of(step),
-                                                   .step = step, .rank = rank, .owner = owner, .exit = leaves };
+    v->readers[v->reader_count] = (verify_reader){.cell = at,
+                                                  .next = v->shared[at].readers,
+                                                  .epoch = epoch_of(step),
+                                                  .step = step,
+                                                  .rank = rank,
+                                                  .owner = owner,
+                                                  .exit = leaves};
     v->shared[at].readers = v->reader_count++;
     return WEFT_OK;
 }
 
 /* Nobody may still read what `rank` is about to overwrite. */
-static weft_status end_readers(verify_run *r, int rank, uint32_t step, size_t at, const weft_place *place, uint32_t i)
+static weft_status end_readers(verify_run *r, int rank, uint32_t step, size_t at, const weft_place *place,
+                               uint32_t i)
 {
     verify *v = r->v;
     for (uint32_t k = v->shared[at].readers; k != VERIFY_NONE; k = v->readers[k].next) {
         verify_reader *reader = &v->readers[k];
         if (reader->epoch > known(r, rank, reader->rank))
-            return verify_fail(v, rank, r->lane, step,
-                               "overwrites %s[%u], which rank %d may still be reading in its step %u: no signal or "
-                               "message orders the two",
-                               weft_buffer_name(place->buffer), verify_place_chunk(place, i), reader->rank, reader->step);
+            return verify_fail(
+                v, rank, r->lane, step,
+                "overwrites %s[%u], which rank %d may still be reading in its step %u: no signal or "
+                "message orders the two",
+                weft_buffer_name(place->buffer), verify_place_chunk(place, i), reader->rank, reader->step);
         reader->rank = -1;
     }
     v->shared[at].readers = VERIFY_NONE;
@@ -118,7 +127,8 @@ static weft_status read_scratch(verify_run *r, int rank, uint32_t step, const we
     if (status != WEFT_OK)
         return status;
     if (cell->written > known(r, rank, place->rank))
-        return fail_chunk(r, rank, step, place, i, "is read while its owner may still write it: no signal orders the two");
+        return fail_chunk(r, rank, step, place, i,
+                          "is read while its owner may still write it: no signal orders the two");
     *value = cell->value;
     return add_reader(r, rank, step, cell_of(r->v, place, i), place->rank, false);
 }
@@ -130,8 +140,10 @@ static weft_status read_published(verify_run *r, int rank, uint32_t step, const 
     const verify_rank *owner = &v->rank[place->rank];
     size_t raw = owner->raw[place->buffer] + verify_place_chunk(place, i);
     const verify_shared *shared = &v->shared[raw];
-    if (shared->published == 0 || shared->lane != r->lane + 1 || shared->published > known(r, rank, place->rank))
-        return fail_chunk(r, rank, step, place, i, "is not published before this: wait for a signal that follows its publish");
+    if (shared->published == 0 || shared->lane != r->lane + 1 ||
+        shared->published > known(r, rank, place->rank))
+        return fail_chunk(r, rank, step, place, i,
+                          "is not published before this: wait for a signal that follows its publish");
     if (!owner->mapped) {
         *value = shared->snapshot;
         if (value->count == 0)
@@ -143,12 +155,14 @@ static weft_status read_published(verify_run *r, int rank, uint32_t step, const 
     if (status != WEFT_OK)
         return status;
     if (cell->written > known(r, rank, place->rank))
-        return fail_chunk(r, rank, step, place, i, "is read while its owner may still write it: no signal orders the two");
+        return fail_chunk(r, rank, step, place, i,
+                          "is read while its owner may still write it: no signal orders the two");
     *value = cell->value;
     return add_reader(r, rank, step, cell_of(v, place, i), place->rank, true);
 }
 
-weft_status verify_read(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i, verify_value *value)
+weft_status verify_read(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
+                        verify_value *value)
 {
     if (place->rank != rank)
         return place->buffer == WEFT_SCRATCH ? read_scratch(r, rank, step, place, i, value)
@@ -183,25 +197,28 @@ static uint64_t block_of_place(const verify *v, const weft_place *place, uint32_
     bool from_here = v->collective == WEFT_ALL_GATHER || v->collective == WEFT_GATHER;
     bool to_here = v->collective == WEFT_REDUCE_SCATTER || v->collective == WEFT_SCATTER;
     if (v->collective == WEFT_ALL_TO_ALL)
-        return place->buffer == WEFT_INPUT ? (uint64_t)place->rank << 32 | block : block << 32 | (uint64_t)place->rank;
+        return place->buffer == WEFT_INPUT ? (uint64_t)place->rank << 32 | block
+                                           : block << 32 | (uint64_t)place->rank;
     if ((from_here && place->buffer == WEFT_INPUT) || (to_here && place->buffer == WEFT_OUTPUT))
         return (uint64_t)place->rank;
     return block;
 }
 
 /* A chunk goes only where one of its size belongs. */
-static weft_status check_size(const verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t chunk,
-                              const verify_value *value)
+static weft_status check_size(const verify_run *r, int rank, uint32_t step, const weft_place *place,
+                              uint32_t chunk, const verify_value *value)
 {
     const verify *v = r->v;
     if (place->buffer == WEFT_SCRATCH || v->collective == WEFT_BARRIER)
         return WEFT_OK;
     if (value->chunk % v->chunks_per_block != chunk % v->chunks_per_block)
-        return verify_fail(v, rank, r->lane, step, "stores part %u of a block at %s[%u], part %u, which may be of another size",
+        return verify_fail(v, rank, r->lane, step,
+                           "stores part %u of a block at %s[%u], part %u, which may be of another size",
                            value->chunk % v->chunks_per_block, weft_buffer_name(place->buffer), chunk,
                            chunk % v->chunks_per_block);
     if (v->vector && block_of_value(v, value) != block_of_place(v, place, chunk))
-        return verify_fail(v, rank, r->lane, step, "stores another block's data at %s[%u]; blocks differ in size",
+        return verify_fail(v, rank, r->lane, step,
+                           "stores another block's data at %s[%u]; blocks differ in size",
                            weft_buffer_name(place->buffer), chunk);
     return WEFT_OK;
 }
@@ -215,7 +232,8 @@ weft_status verify_write(verify_run *r, int rank, uint32_t step, const weft_plac
     if (!lane_free(cell->write_lane, r) || !lane_free(cell->read_lane, r))
         return fail_lanes(r, rank, step, place, i, "writes");
     if (cell->last_send > r->fence[rank])
-        return verify_fail(v, rank, r->lane, step, "overwrites %s[%u] while send %u of the lane (step %u) may still read it: "
+        return verify_fail(v, rank, r->lane, step,
+                           "overwrites %s[%u] while send %u of the lane (step %u) may still read it: "
                            "the fence waits for %u sends only",
                            weft_buffer_name(place->buffer), verify_place_chunk(place, i), cell->last_send,
                            v->send_step[verify_lane_of(v, rank, r->lane)->first_send + cell->last_send - 1],
@@ -256,10 +274,11 @@ weft_status verify_exit(verify_run *r)
     for (uint32_t i = 0; i < v->reader_count; i++) {
         const verify_reader *reader = &v->readers[i];
         if (reader->rank >= 0 && reader->exit && reader->epoch > known(r, reader->owner, reader->rank))
-            return verify_fail(v, reader->rank, r->lane, reader->step,
-                               "may still read a buffer of rank %d after that rank has returned: it must wait for a "
-                               "signal that follows this step",
-                               reader->owner);
+            return verify_fail(
+                v, reader->rank, r->lane, reader->step,
+                "may still read a buffer of rank %d after that rank has returned: it must wait for a "
+                "signal that follows this step",
+                reader->owner);
     }
     v->reader_count = 0;
     for (size_t i = 0; v->shared && i < v->cell_count; i++)
@@ -272,11 +291,13 @@ weft_status verify_combine(verify_run *r, int rank, uint32_t step, verify_value 
     const verify *v = r->v;
     char left[96], right[96];
     if (!v->reduces)
-        return verify_fail(v, rank, r->lane, step, "reduces, which %s never does", weft_collective_name(v->collective));
+        return verify_fail(v, rank, r->lane, step, "reduces, which %s never does",
+                           weft_collective_name(v->collective));
     if (a->chunk != b->chunk)
         return verify_fail(v, rank, r->lane, step, "reduces chunk %u with chunk %u", a->chunk, b->chunk);
     if (a->finals || b->finals)
-        return verify_fail(v, rank, r->lane, step, "reduces a value that a step marked final has made already");
+        return verify_fail(v, rank, r->lane, step,
+                           "reduces a value that a step marked final has made already");
     verify_value result = { a->sum + b->sum, a->chunk, a->count + b->count, VERIFY_SCATTERED, 0 };
     if (a->low != VERIFY_SCATTERED && b->low != VERIFY_SCATTERED && a->low + a->count == b->low)
         result.low = a->low;
@@ -301,7 +322,8 @@ weft_status verify_finalise(verify_run *r, int rank, uint32_t step, verify_value
     if (value->count != (uint32_t)v->ranks || value->sum != v->total_weight) {
         char text[96];
         verify_value_text(v, value, text, sizeof(text));
-        return verify_fail(v, rank, r->lane, step, "is marked final, but its result has %s of %d ranks", text, v->ranks);
+        return verify_fail(v, rank, r->lane, step, "is marked final, but its result has %s of %d ranks", text,
+                           v->ranks);
     }
     value->finals = 1;
     return WEFT_OK;
@@ -316,6 +338,7 @@ void verify_memory_reset(verify *v)
     for (int rank = 0; rank < v->ranks; rank++) {
         const verify_rank *place = &v->rank[rank];
         for (uint32_t c = 0; c < place->chunks[WEFT_INPUT]; c++)
-            v->cells[place->at[WEFT_INPUT] + c].value = (verify_value){ v->weight[rank], c, 1, (uint32_t)rank, 0 };
+            v->cells[place->at[WEFT_INPUT] + c].value =
+                (verify_value){v->weight[rank], c, 1, (uint32_t)rank, 0};
     }
 }

@@ -1,6 +1,6 @@
-/* The verifier's simulation of one lane of all ranks. Sends are asynchronous and are done when their receiver takes them: no
- * more buffering than that is assumed, so what ends here ends with any. Ranks run in whatever order; all that
- * could make the order matter is an error (verify_memory.c), so one order speaks for all. */
+/* The verifier's simulation of one lane of all ranks. Sends are asynchronous and are done when their receiver
+ * takes them: no more buffering than that is assumed, so what ends here ends with any. Ranks run in whatever
+ * order; all that could make the order matter is an error (verify_memory.c), so one order speaks for all. */
 #include <string.h>
 
 #include "collectives/print.h"
@@ -74,7 +74,8 @@ static weft_status begin_send(verify_run *r, int rank, const weft_step *s)
     weft_status status = verify_read_own(r, rank, r->pc[rank], verify_sent_place(s), number);
     if (status != WEFT_OK)
         return status;
-    if (r->clock) { /* a forwarded slice leaves after this step has worked on it, a sent one needs only the steps before */
+    if (r->clock) { /* a forwarded slice leaves after this step has worked on it, a sent one needs only the
+                       steps before */
         uint32_t *copy = clock_copy(r, rank, r->pc[rank] + (s->kind == WEFT_STEP_SEND ? 1 : 2));
         if (!copy)
             return weft_fail(WEFT_ERR_MEMORY, "no memory to verify a schedule");
@@ -103,7 +104,8 @@ static void end_send(verify_run *r, int sender, uint32_t number)
 
 static weft_status fail_overlap(const verify_run *r, int rank)
 {
-    return verify_fail(r->v, rank, r->lane, r->pc[rank], "reads and writes places that overlap without being the same");
+    return verify_fail(r->v, rank, r->lane, r->pc[rank],
+                       "reads and writes places that overlap without being the same");
 }
 
 /* Source and destination are the same chunks or have none in common. */
@@ -137,7 +139,8 @@ static weft_status store(verify_run *r, int rank, const weft_step *s, uint32_t i
     return status == WEFT_OK ? verify_write(r, rank, r->pc[rank], &s->dst, i, value) : status;
 }
 
-static weft_status receive_chunk(verify_run *r, int rank, const weft_step *s, const weft_place *sent, uint32_t i)
+static weft_status receive_chunk(verify_run *r, int rank, const weft_step *s, const weft_place *sent,
+                                 uint32_t i)
 {
     const verify *v = r->v;
     verify_value value = v->cells[v->rank[s->from].at[sent->buffer] + verify_place_chunk(sent, i)].value;
@@ -161,14 +164,16 @@ static weft_status receive(verify_run *r, int rank, const weft_step *s)
     verify *v = r->v;
     uint32_t number = incoming(r, rank);
     size_t index = send_index(r, s->from, number);
-    const weft_place *sent = verify_sent_place(&verify_steps(v, s->from, r->lane)->steps[v->send_step[index]]);
+    const weft_place *sent =
+        verify_sent_place(&verify_steps(v, s->from, r->lane)->steps[v->send_step[index]]);
     if (r->clock) {
         uint32_t **then = &r->send_clock[index - verify_lane_of(v, 0, r->lane)->first_send];
         clock_join(r, rank, s->from, *then);
         clock_release(r, *then);
         *then = NULL;
     }
-    weft_status status = s->kind == WEFT_STEP_RECV_REDUCE ? check_overlap(r, rank, &s->src, &s->dst) : WEFT_OK;
+    weft_status status =
+        s->kind == WEFT_STEP_RECV_REDUCE ? check_overlap(r, rank, &s->src, &s->dst) : WEFT_OK;
     uint32_t chunks = verify_place_chunks(&s->dst);
     for (uint32_t i = 0; status == WEFT_OK && i < chunks; i++)
         status = receive_chunk(r, rank, s, sent, i);
@@ -177,7 +182,8 @@ static weft_status receive(verify_run *r, int rank, const weft_step *s)
     return status == WEFT_OK && s->to >= 0 ? begin_send(r, rank, s) : status;
 }
 
-/* A copy of a place onto itself, as in-place calls have: nothing is written unless the copy ends a reduction. */
+/* A copy of a place onto itself, as in-place calls have: nothing is written unless the copy ends a reduction.
+ */
 static bool is_own_image(const verify_run *r, int rank, const weft_step *s, const weft_place *src)
 {
     const verify *v = r->v;
@@ -188,7 +194,8 @@ static bool is_own_image(const verify_run *r, int rank, const weft_step *s, cons
            (src->repeat <= 1 || src->stride == s->dst.stride);
 }
 
-static weft_status combine_sources(verify_run *r, int rank, const weft_step *s, const weft_place *sources, uint32_t count)
+static weft_status combine_sources(verify_run *r, int rank, const weft_step *s, const weft_place *sources,
+                                   uint32_t count)
 {
     weft_status status = WEFT_OK;
     if (is_own_image(r, rank, s, &sources[0]))
@@ -330,7 +337,8 @@ static weft_status fail_deadlock(const verify_run *r)
     int rank = 0;
     while (r->blocked[rank] == ENDED)
         rank++;
-    for (int i = 0; i < r->v->ranks && r->blocked[rank] != ENDED; i++) /* after that many steps it is in the cycle */
+    for (int i = 0; i < r->v->ranks && r->blocked[rank] != ENDED;
+         i++) /* after that many steps it is in the cycle */
         rank = waited_for(r, rank);
     char chain[512];
     size_t used = 0;
@@ -339,14 +347,16 @@ static weft_status fail_deadlock(const verify_run *r)
         int next = waited_for(r, at);
         char step[128];
         weft_step_text(r->v->schedules[next], r->lane, r->pc[next], step, sizeof(step));
-        int n = snprintf(chain + used, sizeof(chain) - used, " rank %d, which is at %s and waits for %s of", next, step, waited_what(r, next));
+        int n = snprintf(chain + used, sizeof(chain) - used, " rank %d, which is at %s and waits for %s of",
+                         next, step, waited_what(r, next));
         used += n > 0 && (size_t)n < sizeof(chain) - used ? (size_t)n : 0;
         at = next;
         if (at == rank)
             break;
     }
-    return verify_fail(r->v, rank, r->lane, r->pc[rank], "waits for ever: for %s of%s rank %d%s", waited_what(r, rank),
-                       chain, waited_for(r, at), at == rank ? "" : ", and so on in a circle");
+    return verify_fail(r->v, rank, r->lane, r->pc[rank], "waits for ever: for %s of%s rank %d%s",
+                       waited_what(r, rank), chain, waited_for(r, at),
+                       at == rank ? "" : ", and so on in a circle");
 }
 
 /* ---- the run ----------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* The verifier's first part: the form of each step (ranks, buffers, shapes, counters) and which receive takes which send. What
- * depends on the order of execution is verify_run.c's. */
+/* The verifier's first part: the form of each step (ranks, buffers, shapes, counters) and which receive takes
+ * which send. What depends on the order of execution is verify_run.c's. */
 #include "collectives/print.h"
 #include "collectives/verify.h"
 
@@ -26,7 +26,8 @@ static weft_status check_place(const position *p, const weft_place *place, bool 
     const verify *v = p->v;
     if (place->rank != p->rank) {
         if (!peers)
-            return FAIL_AT(p, "names a place of rank %d, but only copy and reduce may read another rank's", place->rank);
+            return FAIL_AT(p, "names a place of rank %d, but only copy and reduce may read another rank's",
+                           place->rank);
         if (place->rank < 0 || place->rank >= v->ranks)
             return FAIL_AT(p, "names a place of rank %d, which does not exist", place->rank);
         if (verify_host(v, place->rank) != verify_host(v, p->rank))
@@ -42,8 +43,8 @@ static weft_status check_place(const position *p, const weft_place *place, bool 
                    (place->repeat > 1 ? (uint64_t)(place->repeat - 1) * place->stride : 0);
     uint32_t chunks = v->rank[place->rank].chunks[place->buffer];
     if (end > chunks)
-        return FAIL_AT(p, "%s[%llu] is out of range: rank %d has %u chunks there", weft_buffer_name(place->buffer),
-                       (unsigned long long)(end - 1), place->rank, chunks);
+        return FAIL_AT(p, "%s[%llu] is out of range: rank %d has %u chunks there",
+                       weft_buffer_name(place->buffer), (unsigned long long)(end - 1), place->rank, chunks);
     return WEFT_OK;
 }
 
@@ -57,8 +58,8 @@ static weft_status check_write(const position *p, const weft_place *place)
 static weft_status check_shape(const position *p, const weft_place *a, const weft_place *b)
 {
     if (a->count != b->count || a->repeat != b->repeat)
-        return FAIL_AT(p, "joins places of different shape: %u x %u and %u x %u chunks", a->repeat, a->count, b->repeat,
-                       b->count);
+        return FAIL_AT(p, "joins places of different shape: %u x %u and %u x %u chunks", a->repeat, a->count,
+                       b->repeat, b->count);
     return WEFT_OK;
 }
 
@@ -72,8 +73,8 @@ static weft_status check_wait(const position *p)
         return FAIL_AT(p, "waits for a signal of rank %d, which is on another host", p->s->from);
     uint32_t signals = verify_lane_of(v, p->s->from, p->lane)->signals;
     if (p->s->value > signals)
-        return FAIL_AT(p, "waits for signal %u of rank %d, which raises only %u in this lane", p->s->value, p->s->from,
-                       signals);
+        return FAIL_AT(p, "waits for signal %u of rank %d, which raises only %u in this lane", p->s->value,
+                       p->s->from, signals);
     return WEFT_OK;
 }
 
@@ -84,7 +85,8 @@ static weft_status check_reduce(const position *p)
     if (s->sources == 0)
         return FAIL_AT(p, "has no sources");
     if ((uint64_t)s->value + s->sources > schedule->source_count)
-        return FAIL_AT(p, "names sources %u..%u of %u", s->value, s->value + s->sources - 1, schedule->source_count);
+        return FAIL_AT(p, "names sources %u..%u of %u", s->value, s->value + s->sources - 1,
+                       schedule->source_count);
     for (uint32_t i = 0; i < s->sources; i++) {
         const weft_place *source = &schedule->sources[s->value + i];
         weft_status status = check_place(p, source, true);
@@ -108,7 +110,8 @@ static weft_status check_flags(const position *p)
     unsigned kind = p->s->kind, flags = p->s->flags;
     bool may_end = kind == WEFT_STEP_RECV_REDUCE || kind == WEFT_STEP_REDUCE || kind == WEFT_STEP_COPY;
     if (kind >= WEFT_STEP_KIND_COUNT)
-        return verify_fail_whole(p->v, "rank %d lane %u step %u is of unknown kind %u", p->rank, p->lane, p->step, kind);
+        return verify_fail_whole(p->v, "rank %d lane %u step %u is of unknown kind %u", p->rank, p->lane,
+                                 p->step, kind);
     if ((flags & WEFT_STEP_FINAL) && !may_end)
         return FAIL_AT(p, "is marked final, but neither reduces nor copies");
     if ((flags & WEFT_STEP_INCOMING_FIRST) && kind != WEFT_STEP_RECV_REDUCE)
@@ -179,8 +182,8 @@ static weft_status count_lane(const verify *v, int rank, uint32_t lane, bool *lo
         *local |= s->kind == WEFT_STEP_SIGNAL || s->kind == WEFT_STEP_WAIT || s->kind == WEFT_STEP_PUBLISH;
     }
     if (l->sends != counts->sends || l->signals != counts->signals)
-        return verify_fail_whole(v, "rank %d lane %u says %u sends and %u signals, but has %u and %u", rank, lane, l->sends,
-                                 l->signals, counts->sends, counts->signals);
+        return verify_fail_whole(v, "rank %d lane %u says %u sends and %u signals, but has %u and %u", rank,
+                                 lane, l->sends, l->signals, counts->sends, counts->signals);
     return WEFT_OK;
 }
 
@@ -201,8 +204,8 @@ static weft_status count_lanes(verify *v)
         }
     for (int rank = 0; local && rank < v->ranks; rank++)
         if (!v->schedules[rank]->local)
-            return verify_fail_whole(v, "rank %d's schedule does not say `local`, but a rank publishes, signals or waits",
-                                     rank);
+            return verify_fail_whole(
+                v, "rank %d's schedule does not say `local`, but a rank publishes, signals or waits", rank);
     v->send_step = weft_alloc_array(sends + 1, sizeof(*v->send_step));
     v->match = weft_alloc_array(recvs + 1, sizeof(*v->match));
     return v->send_step && v->match ? WEFT_OK : weft_fail(WEFT_ERR_MEMORY, "no memory to verify a schedule");
@@ -258,14 +261,15 @@ static weft_status outbox_fill(const verify *v, uint32_t lane, outbox *o)
     return WEFT_OK;
 }
 
-static weft_status check_message(const verify *v, uint32_t lane, int rank, uint32_t step, uint32_t sender_step)
+static weft_status check_message(const verify *v, uint32_t lane, int rank, uint32_t step,
+                                 uint32_t sender_step)
 {
     const weft_step *s = &verify_steps(v, rank, lane)->steps[step];
     const weft_place *sent = verify_sent_place(&verify_steps(v, s->from, lane)->steps[sender_step]);
     if (sent->count != s->dst.count || sent->repeat != s->dst.repeat)
         return verify_fail(v, rank, lane, step,
-                           "expects %u x %u chunks, but rank %d sends %u x %u in its step %u", s->dst.repeat, s->dst.count,
-                           s->from, sent->repeat, sent->count, sender_step);
+                           "expects %u x %u chunks, but rank %d sends %u x %u in its step %u", s->dst.repeat,
+                           s->dst.count, s->from, sent->repeat, sent->count, sender_step);
     return WEFT_OK;
 }
 
@@ -287,7 +291,8 @@ static weft_status match_rank(const verify *v, uint32_t lane, int rank, outbox *
             continue;
         uint32_t at = o->cursor[s->from]++;
         if (at >= o->end[s->from])
-            return verify_fail(v, rank, lane, i, "waits for ever: rank %d sends nothing more to it in this lane", s->from);
+            return verify_fail(v, rank, lane, i,
+                               "waits for ever: rank %d sends nothing more to it in this lane", s->from);
         v->match[mine->first_recv + number++] = o->number[at];
         uint32_t sender_step = v->send_step[verify_lane_of(v, s->from, lane)->first_send + o->number[at]];
         weft_status status = check_message(v, lane, rank, i, sender_step);

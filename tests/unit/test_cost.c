@@ -1,5 +1,5 @@
-/* The cost model: what a simulation must give for schedules so small that the time can be worked out by hand, and how close the
- * formulas come to it. */
+/* The cost model: what a simulation must give for schedules so small that the time can be worked out by hand,
+ * and how close the formulas come to it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,10 +16,11 @@ typedef struct plan {
     weft_schedule *s[MAX_RANKS];
 } plan;
 
-static void plan_make(plan *p, weft_collective collective, weft_algorithm algorithm, int ranks, const int *host, int lanes)
+static void plan_make(plan *p, weft_collective collective, weft_algorithm algorithm, int ranks,
+                      const int *host, int lanes)
 {
-    p->request = (weft_plan_request){ .collective = collective, .algorithm = algorithm, .group = { ranks, host },
-                                      .lanes = lanes };
+    p->request = (weft_plan_request){
+        .collective = collective, .algorithm = algorithm, .group = {ranks, host}, .lanes = lanes};
     for (int rank = 0; rank < ranks; rank++)
         assert_int_equal(weft_plan(&p->request, rank, &p->s[rank]), WEFT_OK);
 }
@@ -33,8 +34,9 @@ static void plan_free(plan *p)
 static double plan_cost(plan *p, const weft_cost_model *model, size_t bytes)
 {
     double time;
-    assert_int_equal(weft_cost((const weft_schedule *const *)p->s, p->request.group.ranks, &p->request.group, model, bytes,
-                               &time), WEFT_OK);
+    assert_int_equal(weft_cost((const weft_schedule *const *)p->s, p->request.group.ranks, &p->request.group,
+                               model, bytes, &time),
+                     WEFT_OK);
     return time;
 }
 
@@ -51,8 +53,13 @@ static double cost_of(weft_collective collective, weft_algorithm algorithm, int 
 /* 1 byte per ns on a host, 10 ns per byte between hosts; nothing else costs. */
 static weft_cost_model round_numbers(void)
 {
-    return (weft_cost_model){ .local = { 100, 1e9 }, .remote = { 1000, 1e8 }, .signal_ns = 50, .copy_Bps = 1e18,
-                              .reduce_Bps = 1e18, .step_ns = 0, .cores_per_host = 64 };
+    return (weft_cost_model){.local = {100, 1e9},
+                             .remote = {1000, 1e8},
+                             .signal_ns = 50,
+                             .copy_Bps = 1e18,
+                             .reduce_Bps = 1e18,
+                             .step_ns = 0,
+                             .cores_per_host = 64};
 }
 
 #define ASSERT_NEAR(a, b, tolerance)                                                            \
@@ -158,7 +165,8 @@ static void more_bytes_never_take_less(void **state)
             for (size_t bytes = 64; bytes <= (size_t)64 << 20; bytes *= 4) {
                 double time = plan_cost(&p, &m, bytes);
                 if (time < 0.99 * before)
-                    fail_msg("%s by %s: %zu bytes take %.0f ns, a quarter took %.0f", weft_collective_name(p.request.collective),
+                    fail_msg("%s by %s: %zu bytes take %.0f ns, a quarter took %.0f",
+                             weft_collective_name(p.request.collective),
                              weft_algorithm_name(p.request.algorithm), bytes, time, before);
                 before = time;
             }
@@ -193,8 +201,9 @@ static void estimates_are_within_a_factor_of_3(void **state)
                     for (int rank = 0; rank < counts[n]; rank++)
                         host[rank] = rank / per_host;
                     plan p;
-                    weft_plan_request request = { .collective = (weft_collective)c, .algorithm = (weft_algorithm)a,
-                                                  .group = { counts[n], host } };
+                    weft_plan_request request = {.collective = (weft_collective)c,
+                                                 .algorithm = (weft_algorithm)a,
+                                                 .group = {counts[n], host}};
                     if (weft_plan_obstacle(&request))
                         continue;
                     plan_make(&p, request.collective, request.algorithm, counts[n], host, 0);
@@ -209,7 +218,7 @@ static void what_cannot_be_planned_has_no_estimate(void **state)
     static const int apart[] = { 0, 1 };
     weft_cost_model m;
     weft_cost_model_default(&m);
-    weft_plan_request request = { .collective = WEFT_ALL_REDUCE, .algorithm = WEFT_FLAT, .group = { 2, apart } };
+    weft_plan_request request = {.collective = WEFT_ALL_REDUCE, .algorithm = WEFT_FLAT, .group = {2, apart}};
     double time;
     assert_int_equal(weft_cost_estimate(&request, &m, 8, &time), WEFT_ERR_UNSUPPORTED);
     request.algorithm = WEFT_RING;
@@ -227,7 +236,8 @@ static void a_deadlock_is_an_error_and_not_a_hang(void **state)
     p.s[0]->lane[0].steps[0].kind = WEFT_STEP_COPY;
     p.s[0]->lane[0].steps[0].dst = p.s[0]->lane[0].steps[0].src;
     double time;
-    assert_int_equal(weft_cost((const weft_schedule *const *)p.s, 3, &p.request.group, &m, 8, &time), WEFT_ERR_MISMATCH);
+    assert_int_equal(weft_cost((const weft_schedule *const *)p.s, 3, &p.request.group, &m, 8, &time),
+                     WEFT_ERR_MISMATCH);
     plan_free(&p);
 }
 

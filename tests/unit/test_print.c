@@ -1,5 +1,5 @@
-/* Printing schedules: one step as a line, and whole schedules in every format. That JSON and SVG are well formed is checked by
- * tests/multi/plan.sh, which has parsers at hand. */
+/* Printing schedules: one step as a line, and whole schedules in every format. That JSON and SVG are well
+ * formed is checked by tests/multi/plan.sh, which has parsers at hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,9 +19,11 @@ typedef struct plan {
     weft_schedule *s[MAX_RANKS];
 } plan;
 
-static void plan_make(plan *p, weft_collective collective, weft_algorithm algorithm, int ranks, const int *host)
+static void plan_make(plan *p, weft_collective collective, weft_algorithm algorithm, int ranks,
+                      const int *host)
 {
-    p->request = (weft_plan_request){ .collective = collective, .algorithm = algorithm, .group = { ranks, host } };
+    p->request =
+        (weft_plan_request){.collective = collective, .algorithm = algorithm, .group = {ranks, host}};
     for (int rank = 0; rank < ranks; rank++)
         assert_int_equal(weft_plan(&p->request, rank, &p->s[rank]), WEFT_OK);
 }
@@ -39,19 +41,24 @@ static char *printed(plan *p, int first, int count, size_t bytes, weft_print_for
     size_t used = 0;
     FILE *stream = open_memstream(&text, &used);
     assert_non_null(stream);
-    assert_int_equal(weft_schedule_print((const weft_schedule *const *)p->s + first, count, &p->request.group, NULL, bytes,
-                                         format, stream), WEFT_OK);
+    assert_int_equal(weft_schedule_print((const weft_schedule *const *)p->s + first, count, &p->request.group,
+                                         NULL, bytes, format, stream),
+                     WEFT_OK);
     fclose(stream);
     return text;
 }
 
 static void expect_step(const weft_step *step, const char *expected)
 {
-    weft_place sources[] = { { 0, WEFT_INPUT, 3, 1, 1, 0 }, { 1, WEFT_INPUT, 3, 1, 1, 0 }, { 2, WEFT_INPUT, 3, 1, 1, 0 },
-                             { 3, WEFT_INPUT, 3, 1, 1, 0 }, { 4, WEFT_INPUT, 3, 1, 1, 0 } };
+    weft_place sources[] = {{0, WEFT_INPUT, 3, 1, 1, 0},
+                            {1, WEFT_INPUT, 3, 1, 1, 0},
+                            {2, WEFT_INPUT, 3, 1, 1, 0},
+                            {3, WEFT_INPUT, 3, 1, 1, 0},
+                            {4, WEFT_INPUT, 3, 1, 1, 0}};
     weft_step copy = *step;
     weft_lane lane = { .steps = &copy, .count = 1 };
-    weft_schedule s = { .rank = 1, .ranks = 5, .lanes = 1, .lane = &lane, .sources = sources, .source_count = 5 };
+    weft_schedule s = {
+        .rank = 1, .ranks = 5, .lanes = 1, .lane = &lane, .sources = sources, .source_count = 5};
     char text[256];
     weft_step_text(&s, 0, 0, text, sizeof(text));
     assert_string_equal(text, expected);
@@ -60,28 +67,41 @@ static void expect_step(const weft_step *step, const char *expected)
 static void each_kind_of_step_reads_well(void **state)
 {
     (void)state;
-    weft_place in = { 1, WEFT_INPUT, 4, 1, 1, 0 }, out = { 1, WEFT_OUTPUT, 4, 1, 1, 0 }, peer = { 0, WEFT_OUTPUT, 2, 3, 1, 0 };
+    weft_place in = {1, WEFT_INPUT, 4, 1, 1, 0}, out = {1, WEFT_OUTPUT, 4, 1, 1, 0},
+               peer = {0, WEFT_OUTPUT, 2, 3, 1, 0};
     weft_place mine = { 1, WEFT_OUTPUT, 2, 3, 1, 0 }, strided = { 1, WEFT_SCRATCH, 1, 1, 4, 2 };
     weft_place runs = { 1, WEFT_SCRATCH, 1, 2, 4, 8 }, none = { 1, WEFT_SCRATCH, 0, 0, 1, 0 };
-    expect_step(&(weft_step){ .kind = WEFT_STEP_SEND, .from = -1, .to = 2, .src = strided }, "lane 0 step 0: send to 2: scratch[1, +2 x4]");
-    expect_step(&(weft_step){ .kind = WEFT_STEP_SEND, .from = -1, .to = 2, .src = none }, "lane 0 step 0: send to 2: scratch[0, none]");
+    expect_step(&(weft_step){.kind = WEFT_STEP_SEND, .from = -1, .to = 2, .src = strided},
+                "lane 0 step 0: send to 2: scratch[1, +2 x4]");
+    expect_step(&(weft_step){.kind = WEFT_STEP_SEND, .from = -1, .to = 2, .src = none},
+                "lane 0 step 0: send to 2: scratch[0, none]");
     expect_step(&(weft_step){ .kind = WEFT_STEP_RECV, .from = 0, .to = 3, .dst = runs, .fence = 2 },
                 "lane 0 step 0: recv from 0: scratch[1..2, +8 x4], forward to 3, after 2 sends");
     expect_step(&(weft_step){ .kind = WEFT_STEP_RECV_REDUCE, .from = 2, .to = -1, .src = in, .dst = out },
                 "lane 0 step 0: recv_reduce from 2: output[4] = input[4] op in");
-    expect_step(&(weft_step){ .kind = WEFT_STEP_RECV_REDUCE, .flags = WEFT_STEP_INCOMING_FIRST | WEFT_STEP_FINAL, .from = 2,
-                              .to = -1, .src = in, .dst = out, .fence = 1 },
+    expect_step(&(weft_step){.kind = WEFT_STEP_RECV_REDUCE,
+                             .flags = WEFT_STEP_INCOMING_FIRST | WEFT_STEP_FINAL,
+                             .from = 2,
+                             .to = -1,
+                             .src = in,
+                             .dst = out,
+                             .fence = 1},
                 "lane 0 step 0: recv_reduce from 2: output[4] = in op input[4], after 1 send, final");
     expect_step(&(weft_step){ .kind = WEFT_STEP_COPY, .from = -1, .to = -1, .src = peer, .dst = mine },
                 "lane 0 step 0: copy output[2..4] = rank 0's output[2..4]");
-    expect_step(&(weft_step){ .kind = WEFT_STEP_REDUCE, .from = -1, .to = -1, .sources = 3, .value = 0, .dst = out },
-                "lane 0 step 0: reduce output[4] = rank 0's input[3] op input[3] op rank 2's input[3]");
-    expect_step(&(weft_step){ .kind = WEFT_STEP_REDUCE, .from = -1, .to = -1, .sources = 5, .value = 0, .dst = out },
-                "lane 0 step 0: reduce output[4] = rank 0's input[3] op input[3] op rank 2's input[3] op ... (5 sources)");
-    expect_step(&(weft_step){ .kind = WEFT_STEP_PUBLISH, .from = -1, .to = -1, .src = in }, "lane 0 step 0: publish input[4]");
+    expect_step(
+        &(weft_step){.kind = WEFT_STEP_REDUCE, .from = -1, .to = -1, .sources = 3, .value = 0, .dst = out},
+        "lane 0 step 0: reduce output[4] = rank 0's input[3] op input[3] op rank 2's input[3]");
+    expect_step(
+        &(weft_step){.kind = WEFT_STEP_REDUCE, .from = -1, .to = -1, .sources = 5, .value = 0, .dst = out},
+        "lane 0 step 0: reduce output[4] = rank 0's input[3] op input[3] op rank 2's input[3] op ... (5 "
+        "sources)");
+    expect_step(&(weft_step){.kind = WEFT_STEP_PUBLISH, .from = -1, .to = -1, .src = in},
+                "lane 0 step 0: publish input[4]");
     expect_step(&(weft_step){ .kind = WEFT_STEP_SIGNAL, .from = -1, .to = -1 }, "lane 0 step 0: signal");
-    expect_step(&(weft_step){ .kind = WEFT_STEP_WAIT, .flags = WEFT_STEP_IF_MAPPED, .from = 3, .to = -1, .value = 2 },
-                "lane 0 step 0: wait for signal 2 of 3, if mapped");
+    expect_step(
+        &(weft_step){.kind = WEFT_STEP_WAIT, .flags = WEFT_STEP_IF_MAPPED, .from = 3, .to = -1, .value = 2},
+        "lane 0 step 0: wait for signal 2 of 3, if mapped");
 }
 
 static void a_long_text_is_cut_and_ended(void **state)
@@ -122,7 +142,8 @@ static void text_of_a_large_plan_is_numbers_and_of_one_rank_steps(void **state)
     plan p;
     plan_make(&p, WEFT_ALL_REDUCE, WEFT_RING, 64, NULL);
     char *text = printed(&p, 0, 64, 8, WEFT_PRINT_TEXT);
-    assert_non_null(strstr(text, "ranks 0..63               127 steps: 1 send, 63 recv, 63 recv_reduce; sends 126 messages of 126 chunks"));
+    assert_non_null(strstr(text, "ranks 0..63               127 steps: 1 send, 63 recv, 63 recv_reduce; "
+                                 "sends 126 messages of 126 chunks"));
     assert_null(strstr(text, "input[1]"));
     free(text);
     text = printed(&p, 5, 1, 8, WEFT_PRINT_TEXT);
@@ -199,8 +220,9 @@ static void everything_prints(void **state)
         for (int c = 0; c < WEFT_COLLECTIVE_COUNT; c++)
             for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
                 plan p;
-                weft_plan_request request = { .collective = (weft_collective)c, .algorithm = (weft_algorithm)a,
-                                              .group = { 6, hosts ? host : NULL } };
+                weft_plan_request request = {.collective = (weft_collective)c,
+                                             .algorithm = (weft_algorithm)a,
+                                             .group = {6, hosts ? host : NULL}};
                 if (weft_plan_obstacle(&request))
                     continue;
                 plan_make(&p, request.collective, request.algorithm, 6, request.group.host);
@@ -223,7 +245,8 @@ static void what_cannot_be_printed_is_an_error(void **state)
     fclose(full);
     assert_int_equal(weft_schedule_print(all, 2, NULL, NULL, 8, WEFT_PRINT_SVG, stdout), WEFT_ERR_INVALID);
     assert_int_equal(weft_schedule_print(all, 0, NULL, NULL, 8, WEFT_PRINT_TEXT, stdout), WEFT_ERR_INVALID);
-    assert_int_equal(weft_schedule_print(all, 4, NULL, NULL, 8, (weft_print_format)9, stdout), WEFT_ERR_INVALID);
+    assert_int_equal(weft_schedule_print(all, 4, NULL, NULL, 8, (weft_print_format)9, stdout),
+                     WEFT_ERR_INVALID);
     plan_free(&p);
 }
 
@@ -238,8 +261,8 @@ static void out_of_memory_is_an_error(void **state)
             FILE *stream = fopen("/dev/null", "w");
             assert_non_null(stream);
             weft_alloc_fail_at(n, false);
-            status = weft_schedule_print((const weft_schedule *const *)p.s, 4, &p.request.group, NULL, 1 << 20,
-                                         (weft_print_format)format, stream);
+            status = weft_schedule_print((const weft_schedule *const *)p.s, 4, &p.request.group, NULL,
+                                         1 << 20, (weft_print_format)format, stream);
             weft_alloc_fail_at(0, false);
             fclose(stream);
         }

@@ -1,4 +1,5 @@
-/* The verifier against schedules made by hand: right ones pass, and each kind of mistake is found and named. */
+/* The verifier against schedules made by hand: right ones pass, and each kind of mistake is found and named.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ typedef struct plan {
 
 static void plan_make(plan *p, weft_collective collective, int ranks, plan_function function)
 {
-    weft_plan_request request = { .collective = collective, .algorithm = WEFT_RING, .group = { ranks, NULL } };
+    weft_plan_request request = {.collective = collective, .algorithm = WEFT_RING, .group = {ranks, NULL}};
     p->ranks = ranks;
     p->group = request.group;
     for (int rank = 0; rank < ranks; rank++) {
@@ -106,8 +107,8 @@ static void ring_all_reduce(weft_builder *b, int rank, int n)
     weft_build_send(b, 0, weft_at(b, WEFT_INPUT, (uint32_t)rank, 1), next);
     for (int s = 1; s < n; s++) {
         uint32_t chunk = (uint32_t)((rank + n - s) % n);
-        weft_build_recv_reduce(b, 0, previous, weft_at(b, WEFT_INPUT, chunk, 1), weft_at(b, WEFT_OUTPUT, chunk, 1), next,
-                               s == n - 1 ? WEFT_STEP_FINAL : 0);
+        weft_build_recv_reduce(b, 0, previous, weft_at(b, WEFT_INPUT, chunk, 1),
+                               weft_at(b, WEFT_OUTPUT, chunk, 1), next, s == n - 1 ? WEFT_STEP_FINAL : 0);
     }
     for (int s = 1; s < n; s++) {
         uint32_t chunk = (uint32_t)((rank + n - s + 1) % n);
@@ -142,7 +143,8 @@ static void direct_all_reduce(weft_builder *b, int rank, int n)
         if (peer != rank)
             weft_build_wait(b, 0, peer, 3, WEFT_STEP_IF_MAPPED);
 }
-/* Its steps for 3 ranks: 0 publish, 1 signal, 2 3 wait, 4 reduce, 5 publish, 6 signal, 7 8 wait, 9 10 copy, 11 signal, 12 13 wait. */
+/* Its steps for 3 ranks: 0 publish, 1 signal, 2 3 wait, 4 reduce, 5 publish, 6 signal, 7 8 wait, 9 10 copy,
+ * 11 signal, 12 13 wait. */
 
 static void linear_broadcast(weft_builder *b, int rank, int n)
 {
@@ -185,7 +187,8 @@ static void pairwise_all_to_all(weft_builder *b, int rank, int n)
 {
     weft_build_shape(b, 1, 0, 1);
     weft_build_not_in_place(b);
-    weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, (uint32_t)rank, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1), 0);
+    weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, (uint32_t)rank, 1),
+                    weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1), 0);
     for (int d = 1; d < n; d++) {
         int to = (rank + d) % n, from = (rank + n - d) % n;
         weft_build_send(b, 0, weft_at(b, WEFT_INPUT, (uint32_t)to, 1), to);
@@ -200,7 +203,8 @@ static void ring_all_gather(weft_builder *b, int rank, int n)
     weft_build_send(b, 0, weft_at(b, WEFT_INPUT, 0, 1), next);
     weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, 0, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1), 0);
     for (int s = 1; s < n; s++)
-        weft_build_recv(b, 0, previous, weft_at(b, WEFT_OUTPUT, (uint32_t)((rank + n - s) % n), 1), s < n - 1 ? next : -1);
+        weft_build_recv(b, 0, previous, weft_at(b, WEFT_OUTPUT, (uint32_t)((rank + n - s) % n), 1),
+                        s < n - 1 ? next : -1);
 }
 
 /* Through scratch, so that there are fences: the second block overwrites the first one's place. */
@@ -302,7 +306,8 @@ static void circle_is_a_deadlock_and_all_are_named(void **state)
         *step_of(&p, rank, 1) = *step_of(&p, rank, 2);
         *step_of(&p, rank, 2) = send;
     }
-    expect_fault(&p, "lane 0 step 1 (recv from", "waits for ever: for data of rank", "rank 0", "rank 1", "rank 2", NULL);
+    expect_fault(&p, "lane 0 step 1 (recv from", "waits for ever: for data of rank", "rank 0", "rank 1",
+                 "rank 2", NULL);
 }
 
 static void fence_in_a_circle_is_a_deadlock(void **state)
@@ -357,7 +362,8 @@ static void double_contribution_is_found(void **state)
     plan_make(&p, WEFT_ALL_REDUCE, 3, direct_all_reduce);
     p.s[1]->sources[2].rank = 0;
     p.s[1]->sources[2].first = 1;
-    expect_fault(&p, "rank 1 lane 0 step 4", "marked final, but its result has rank 0 twice and rank 2 never", NULL);
+    expect_fault(&p, "rank 1 lane 0 step 4", "marked final, but its result has rank 0 twice and rank 2 never",
+                 NULL);
 }
 
 static void order_is_checked_where_it_is_promised(void **state)
@@ -368,7 +374,8 @@ static void order_is_checked_where_it_is_promised(void **state)
     for (int rank = 0; rank < 4; rank++)
         p.s[rank]->keeps_order = true;
     step_of(&p, 2, 0)->flags &= (uint8_t)~WEFT_STEP_INCOMING_FIRST;
-    expect_fault(&p, "rank 2 lane 0 step 0", "combines rank 2's chunk 0 with ranks 0..1, which is not rank order", NULL);
+    expect_fault(&p, "rank 2 lane 0 step 0",
+                 "combines rank 2's chunk 0 with ranks 0..1, which is not rank order", NULL);
 }
 
 static void final_marks_are_checked(void **state)
@@ -435,8 +442,8 @@ static void dropped_exit_wait_is_found_when_mapped(void **state)
     plan p;
     plan_make(&p, WEFT_ALL_REDUCE, 3, direct_all_reduce);
     drop_step(&p, 0, 13);
-    expect_fault(&p, "rank 2 lane 0 step 9 (copy", "may still read a buffer of rank 0 after that rank has returned",
-                 "mapped]", NULL);
+    expect_fault(&p, "rank 2 lane 0 step 9 (copy",
+                 "may still read a buffer of rank 0 after that rank has returned", "mapped]", NULL);
 }
 
 static void dropped_signal_is_found(void **state)
@@ -461,7 +468,8 @@ static void signals_in_a_circle_are_a_deadlock(void **state)
         *step_of(&p, rank, 2) = *step_of(&p, rank, 1);
         *step_of(&p, rank, 1) = wait;
     }
-    expect_fault(&p, "rank 0 lane 0 step 1 (wait for signal 1 of 1)", "waits for ever: for a signal of rank 1", NULL);
+    expect_fault(&p, "rank 0 lane 0 step 1 (wait for signal 1 of 1)",
+                 "waits for ever: for a signal of rank 1", NULL);
 }
 
 static void always_waiting_for_a_mapped_only_signal_is_found(void **state)
@@ -483,18 +491,20 @@ static void other_host_is_out_of_reach(void **state)
     expect_fault(&p, "rank 0 lane 0 step 3 (wait for signal 1 of 2)", "on another host", NULL);
 }
 
-/* Owner writes again what a peer may be reading. Steps of 2 ranks: publish signal wait reduce publish signal wait copy
- * signal wait. */
+/* Owner writes again what a peer may be reading. Steps of 2 ranks: publish signal wait reduce publish signal
+ * wait copy signal wait. */
 static void overwriting_what_peers_read_is_found(void **state)
 {
     (void)state;
     plan p;
     plan_make(&p, WEFT_ALL_REDUCE, 2, direct_all_reduce);
     *step_of(&p, 0, 7) = *step_of(&p, 0, 3);
-    expect_fault(&p, "rank 1 lane 0 step 7", "output[0] of rank 0 is read while its owner may still write it", NULL);
+    expect_fault(&p, "rank 1 lane 0 step 7", "output[0] of rank 0 is read while its owner may still write it",
+                 NULL);
     plan_make(&p, WEFT_ALL_REDUCE, 2, direct_all_reduce);
     *step_of(&p, 1, 7) = *step_of(&p, 1, 3);
-    expect_fault(&p, "rank 1 lane 0 step 7", "overwrites output[1], which rank 0 may still be reading in its step 7", NULL);
+    expect_fault(&p, "rank 1 lane 0 step 7",
+                 "overwrites output[1], which rank 0 may still be reading in its step 7", NULL);
 }
 
 /* ---- lanes and whole schedules ----------------------------------------------------------------- */
@@ -559,9 +569,11 @@ static void leaving_a_barrier_early_is_found(void **state)
 static void every_dropped_step_is_found(void **state)
 {
     (void)state;
-    static const struct { weft_collective collective; plan_function function; } cases[] = {
-        { WEFT_ALL_REDUCE, ring_all_reduce }, { WEFT_ALL_REDUCE, direct_all_reduce }, { WEFT_ALL_REDUCE, chain_all_reduce },
-        { WEFT_ALL_GATHER, ring_all_gather }, { WEFT_BROADCAST, relay_broadcast }, { WEFT_ALL_TO_ALL, pairwise_all_to_all },
+    static const struct { weft_collective collective; plan_function function;
+    } cases[] = {
+        {WEFT_ALL_REDUCE, ring_all_reduce},  {WEFT_ALL_REDUCE, direct_all_reduce},
+        {WEFT_ALL_REDUCE, chain_all_reduce}, {WEFT_ALL_GATHER, ring_all_gather},
+        {WEFT_BROADCAST, relay_broadcast},   {WEFT_ALL_TO_ALL, pairwise_all_to_all},
     };
     for (size_t c = 0; c < ARRAY_LEN(cases); c++)
         for (uint32_t step = 0;; step++) {
