@@ -27,6 +27,7 @@ static struct {
     int version;     /* 1 or 2 */
     pid_t pid;
     bool broken;     /* an answer is outstanding, the conversation is out of step */
+    const char *owed; /* an answer that was asked for and not waited for yet */
     char space[256]; /* PMI-1: name of the key-value space; PMI-2: of the job */
     size_t have;
     char in[MESSAGE_BYTES];
@@ -107,12 +108,22 @@ static weft_status pmi_receive(const char *what, const char *command, int64_t de
     return WEFT_OK;
 }
 
+static weft_status take_owed(int64_t deadline_ns)
+{
+    char answer[MESSAGE_BYTES + 1];
+    const char *owed = pmi.owed;
+    pmi.owed = NULL;
+    return owed != NULL ? pmi_receive("barrier", owed, deadline_ns, answer) : WEFT_OK;
+}
+
 static weft_status ask(const char *what, const char *text, const char *answer_name, int64_t deadline_ns,
                        char answer[MESSAGE_BYTES + 1])
 {
     if (pmi.broken)
         return weft_fail(WEFT_ERR_SYSTEM, "PMI (PMI_FD): %s: an earlier exchange with the launcher has failed", what);
-    weft_status status = pmi_send(what, text);
+    weft_status status = take_owed(deadline_ns);
+    if (status == WEFT_OK)
+        status = pmi_send(what, text);
     return status == WEFT_OK ? pmi_receive(what, answer_name, deadline_ns, answer) : status;
 }
 
@@ -213,14 +224,15 @@ static weft_status begin(int rank)
 
 /* ---- the store ------------------------------------------------------------------------------------- */
 
-static weft_status fence(pmi_store *s, int64_t deadline_ns)
+/* Enters the barrier; who is through is the matter of take_owed. */
+static weft_status enter_fence(pmi_store *s)
 {
-    char answer[MESSAGE_BYTES + 1];
     if (s->fenced)
         return WEFT_OK;
     s->fenced = true;
-    return pmi.version == 2 ? ask("fence", "cmd=kvs-fence;", "kvs-fence-response", deadline_ns, answer) :
-                              ask("barrier", "cmd=barrier_in", "barrier_out", deadline_ns, answer);
+    weft_status status = pmi_send("barrier", pmi.version == 2 ? "cmd=kvs-fence;" : "cmd=barrier_in");
+    pmi.owed = status == WEFT_OK ? (pmi.version == 2 ? "kvs-fence-response" : "barrier_out") : NULL;
+    return status;
 }
 
 static weft_status put(pmi_store *s, const char *key, const void *value, size_t bytes)
@@ -237,14 +249,17 @@ static weft_status put(pmi_store *s, const char *key, const void *value, size_t 
                              weft_deadline_ns(ANSWER_MS), answer);
     if (status == WEFT_OK && strcmp(field(answer, "rc", result), "0") != 0)
         return weft_fail(WEFT_ERR_SYSTEM, "PMI: put of '%s' failed: %.200s", key, answer);
-    /* The launcher shows it to the others only after a barrier of all; the others wait in theirs. */
-    return status == WEFT_OK ? fence(s, WEFT_NEVER) : status;
+    /* The launcher shows it to the others only after a barrier of all. They wait in it; this rank waits for them at the meeting,
+     * which has a deadline and can name who is missing. */
+    return status == WEFT_OK ? enter_fence(s) : status;
 }
 
 static weft_status get(pmi_store *s, const char *key, void *value, size_t *bytes, int64_t deadline_ns)
 {
     char text[MESSAGE_BYTES], answer[MESSAGE_BYTES + 1], result[MESSAGE_BYTES];
-    weft_status status = fence(s, deadline_ns);
+    weft_status status = pmi.broken ? WEFT_ERR_SYSTEM : enter_fence(s);
+    if (status == WEFT_OK)
+        status = take_owed(deadline_ns);
     if (status != WEFT_OK)
         return status;
     if (pmi.version == 2)
@@ -277,6 +292,11 @@ static int store_get(void *context, const char *key, void *value, size_t *bytes,
 
 static void release(weft_launch_store *store)
 {
+    /* An MPI library in the process may speak next: nothing may be left to be read. After a creation it is there. */
+    pthread_mutex_lock(&pmi.lock);
+    if (pmi.pid == getpid() && !pmi.broken)
+        take_owed(weft_deadline_ns(1000));
+    pthread_mutex_unlock(&pmi.lock);
     weft_free(container_of(store, pmi_store, base));
 }
 
