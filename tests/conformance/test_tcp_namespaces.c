@@ -6,6 +6,7 @@
 
 #include <ifaddrs.h>
 #include <linux/if_link.h>
+#include <net/if.h>
 #include <netpacket/packet.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -58,6 +59,34 @@ static bool set_up_side(int rank)
     return good;
 }
 
+static bool is_running(const char *name)
+{
+    struct ifaddrs *list;
+    bool running = false;
+    if (getifaddrs(&list) != 0)
+        return false;
+    for (struct ifaddrs *item = list; item; item = item->ifa_next)
+        running = running || (strcmp(item->ifa_name, name) == 0 && (item->ifa_flags & IFF_RUNNING));
+    freeifaddrs(list);
+    return running;
+}
+
+/* The kernel reports the carrier of a new pair some time after both ends are up: on a busy machine up to a second. */
+static bool links_come_up(void)
+{
+    int64_t deadline = weft_deadline_ns(CONFORMANCE_PATIENCE_MS);
+    for (int i = 0; i < current->pairs; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "r%d", i);
+        while (!is_running(name)) {
+            if (weft_now_ns() > deadline)
+                return false;
+            usleep(1000);
+        }
+    }
+    return true;
+}
+
 static bool exchange(conformance_member *member)
 {
     int peer = !member->rank;
@@ -83,7 +112,7 @@ static int second(const conformance_subject *of, int *link)
     static conformance_member member;
     if (unshare(CLONE_NEWNET) != 0)
         return 10;
-    if (!meet(link) || !meet(link) || !set_up_side(1) || !meet(link))
+    if (!meet(link) || !meet(link) || !set_up_side(1) || !meet(link) || !links_come_up())
         return 11;
     if (conformance_member_open(&member, of, 1, 2, 5, PLACE_MIXED, conformance_process_allgather, link) != WEFT_OK) {
         fprintf(stderr, "rank 1: %s\n", weft_last_error());
@@ -151,6 +180,7 @@ static void play(const scene *played)
     assert_true(set_up_side(0));
     assert_true(meet(process.link));
     assert_true(meet(process.link));
+    assert_true(links_come_up());
     if (conformance_member_open(&member, &subject, 0, 2, 5, PLACE_MIXED, conformance_process_allgather,
                                 process.link) != WEFT_OK)
         fail_msg("%s", weft_last_error());
