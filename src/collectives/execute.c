@@ -21,10 +21,15 @@ static void ring_all(const weft_exec *e)
 static void raise_signal(weft_task *t)
 {
     weft_execution *x = t->execution;
-    weft_local_flag *flag = &own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
+    weft_local_signal *flag = &own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
     uint64_t words[2];
     memcpy(words, &x->fingerprint, sizeof words);
     t->signals++;
+    uint64_t over = x->local_sequence - 1; /* but for those of this communicator that are still under way */
+    for (const weft_execution *other = x->exec->active; other; other = other->next)
+        if (other != x && other->ready->schedule->local && other->local_sequence <= over)
+            over = other->local_sequence - 1;
+    atomic_store_explicit(&flag->over, over, memory_order_relaxed);
     atomic_store_explicit(&flag->words[0], words[0], memory_order_relaxed);
     atomic_store_explicit(&flag->words[1], words[1], memory_order_relaxed);
     /* release: what was published is visible to who sees the signal (partner: signal_seen) */
@@ -38,15 +43,19 @@ static bool signal_seen(const weft_task *t, const weft_step *step)
 {
     const weft_execution *x = t->execution;
     const weft_exec *e = x->exec;
-    const weft_local_flag *flag = &e->regions[e->local_position[step->from]]
+    const weft_local_signal *flag = &e->regions[e->local_position[step->from]]
                                        ->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
     uint64_t seen = atomic_load_explicit(&flag->value, memory_order_acquire), words[2];
     if (seen < weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, step->value))
         return false;
     words[0] = atomic_load_explicit(&flag->words[0], memory_order_relaxed);
     words[1] = atomic_load_explicit(&flag->words[1], memory_order_relaxed);
-    if (memcmp(words, &x->fingerprint, sizeof words) == 0)
+    if (memcmp(words, &x->fingerprint, sizeof words) == 0) {
+        uint64_t *over = &e->over[e->local_position[step->from]], now = atomic_load_explicit(&flag->over, memory_order_relaxed);
+        if (now > *over)
+            *over = now;
         return true;
+    }
     weft_fingerprint theirs;
     memcpy(&theirs, words, sizeof theirs);
     weft_exec_mismatch(x->exec, x->sequence, &x->fingerprint, e->world[step->from], &theirs);
@@ -119,7 +128,11 @@ static bool left_behind(const weft_execution *x, uint32_t lane, size_t depth, ui
 static bool pass_gate(weft_execution *x)
 {
     const weft_schedule *s = x->ready->schedule;
-    for (uint32_t lane = 0; lane < WEFT_LANES_MAX; lane++)
+    const weft_exec *e = x->exec;
+    bool known = true; /* from their signals, without looking at more lines */
+    for (int i = 0; known && i < e->local_count; i++)
+        known = e->over[i] + WEFT_LOCAL_SLOTS >= x->local_sequence || e->local_ranks[i] == e->rank;
+    for (uint32_t lane = 0; (!known || e->active) && lane < WEFT_LANES_MAX; lane++)
         for (size_t d = 0; d < WEFT_DEPTH; d++)
             if (x->gates[lane][d] && !left_behind(x, lane, d, x->gates[lane][d]))
                 return false;
@@ -146,17 +159,23 @@ static bool begin_tile(weft_task *t, size_t tile)
     return true;
 }
 
+static void leave_tile(weft_task *t)
+{
+    weft_execution *x = t->execution;
+    t->active = false;
+    if (!x->ready->schedule->local)
+        return;
+    /* release: this rank has read what it reads of this tile (partner: left_behind) */
+    atomic_store_explicit(&own_region(x->exec)->done[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
+                          weft_mark(x->local_sequence, t->tile / WEFT_DEPTH + 1, 0), memory_order_release);
+    ring_all(x->exec);
+}
+
 static void task_over(weft_task *t)
 {
     weft_execution *x = t->execution;
     weft_exec *e = x->exec;
-    t->active = false;
-    if (x->ready->schedule->local) {
-        /* release: this rank has read what it reads of this tile (partner: left_behind) */
-        atomic_store_explicit(&own_region(e)->done[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
-                              weft_mark(x->local_sequence, t->tile / WEFT_DEPTH + 1, 0), memory_order_release);
-        ring_all(e);
-    }
+    leave_tile(t);
     if (begin_tile(t, t->tile + WEFT_DEPTH)) {
         weft_execution_take_wants(e, x);
         return;
@@ -235,10 +254,29 @@ void weft_execution_drained(weft_execution *x)
         x->drained = true; /* ended by weft_exec_progress, not in the middle of a callback */
 }
 
-static void activate(weft_execution *x)
+/* The execution's turn in shared memory: the next slot, once what was in it is left behind. */
+static void take_slot(weft_execution *x)
 {
     weft_exec *e = x->exec;
     const weft_schedule *s = x->ready->schedule;
+    x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
+    x->gated = s->local;
+    if (!s->local)
+        return;
+    x->local_sequence = e->next_local++;
+    unsigned slot = x->local_sequence % WEFT_LOCAL_SLOTS;
+    memcpy(x->gates, e->last_done[slot], sizeof x->gates);
+    for (uint32_t lane = 0; lane < s->lanes; lane++)
+        for (size_t d = 0; d < WEFT_DEPTH; d++) {
+            size_t rounds = (x->tiles + WEFT_DEPTH - 1 - d) / WEFT_DEPTH;
+            if (rounds)
+                e->last_done[slot][lane][d] = weft_mark(x->local_sequence, rounds, 0);
+        }
+}
+
+static void join_active(weft_execution *x)
+{
+    weft_exec *e = x->exec;
     e->running[x->sequence % WEFT_RUNNING_MAX] = x;
     x->next = e->active;
     x->link = &e->active;
@@ -246,21 +284,15 @@ static void activate(weft_execution *x)
         x->next->link = &x->next;
     e->active = x;
     x->active = true;
+}
+
+static void activate(weft_execution *x)
+{
+    weft_exec *e = x->exec;
+    const weft_schedule *s = x->ready->schedule;
+    take_slot(x);
+    join_active(x);
     x->tasks_left = 0;
-    x->gated = false;
-    x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
-    if (s->local) {
-        x->local_sequence = e->next_local++;
-        unsigned slot = x->local_sequence % WEFT_LOCAL_SLOTS;
-        x->gated = true;
-        memcpy(x->gates, e->last_done[slot], sizeof x->gates);
-        for (uint32_t lane = 0; lane < s->lanes; lane++)
-            for (size_t d = 0; d < WEFT_DEPTH; d++) {
-                size_t rounds = (x->tiles + WEFT_DEPTH - 1 - d) / WEFT_DEPTH;
-                if (rounds)
-                    e->last_done[slot][lane][d] = weft_mark(x->local_sequence, rounds, 0);
-            }
-    }
     for (uint32_t lane = 0; lane < s->lanes; lane++)
         for (size_t d = 0; d < WEFT_DEPTH; d++)
             if (begin_tile(&x->tasks[lane][d], d))
@@ -300,7 +332,34 @@ static int poll_execution(weft_execution *x)
     return x->moved;
 }
 
-void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context)
+/* The short way for what needs only this host while nothing else is under way: the same steps in the same order, without
+ * polling anything else in between. False: a wait was not over within the looks there are, it goes on like the others. */
+static bool run_to_end(weft_execution *x)
+{
+    weft_exec *e = x->exec;
+    weft_task *t = &x->tasks[0][0];
+    const weft_lane *l = &x->ready->schedule->lane[0];
+    take_slot(x);
+    begin_tile(t, 0);
+    bool going = pass_gate(x);
+    while (going && t->step < l->count) {
+        int looks = e->spins;
+        while (!(going = do_step(t, &l->steps[t->step])) && looks-- > 0 && e->error == WEFT_OK)
+            weft_cpu_relax();
+        if (going) {
+            t->step++;
+            t->entered = false;
+        }
+    }
+    if (going)
+        leave_tile(t);
+    else
+        join_active(x);
+    x->tasks_left = !going;
+    return going;
+}
+
+void weft_execution_start(weft_execution *x, bool spin, void (*done)(void *context, weft_execution *x), void *context)
 {
     weft_exec *e = x->exec;
     x->done = done;
@@ -321,6 +380,13 @@ void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_ex
         x->next = NULL;
         x->link = tail;
         *tail = x;
+        return;
+    }
+    if (spin && e->spins && x->ready->local_only && x->tiles == 1 && !e->active) {
+        if (run_to_end(x)) {
+            x->finished = true;
+            x->done(x->context, x);
+        }
         return;
     }
     activate(x);
@@ -387,11 +453,14 @@ weft_status weft_exec_init(weft_exec *e)
     e->error = WEFT_OK;
     if (e->slice_bytes == 0)
         return weft_fail(WEFT_ERR_INTERNAL, "slice size not set");
-    return WEFT_OK;
+    e->over = weft_alloc_array((size_t)e->local_count, sizeof *e->over);
+    return e->over ? WEFT_OK : weft_fail(WEFT_ERR_MEMORY, "no memory for %d local ranks", e->local_count);
 }
 
 void weft_exec_clear(weft_exec *e)
 {
+    weft_free(e->over);
+    e->over = NULL;
     while (e->early) {
         weft_incoming *in = e->early;
         e->early = in->next;

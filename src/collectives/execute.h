@@ -50,6 +50,7 @@ typedef struct weft_ready {
     weft_ready_like *likes;      /* that src_like and dst_like point to, besides places of the schedule */
     bool no_memory;              /* while it is made */
     uint32_t most_sources, most_sends;
+    bool local_only;             /* one lane, and nothing goes through a transport */
 } weft_ready;
 
 /* Takes the schedule over, also on failure. */
@@ -61,8 +62,15 @@ void weft_ready_destroy(weft_ready *ready);
 /* One rank's region of the communicator's segment on a host. Every line has one writer, its rank. */
 typedef struct weft_local_flag {
     _Alignas(64) _Atomic uint64_t value;
-    _Atomic uint64_t words[2]; /* of a signal: the fingerprint of the call that raises it */
 } weft_local_flag;
+/* A signal, and in the same line all that a small collective needs of its sender. */
+enum { WEFT_INLINE_BYTES = 96 };
+typedef struct weft_local_signal {
+    _Alignas(128) _Atomic uint64_t value;
+    _Atomic uint64_t over;     /* local collectives of this rank up to that one are over */
+    _Atomic uint64_t words[2]; /* the fingerprint of the call that raises it */
+    unsigned char data[WEFT_INLINE_BYTES]; /* published input that fits */
+} weft_local_signal;
 typedef struct weft_local_board {
     _Alignas(64) _Atomic uint64_t sequence; /* + 1; 0: none */
     _Atomic uint64_t words[2];              /* the fingerprint */
@@ -74,7 +82,7 @@ typedef struct weft_local_mapping {
 } weft_local_mapping;
 enum { WEFT_BOARDS = 16 };
 typedef struct weft_local_region {
-    weft_local_flag signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
+    weft_local_signal signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
     weft_local_flag done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];   /* weft_mark of the tiles left behind */
     weft_local_mapping mapping[WEFT_LOCAL_SLOTS];
     weft_local_board board[WEFT_BOARDS];    /* what this rank has begun, to tell a mismatch from a delay */
@@ -108,6 +116,8 @@ struct weft_exec {
     const int *local_host_index;/* their index in the host */
     const int *local_position;  /* [ranks]: place among them, -1: elsewhere */
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
+    uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
+    int spins;                  /* looks at a signal before a small collective waits like a large one */
     uint64_t last_done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];
     /* told once when the communicator goes into error; rank: culprit in the process group or -1 */
     void (*fail)(void *context, weft_status status, int rank, const char *text);
@@ -184,6 +194,7 @@ struct weft_execution {
     uint32_t lost_sends;           /* of these, those whose transport gave up */
     int moved;
     bool gated;                    /* its slot in shared memory is still in use by an earlier collective */
+    bool in_line;                  /* published input lies in the signal's line */
     bool may_map;                  /* buffers of equal blocks that may be read in place */
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;
@@ -219,8 +230,9 @@ typedef struct weft_execution_args {
 weft_execution *weft_execution_get(weft_exec *e);
 /* Binds it; allocates nothing if the same shape was bound before. */
 weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *args);
-/* Takes the communicator's next number and begins; `done` is called from here or from progress. */
-void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context);
+/* Takes the communicator's next number and begins; `done` is called from here or from progress. With `spin` the caller
+ * waits anyway: what needs only this host may be run to its end here. */
+void weft_execution_start(weft_execution *x, bool spin, void (*done)(void *context, weft_execution *x), void *context);
 /* Gives the object back; frees it. */
 void weft_execution_put(weft_execution *x);
 void weft_execution_destroy(weft_execution *x);

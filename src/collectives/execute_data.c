@@ -92,6 +92,10 @@ static size_t chunk_at(const weft_execution *x, const weft_task *t, const weft_p
         return bytes;
     }
     weft_local_region *r = e->regions[e->local_position[p->rank]];
+    if (x->in_line) {
+        *address = (char *)r->signal[x->local_sequence % WEFT_LOCAL_SLOTS][0][0].data;
+        return bytes;
+    }
     const weft_schedule *s = x->ready->schedule;
     size_t staged = chunk;
     if (p->buffer == WEFT_OUTPUT && s->publishes_input)
@@ -208,8 +212,9 @@ void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step
     const weft_schedule *s = x->ready->schedule;
     if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id)
         return;
-    char *stage = (char *)e->regions[e->local_position[e->rank]]
-                      ->stage[x->local_sequence % WEFT_LOCAL_SLOTS][t->tile % WEFT_DEPTH];
+    weft_local_region *own = e->regions[e->local_position[e->rank]];
+    size_t slot = x->local_sequence % WEFT_LOCAL_SLOTS;
+    char *stage = x->in_line ? (char *)own->signal[slot][0][0].data : (char *)own->stage[slot][t->tile % WEFT_DEPTH];
     if (p->buffer == WEFT_OUTPUT && s->publishes_input)
         stage += (size_t)s->input_blocks * s->chunks_per_block * x->chunk_bytes;
     for (uint32_t run = 0; run < p->repeat; run++)

@@ -16,11 +16,6 @@ static bool has_dst(const weft_step *s)
     return s->kind == WEFT_STEP_RECV || s->kind == WEFT_STEP_RECV_REDUCE || s->kind == WEFT_STEP_COPY ||
            s->kind == WEFT_STEP_REDUCE;
 }
-static bool receives(const weft_step *s)
-{
-    return s->kind == WEFT_STEP_RECV || s->kind == WEFT_STEP_RECV_REDUCE;
-}
-
 static bool same_scratch(const weft_place *a, const weft_place *b)
 {
     return a->buffer == WEFT_SCRATCH && b->buffer == WEFT_SCRATCH && a->first == b->first && a->count == b->count &&
@@ -138,7 +133,7 @@ static void number_transfers(weft_ready *r, uint32_t lane, uint32_t *sent, uint3
     for (uint32_t i = 0; i < l->count; i++) {
         const weft_step *step = &l->steps[i];
         weft_ready_step *ready = &r->steps[lane][i];
-        if (receives(step))
+        if (weft_step_receives(step))
             ready->receive_ordinal = received[step->from]++;
         ready->send_index = send;
         if (step->to >= 0) {
@@ -182,6 +177,9 @@ weft_status weft_ready_create(weft_schedule *schedule, weft_ready **out)
             goto fail;
     }
     weft_free(counts);
+    r->local_only = schedule->local && schedule->lanes == 1 && schedule->lane[0].sends == 0;
+    for (uint32_t i = 0; r->local_only && i < schedule->lane[0].count; i++)
+        r->local_only = !weft_step_receives(&schedule->lane[0].steps[i]);
     *out = r;
     return WEFT_OK;
 fail:
@@ -333,6 +331,8 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     x->may_map = s->local && !args->staged && !args->input_counts && !args->output_counts;
     bind_layout(&x->layouts[WEFT_INPUT], args->input, args, s->input_blocks, args->input_counts, args->input_displs);
     bind_layout(&x->layouts[WEFT_OUTPUT], args->output, args, s->output_blocks, args->output_counts, args->output_displs);
+    x->in_line = s->publishes_input && !s->publishes_output && s->input_blocks * s->chunks_per_block == 1 && s->lanes == 1 &&
+                 !args->input_counts && x->layouts[WEFT_INPUT].count * x->layouts[WEFT_INPUT].element_bytes <= WEFT_INLINE_BYTES;
     weft_status status = choose_tiles(x, args);
     if (status != WEFT_OK)
         return status;

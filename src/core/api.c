@@ -61,6 +61,7 @@ static weft_status enter(weft_request *r, bool persistent, weft_request **reques
         return request ? weft_fail(WEFT_ERR_USAGE, "inside a group request must be NULL: weft_group_end has it")
                        : weft_group_add(r);
     }
+    r->blocks = !request;
     return weft_request_finish_call(c, r, weft_request_begin(r), request);
 }
 

@@ -247,7 +247,7 @@ weft_status weft_collective_begin(weft_request *r)
         return status;
     }
     r->record = weft_record_begin(c, &r->execution->fingerprint, c->exec.next_sequence, tuner_bytes(c, &call));
-    weft_execution_start(r->execution, execution_done, r);
+    weft_execution_start(r->execution, r->blocks, execution_done, r);
     return WEFT_OK;
 }
 

@@ -77,6 +77,7 @@ struct weft_request {
     bool persistent, active, linked;
     bool started;               /* persistent: between start and wait; others always */
     _Atomic bool complete;
+    bool blocks;                /* its caller waits for it at once */
     int tag;                    /* messages; call.root is the peer */
     weft_status status;
     int64_t timeout_ms, began_ns, deadline_ns;
