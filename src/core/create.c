@@ -273,7 +273,10 @@ static weft_status open_host(weft_engine *e, bool shm)
                                .host_id = e->settings.host_id, .alone = !shm,
                                .region_bytes = weft_shm_region_bytes(e->ranks), .deadline_ns = e->create_deadline_ns,
                                .allgather = host_allgather, .context = e};
-    return weft_host_create(&config, &e->host);
+    weft_status status = weft_host_create(&config, &e->host);
+    if (status == WEFT_OK)
+        atomic_store_explicit(&e->bell, e->host, memory_order_release);
+    return status;
 }
 
 /* Everything after the control plane is there. */

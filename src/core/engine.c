@@ -14,7 +14,7 @@ static _Atomic int engine_total;
 static void (*_Atomic user_hook)(void *context);
 static void *_Atomic user_hook_context;
 
-enum { HOOK_INTERVAL_NS = 50000, NAP_NS = 20 * WEFT_NS_PER_MS, OTHERS_NAP_NS = WEFT_NS_PER_MS / 5 };
+enum { HOOK_INTERVAL_NS = 50000, NAP_NS = 20 * WEFT_NS_PER_MS, CHECK_NS = 5 * WEFT_NS_PER_MS, OTHERS_NAP_NS = WEFT_NS_PER_MS / 5 };
 
 void weft_engine_set_hook(void (*hook)(void *context), void *context)
 {
@@ -61,8 +61,10 @@ void weft_engine_notice(void *context, const weft_notice *notice)
 
 void weft_engine_wake(weft_engine *e)
 {
-    if (e->host)
-        weft_host_ring_self(e->host);
+    /* acquire: pairs with open_host, the host is whole */
+    weft_host *host = atomic_load_explicit(&e->bell, memory_order_acquire);
+    if (host)
+        weft_host_ring_self(host);
 }
 
 void weft_engine_take_news(weft_engine *e)
@@ -174,7 +176,7 @@ void weft_engine_check(weft_engine *e)
 
 bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context, int64_t deadline_ns)
 {
-    int64_t idle_since = 0, hooked = 0;
+    int64_t idle_since = 0, hooked = 0, checked = 0;
     int yields = 0;
     unsigned rounds = 0;
     bool is_done;
@@ -192,6 +194,12 @@ bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context
         int64_t now = weft_now_ns();
         if (now > deadline_ns)
             break;
+        if (!checked)
+            checked = now;
+        if (now - checked > CHECK_NS) { /* also while others keep this thread busy */
+            checked = now;
+            weft_engine_check(e);
+        }
         if (moved)
             continue;
         call_hook(now, &hooked);
@@ -216,7 +224,6 @@ bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context
             pthread_mutex_lock(&e->lock);
             continue;
         }
-        weft_engine_check(e);
         bool alone = atomic_load_explicit(&engine_total, memory_order_relaxed) <= 1 && !atomic_load(&user_hook);
         int64_t nap = now + (alone ? NAP_NS : OTHERS_NAP_NS);
         sleep_once(e, done, context, nap < deadline_ns ? nap : deadline_ns);

@@ -35,6 +35,7 @@ struct weft_engine {
     struct weft_tuned *table;   /* agreed.tuned lines */
     weft_control *control;
     weft_host *host;
+    weft_host *_Atomic bell;    /* host, for threads that wake the waiters; NULL before and after there are any */
     weft_wire wire;
     int wait_fds[WEFT_WIRE_ROUTES];
     int wait_fd_count;
