@@ -127,13 +127,22 @@ typedef struct family {
     pid_t *pids;   /* 0: ended */
     int ranks, started, alive;
     int code;      /* of the first failure */
-    int signal;    /* that the parent got, or with which rank 0 lost its reader; 0: none */
+    int signal;    /* that the parent got; 0: none */
     cpu_set_t cpus;
     bool bind;
     sigset_t old_mask, handled;
     struct timespec deadline;
     bool has_deadline, termed;
 } family;
+
+/* `weft-perf | head`: rank 0 has lost its reader. It must not die of that, or the others would report a dead rank: it
+ * tells the parent, who ends them all. */
+static void reader_is_gone(int signal)
+{
+    kill(getppid(), signal);
+    for (;;)
+        pause();
+}
 
 _Noreturn static void be_child(family *f, int rank, pid_t parent, const int pipe_ends[2],
                                perf_rank_function run)
@@ -142,6 +151,9 @@ _Noreturn static void be_child(family *f, int rank, pid_t parent, const int pipe
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(PERF_FAILED);
+    struct sigaction action;
+    if (rank == 0 && sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+        signal(SIGPIPE, reader_is_gone);
     sigprocmask(SIG_SETMASK, &f->old_mask, NULL);
     if (f->bind)
         bind_to_cpu(&f->cpus, rank, f->ranks);
@@ -180,14 +192,8 @@ static void note_end(family *f, int rank, int status)
         f->code = code;
     if (WIFSIGNALED(status) && f->signal == 0 && !f->termed) {
         int signal = WTERMSIG(status);
-        if (signal == SIGPIPE && rank == 0 && first) {
-            /* `weft-perf | head`: the reader is gone, nobody has failed. */
-            f->signal = signal;
-            signal_all(f, SIGTERM);
-        } else {
-            fprintf(stderr, "%s: rank %d was killed by signal %d (%s)\n", f->args->program, rank, signal,
-                    strsignal(signal));
-        }
+        fprintf(stderr, "%s: rank %d was killed by signal %d (%s)\n", f->args->program, rank, signal,
+                strsignal(signal));
     }
     if (first)
         set_deadline(f, FAILURE_GRACE_MS);
@@ -236,7 +242,12 @@ static void wait_for_all(family *f)
         int signal = sigtimedwait(&f->handled, NULL, &left);
         if (signal > 0 && signal != SIGCHLD) {
             f->signal = signal;
-            signal_all(f, signal);
+            if (signal == SIGPIPE) {
+                signal_all(f, SIGSTOP); /* or those that end last report the others as dead */
+                signal_all(f, SIGKILL);
+            } else {
+                signal_all(f, signal);
+            }
             set_deadline(f, SIGNAL_GRACE_MS);
         }
         left = time_left(f);
@@ -272,7 +283,7 @@ static bool start_all(family *f, perf_rank_function run)
 
 int perf_launch(const perf_args *args, int ranks, perf_rank_function run)
 {
-    static const int handled[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+    static const int handled[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
     family f = { .args = args, .ranks = ranks, .pids = calloc((size_t)ranks, sizeof *f.pids) };
     if (f.pids == NULL) {
         fprintf(stderr, "%s: out of memory for %d ranks; lower --ranks\n", args->program, ranks);
