@@ -11,6 +11,12 @@ static weft_local_region *own_region(const weft_exec *e)
     return e->regions[e->local_position[e->rank]];
 }
 
+/* Does it use shared memory? A rank that is alone on its host has no region, where others' part of the same schedule has. */
+static bool is_local(const weft_execution *x)
+{
+    return x->ready->schedule->local && x->exec->regions;
+}
+
 static void ring_all(const weft_exec *e)
 {
     for (int i = 0; i < e->local_count; i++)
@@ -153,9 +159,7 @@ static bool begin_tile(weft_task *t, size_t tile)
     *t = (weft_task){.execution = x, .lane = lane, .tile = tile, .active = true, .running = t->running, .sends = sends};
     if (x->ready->schedule->lane[lane].sends)
         memset(sends, 0, sizeof *sends * x->ready->schedule->lane[lane].sends);
-    if (x->ready->schedule->local) {
-        t->gated = t->tile >= WEFT_DEPTH;
-    }
+    t->gated = is_local(x) && t->tile >= WEFT_DEPTH;
     return true;
 }
 
@@ -163,7 +167,7 @@ static void leave_tile(weft_task *t)
 {
     weft_execution *x = t->execution;
     t->active = false;
-    if (!x->ready->schedule->local)
+    if (!is_local(x))
         return;
     /* release: this rank has read what it reads of this tile (partner: left_behind) */
     atomic_store_explicit(&own_region(x->exec)->done[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
@@ -260,8 +264,8 @@ static void take_slot(weft_execution *x)
     weft_exec *e = x->exec;
     const weft_schedule *s = x->ready->schedule;
     x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
-    x->gated = s->local;
-    if (!s->local)
+    x->gated = is_local(x);
+    if (!x->gated)
         return;
     x->local_sequence = e->next_local++;
     unsigned slot = x->local_sequence % WEFT_LOCAL_SLOTS;
