@@ -180,7 +180,7 @@ class Job:
         return {rank: process.returncode for rank, process in self.processes.items()}
 
     def all_errors(self):
-        return {rank: self.err(rank)[:900] for rank in self.processes}
+        return sorted({self.err(rank)[:400] for rank in self.processes})
 
     def end(self):
         for process in self.processes.values():

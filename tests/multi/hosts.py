@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+# Four hosts on one machine: network namespaces on a bridge, where ranks of different namespaces cannot share memory and meet
+# over TCP only. All collectives on even, uneven and interleaved placements, forced hierarchical too; a rank that is killed, a
+# host whose link goes down; which interfaces are used; IPv6 alone.
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
+from jobs import FOREVER, Job, check, check_nothing_left, check_survivors, finish, own_world, skip  # noqa: E402
+
+HOSTS = 4
+COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter", "all_to_all", "barrier",
+               "sendrecv"]
+if os.geteuid() != 0:
+    skip("hosts as network namespaces: needs root")
+if not own_world():
+    skip("hosts as network namespaces: they are not to be had here")
+
+
+def ip(*arguments):
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        skip(f"hosts as network namespaces: ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def inside(host):
+    """What to put before a command that shall run on a host: a process holds each namespace open, so they go with it."""
+    return ["nsenter", f"--net=/proc/{holders[host].pid}/ns/net"]
+
+
+def on_host(host, *arguments):
+    done = subprocess.run(inside(host) + ["ip", *arguments], capture_output=True, text=True, check=False)
+    check(done.returncode == 0, f"host {host}: ip {' '.join(arguments)}: {done.stderr}")
+
+
+def make_hosts():
+    """h0 .. h3, each with eth0 (10.7.0.h+1, fd07::h+1) on one bridge and other0 (10.8.0.h+1) on another."""
+    for bridge in ("lan", "side"):
+        ip("link", "add", bridge, "type", "bridge")
+        ip("link", "set", bridge, "up")
+    for host in range(HOSTS):
+        holders.append(subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE))
+        holders[host].stdout.readline()
+        on_host(host, "link", "set", "lo", "up")
+        for bridge, name, net in (("lan", "eth0", 7), ("side", "other0", 8)):
+            ip("link", "add", f"{bridge}{host}", "type", "veth", "peer", "name", name, "netns", str(holders[host].pid))
+            ip("link", "set", f"{bridge}{host}", "master", bridge, "up")
+            on_host(host, "addr", "add", f"10.{net}.0.{host + 1}/24", "dev", name)
+            if net == 7:
+                on_host(host, "addr", "add", f"fd07::{host + 1}/64", "dev", name, "nodad")
+            on_host(host, "link", "set", name, "up")
+
+
+def job(placement, arguments, variables=None, master=None):
+    """placement: the host of each rank."""
+    return Job(len(placement), arguments, variables, prefix=lambda rank: inside(placement[rank]),
+               master=master or f"10.7.0.{placement[0] + 1}")
+
+
+def bytes_of(host, interface):
+    total = 0
+    for way in ("rx", "tx"):
+        with open(f"/proc/{holders[host].pid}/net/dev", encoding="utf-8") as file:
+            for line in file:
+                name, _, rest = line.partition(":")
+                if name.strip() == interface:
+                    total += int(rest.split()[0 if way == "rx" else 8])
+    return total
+
+
+def good_run(placement, arguments, variables=None, master=None):
+    this = job(placement, arguments, variables, master)
+    what = f"{this} at {placement}"
+    check(this.wait(60), f"{what}: hangs: {this.out()[-600:]} {this.all_errors()}")
+    check(set(this.codes().values()) == {0}, f"{what}: {this.codes()} {this.out()[-300:]} {this.all_errors()}")
+    hosts = len(set(placement))
+    check(f"{len(placement)} ranks on {hosts} host" in this.out(), f"{what}: {this.out()[:300]}")
+    this.end()
+
+
+def placements():
+    two_each = [0, 0, 1, 1, 2, 2, 3, 3]
+    uneven = [0, 0, 0, 1, 2, 2, 3, 3]
+    interleaved = [0, 1, 2, 0, 3, 2, 0, 3]
+    start = time.monotonic()
+    for collective in COLLECTIVES:
+        good_run(two_each, [collective, "-b", "8", "-e", "300000", "-f", "190", "-n", "2", "-w", "1"])
+    print(f"two ranks on each of four hosts: {time.monotonic() - start:.1f} s", flush=True)
+    start = time.monotonic()
+    for placement in (uneven, interleaved):
+        for collective in ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all"):
+            good_run(placement, [collective, "-b", "64", "-e", "70000", "-f", "1000", "-n", "2", "-w", "1"])
+    for placement in (two_each, uneven, interleaved):
+        for collective in ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "barrier"):
+            good_run(placement, [collective, "--algorithm", "hierarchical", "-b", "4000", "-e", "70000", "-f", "17", "-n", "2", "-w", "1"])
+    print(f"uneven, interleaved, hierarchical: {time.monotonic() - start:.1f} s", flush=True)
+
+
+def killed_rank():
+    placement = [0, 1, 2, 0, 3, 2, 1, 3]
+    for victim in (0, 3, 7):
+        this = job(placement, ["all_reduce", "-b", "1M", "-e", "1M", *FOREVER])
+        what = f"rank {victim} of 8 on four hosts killed"
+        if this.wait_running():
+            since = time.monotonic()
+            this.kill(victim)
+            slowest = check_survivors(this, what, [victim], since)
+            print(f"{what}: the last survivor ended after {slowest:.2f} s", flush=True)
+        this.end()
+
+
+def lost_host():
+    """Nothing that a host sends arrives any more, as with a pulled cable or a power cut."""
+    for host, collective in ((3, "all_reduce"), (1, "broadcast")):
+        placement = [0, 1, 2, 3]
+        this = job(placement, [collective, "-b", "256K", "-e", "256K", *FOREVER], {"WEFT_DEAD_PEER": "3s", "WEFT_INTERFACES": "eth0"})
+        what = f"host of rank {host} of 4 unreachable in {collective}"
+        if this.wait_running():
+            since = time.monotonic()
+            ip("link", "set", f"lan{host}", "down")
+            # The lost one sees nobody, so it cannot know that it is the one who is lost.
+            cut_off = this.processes.pop(host)
+            slowest = check_survivors(this, what, [host], since, limit=5)
+            this.processes[host] = cut_off
+            check(this.wait(5), f"{what}: the lost rank does not end")
+            check(cut_off.returncode == 1, f"{what}: the lost rank ended with {cut_off.returncode}")
+            print(f"{what}: the last survivor ended after {slowest:.2f} s", flush=True)
+        ip("link", "set", f"lan{host}", "up")
+        this.end()
+
+
+def interfaces():
+    placement = [0, 0, 1, 2]
+    arguments = ["all_reduce", "-b", "1M", "-e", "1M", "-n", "10"]
+    for setting, used, unused in (("eth", "eth0", "other0"), ("^eth0", "other0", "eth0"), ("eth0,lo", "eth0", "other0")):
+        before = bytes_of(0, unused), bytes_of(0, used)
+        good_run(placement, arguments, {"WEFT_INTERFACES": setting})
+        grown = bytes_of(0, unused) - before[0], bytes_of(0, used) - before[1]
+        check(grown[1] > 10 << 20, f"WEFT_INTERFACES={setting}: {used} carried {grown[1]} bytes")
+        check(grown[0] < 1 << 20, f"WEFT_INTERFACES={setting}: {unused} carried {grown[0]} bytes")
+    this = job([0, 1], ["all_reduce", "-e", "8"], {"WEFT_INTERFACES": "ib", "WEFT_CREATE_TIMEOUT": "5s"})
+    check(this.wait(10), "WEFT_INTERFACES=ib: hangs")
+    for rank in range(2):
+        check(this.processes[rank].returncode == 1 and "'ib'" in this.err(rank), f"WEFT_INTERFACES=ib: {this.codes()} {this.err(rank)}")
+    this.end()
+
+
+def version_six():
+    for host in range(HOSTS):
+        for name in ("eth0", "other0"):
+            on_host(host, "-4", "addr", "flush", "dev", name)
+    good_run([0, 0, 1, 2, 3], ["all_reduce", "-b", "8", "-e", "2M", "-f", "512", "-n", "3"], master="fd07::1")
+    good_run([0, 1, 3], ["all_to_all", "-b", "64K", "-e", "64K", "-n", "3"], {"WEFT_RENDEZVOUS": "tcp://[fd07::1]:7171"})
+
+
+holders = []
+try:
+    make_hosts()
+    for test in (placements, killed_rank, lost_host, interfaces, version_six):
+        if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
+            begin = time.monotonic()
+            test()
+            print(f"{test.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
+    check_nothing_left("at the end")
+finally:
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+    finish()
