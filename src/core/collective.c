@@ -85,6 +85,9 @@ weft_status weft_call_check(const weft_comm *c, const weft_call *call)
         return weft_fail(WEFT_ERR_INVALID, "%s: recv is NULL for a count that is not 0", name);
     if (call->send == WEFT_IN_PLACE && call->recv == WEFT_IN_PLACE)
         return weft_fail(WEFT_ERR_INVALID, "%s: send and recv are both WEFT_IN_PLACE", name);
+    if ((call->send == WEFT_IN_PLACE && !uses_output(c, call)) || (call->recv == WEFT_IN_PLACE && !uses_input(c, call)))
+        return weft_fail(WEFT_ERR_INVALID, "%s: WEFT_IN_PLACE on rank %d, but only the root, rank %d, has both buffers", name, c->rank,
+                         call->root);
     return WEFT_OK;
 }
 
