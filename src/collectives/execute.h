@@ -64,11 +64,11 @@ typedef struct weft_local_flag {
     _Alignas(64) _Atomic uint64_t value;
 } weft_local_flag;
 /* A signal, and in the same line all that a small collective needs of its sender. */
-enum { WEFT_INLINE_BYTES = 96 };
+enum { WEFT_INLINE_BYTES = 88 };
 typedef struct weft_local_signal {
     _Alignas(128) _Atomic uint64_t value;
     _Atomic uint64_t over;     /* local collectives of this rank up to that one are over */
-    _Atomic uint64_t words[2]; /* the fingerprint of the call that raises it */
+    _Atomic uint64_t words[3]; /* the fingerprint of the call that raises it, hash of those before it */
     unsigned char data[WEFT_INLINE_BYTES]; /* published input that fits */
 } weft_local_signal;
 typedef struct weft_local_board {
@@ -109,6 +109,7 @@ struct weft_exec {
     weft_execution *active, *queued, *idle;
     weft_incoming *early; /* slices and wants that came before their step */
     weft_fingerprint history[WEFT_HISTORY];
+    uint64_t before;        /* hash of all fingerprints so far */
     /* the ranks of this communicator on this host */
     weft_host *host;
     int local_count;
@@ -183,6 +184,7 @@ struct weft_execution {
     const weft_ready *ready;
     weft_fingerprint fingerprint;
     uint32_t sequence;
+    uint64_t before;               /* hash of the fingerprints of the communicator's earlier calls */
     uint64_t local_sequence;
     weft_layout layouts[WEFT_BUFFER_COUNT]; /* input, output; scratch: base and chunk stride only */
     weft_reduction reduction;
@@ -293,5 +295,7 @@ bool weft_exec_agrees(weft_exec *e, const weft_incoming *in, const weft_fingerpr
 /* execute_watch.c */
 void weft_exec_mismatch(weft_exec *e, uint32_t sequence, const weft_fingerprint *mine, int peer_world,
                         const weft_fingerprint *theirs);
+/* Two ranks of a host agree in this collective, but not in all before it. */
+void weft_exec_mismatch_before(weft_exec *e, uint32_t sequence, int rank);
 
 #endif

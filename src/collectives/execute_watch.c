@@ -41,17 +41,38 @@ void weft_exec_mismatch(weft_exec *e, uint32_t sequence, const weft_fingerprint 
 
 /* ---- when nothing moves ------------------------------------------------------------------------ */
 
-static void compare_board(weft_exec *e, const weft_execution *x, int rank)
+/* What a rank of this host announced as that collective; false: it is gone, or not there yet. */
+static bool read_board(const weft_exec *e, int rank, uint32_t sequence, weft_fingerprint *theirs)
 {
-    weft_local_board *b = &e->regions[e->local_position[rank]]->board[x->sequence % WEFT_BOARDS];
-    uint64_t sequence = atomic_load_explicit(&b->sequence, memory_order_acquire), words[2];
+    weft_local_board *b = &e->regions[e->local_position[rank]]->board[sequence % WEFT_BOARDS];
+    uint64_t seen = atomic_load_explicit(&b->sequence, memory_order_acquire), words[2];
     words[0] = atomic_load_explicit(&b->words[0], memory_order_acquire);
     words[1] = atomic_load_explicit(&b->words[1], memory_order_acquire);
-    if (sequence != (uint64_t)x->sequence + 1 || atomic_load_explicit(&b->sequence, memory_order_relaxed) != sequence)
-        return;
+    if (seen != (uint64_t)sequence + 1 || atomic_load_explicit(&b->sequence, memory_order_relaxed) != seen)
+        return false;
+    memcpy(theirs, words, sizeof *theirs);
+    return true;
+}
+
+/* In the collectives before it neither waited for the other: the board has those that are not long ago. */
+void weft_exec_mismatch_before(weft_exec *e, uint32_t sequence, int rank)
+{
     weft_fingerprint theirs;
-    memcpy(&theirs, words, sizeof theirs);
-    if (!weft_fingerprint_same(&theirs, &x->fingerprint))
+    for (uint32_t back = 1; back < WEFT_BOARDS && back <= sequence; back++) {
+        const weft_fingerprint *mine = &e->history[(sequence - back) % WEFT_HISTORY];
+        if (read_board(e, rank, sequence - back, &theirs) && !weft_fingerprint_same(mine, &theirs)) {
+            weft_exec_mismatch(e, sequence - back, mine, e->world[rank], &theirs);
+            return;
+        }
+    }
+    weft_exec_fail(e, WEFT_ERR_MISMATCH, e->world[rank], "rank %d and rank %d made different calls before collective %u", e->rank,
+                   rank, sequence);
+}
+
+static void compare_board(weft_exec *e, const weft_execution *x, int rank)
+{
+    weft_fingerprint theirs;
+    if (read_board(e, rank, x->sequence, &theirs) && !weft_fingerprint_same(&theirs, &x->fingerprint))
         weft_exec_mismatch(e, x->sequence, &x->fingerprint, e->world[rank], &theirs);
 }
 
@@ -68,6 +89,17 @@ void weft_exec_nudge(weft_exec *e)
         for (int i = 0; e->regions && i < e->local_count && e->error == WEFT_OK; i++)
             compare_board(e, x, e->local_ranks[i]);
     }
+}
+
+/* A rank of this host that has not begun the collective, -1: all have. The one waited for may itself wait for it. */
+static int absent_here(const weft_exec *e, const weft_execution *x)
+{
+    for (int i = 0; e->regions && i < e->local_count; i++) {
+        const weft_local_board *b = &e->regions[i]->board[x->sequence % WEFT_BOARDS];
+        if (atomic_load_explicit(&b->sequence, memory_order_acquire) < (uint64_t)x->sequence + 1)
+            return e->local_ranks[i];
+    }
+    return -1;
 }
 
 void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, int *world_rank)
@@ -92,6 +124,9 @@ void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, 
             if (step)
                 weft_step_text(x->ready->schedule, lane, t->step, what, sizeof what);
             snprintf(text, bytes, "tile %zu %s%s", t->tile, what, t->gated || x->gated ? " (shared memory still in use)" : "");
+            int absent = peer >= 0 ? absent_here(x->exec, x) : -1;
+            if (absent >= 0)
+                peer = absent;
             if (peer >= 0) {
                 *world_rank = x->exec->world[peer];
                 return;
