@@ -195,7 +195,8 @@ WEFT_API void weft_comm_describe(weft_comm *comm, const char *collective, size_t
 WEFT_API weft_status weft_comm_set_timeout(weft_comm *comm, int64_t timeout_ms);
 
 /* Ends it: waits shortly for what this rank still has to send, tells the other ranks that it left in
- * order, frees everything. Takes NULL. Outstanding requests fail. Not to be called while another thread uses comm. */
+ * order, frees everything. Takes NULL. Outstanding requests fail; their handles, and persistent ones, are still to
+ * be waited for or freed. Not to be called while another thread uses comm. */
 WEFT_API weft_status weft_comm_destroy(weft_comm *comm);
 /* From any thread: every outstanding and later call on comm, on all ranks, returns WEFT_ERR_ABORTED.
  * comm is still to be destroyed. Never blocks. */

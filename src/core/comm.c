@@ -146,8 +146,15 @@ void weft_comm_notice(weft_comm *c, const weft_notice *notice)
     weft_comm_set_error(c, (weft_status)notice->status, notice->rank, text);
 }
 
+static void see_abort(weft_comm *c)
+{
+    if (atomic_load_explicit(&c->abort_wanted, memory_order_acquire) && c->exec.error == WEFT_OK)
+        weft_comm_set_error(c, WEFT_ERR_ABORTED, c->engine->rank, "aborted by weft_comm_abort");
+}
+
 weft_status weft_comm_check(weft_comm *c)
 {
+    see_abort(c);
     weft_status status = (weft_status)atomic_load_explicit(&c->error, memory_order_acquire);
     return status == WEFT_OK ? WEFT_OK : weft_fail(status, "%s", c->error_text);
 }
@@ -168,8 +175,7 @@ static void judge_loss(weft_comm *c, int64_t now)
 
 int weft_comm_progress(weft_comm *c)
 {
-    if (atomic_load_explicit(&c->abort_wanted, memory_order_acquire) && c->exec.error == WEFT_OK)
-        weft_comm_set_error(c, WEFT_ERR_ABORTED, c->engine->rank, "aborted by weft_comm_abort");
+    see_abort(c);
     if (atomic_load_explicit(&c->error, memory_order_relaxed) != WEFT_OK && !c->error_spread)
         spread_error(c);
     if (!c->requests)
@@ -410,6 +416,7 @@ void weft_comm_free(weft_comm *c)
     *c->link = c->next;
     if (c->next)
         c->next->link = c->link;
+    weft_request_orphan_all(c);
     while (c->idle) {
         weft_request *r = c->idle;
         c->idle = r->next;

@@ -41,6 +41,7 @@ struct weft_comm {
     int64_t lost_ns;
     bool from_notice;           /* the error came from another rank, who has told everyone */
     weft_request *requests;     /* active */
+    weft_request *taken;        /* all that are not idle: active, complete, persistent, in a group */
     weft_request *idle;         /* to be used again */
     int error_rank;             /* culprit in the process group, -1: unknown */
     bool error_spread;
@@ -71,8 +72,9 @@ typedef struct weft_call {
 } weft_call;
 
 struct weft_request {
-    weft_comm *comm;            /* NULL: a group over several communicators */
+    weft_comm *comm;            /* NULL: a group over several communicators, or it was destroyed */
     weft_request *next, **link;
+    weft_request *next_taken, **taken_link;
     weft_request_kind kind;
     bool persistent, active, linked;
     bool started;               /* persistent: between start and wait; others always */
@@ -107,7 +109,7 @@ void weft_comm_set_error(weft_comm *c, weft_status status, int world_rank, const
 int weft_comm_progress(weft_comm *c);
 /* Called when nothing moves for a while. */
 void weft_comm_idle(weft_comm *c, int64_t now_ns);
-/* Its error as status with detail, or WEFT_OK. */
+/* Its error as status with detail, or WEFT_OK. Lock held. */
 weft_status weft_comm_check(weft_comm *c);
 void weft_comm_notice(weft_comm *c, const weft_notice *notice);
 
@@ -118,6 +120,10 @@ weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out);
 weft_request *weft_request_get(weft_comm *c, weft_request_kind kind);
 void weft_request_put(weft_request *r);
 void weft_request_destroy(weft_request *r);
+/* As put, lock not held; also for those whose communicator is gone. */
+void weft_request_give_back(weft_request *r);
+/* The communicator is being destroyed: what users hold of it stays theirs, ended, until they wait for it or free it. */
+void weft_request_orphan_all(weft_comm *c);
 /* Begins a prepared request, with the lock held. */
 weft_status weft_request_begin(weft_request *r);
 /* Blocks until done if request is NULL, else hands it out. Takes r over; releases the lock. */

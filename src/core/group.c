@@ -27,14 +27,6 @@ bool weft_group_open(void)
     return group.depth > 0;
 }
 
-static void put_back(weft_request *r)
-{
-    weft_engine *e = r->comm->engine;
-    pthread_mutex_lock(&e->lock);
-    weft_request_put(r);
-    pthread_mutex_unlock(&e->lock);
-}
-
 weft_status weft_group_add(weft_request *r)
 {
     if (group.count == group.capacity) {
@@ -42,7 +34,7 @@ weft_status weft_group_add(weft_request *r)
         weft_request **more = weft_realloc(group.calls, (size_t)capacity * sizeof *more);
         if (!more) {
             group.failed = WEFT_ERR_MEMORY;
-            put_back(r);
+            weft_request_give_back(r);
             return weft_fail(WEFT_ERR_MEMORY, "no memory for %d calls in a group", capacity);
         }
         group.calls = more;
@@ -68,7 +60,7 @@ static size_t call_bytes(const weft_request *r)
 
 static bool fusible(const weft_request *r)
 {
-    return r->kind == WEFT_REQUEST_COLLECTIVE && r->call.collective == WEFT_ALL_REDUCE && call_bytes(r) <= FUSE_BYTES &&
+    return r->comm && r->kind == WEFT_REQUEST_COLLECTIVE && r->call.collective == WEFT_ALL_REDUCE && call_bytes(r) <= FUSE_BYTES &&
            r->call.op >= 0 && r->call.op < WEFT_OP_COUNT;
 }
 
@@ -175,7 +167,7 @@ static void free_group(weft_request *g)
         weft_fused *f = g->fused;
         g->fused = f->next;
         for (int i = 0; i < f->count; i++)
-            put_back(f->parts[i]);
+            weft_request_give_back(f->parts[i]);
         weft_free(f->buffer);
         weft_free(f);
     }
@@ -207,6 +199,10 @@ weft_status weft_group_finish(weft_request *g)
 
 static weft_status begin(weft_request *r)
 {
+    if (!r->comm) {
+        weft_request_destroy(r);
+        return weft_fail(WEFT_ERR_ABORTED, "the communicator of a call in a group was destroyed");
+    }
     weft_engine *e = r->comm->engine;
     pthread_mutex_lock(&e->lock);
     weft_status status = weft_request_begin(r);
@@ -230,7 +226,7 @@ static void begin_all(weft_request *g)
                     g->detail = weft_strdup(weft_last_error());
                 }
                 for (int k = i; k < group.count; k++)
-                    put_back(group.calls[k]);
+                    weft_request_give_back(group.calls[k]);
                 return;
             }
             f->next = g->fused;
@@ -267,7 +263,7 @@ weft_status weft_group_end(weft_request **request)
         failed = sort_calls();
     if (!g || !g->parts || failed != WEFT_OK) {
         for (int i = 0; i < group.count; i++)
-            put_back(group.calls[i]);
+            weft_request_give_back(group.calls[i]);
         weft_free(group.calls);
         weft_free(g ? g->parts : NULL);
         weft_free(g);

@@ -24,11 +24,24 @@ weft_request *weft_request_get(weft_comm *c, weft_request_kind kind)
     r->arrays_capacity = arrays_capacity;
     r->temporary = temporary;
     r->temporary_capacity = temporary_capacity;
+    r->next_taken = c->taken;
+    r->taken_link = &c->taken;
+    if (r->next_taken)
+        r->next_taken->taken_link = &r->next_taken;
+    c->taken = r;
     return r;
+}
+
+static void leave_taken(weft_request *r)
+{
+    *r->taken_link = r->next_taken;
+    if (r->next_taken)
+        r->next_taken->taken_link = r->taken_link;
 }
 
 void weft_request_put(weft_request *r)
 {
+    leave_taken(r);
     r->next = r->comm->idle;
     r->comm->idle = r;
 }
@@ -40,6 +53,34 @@ void weft_request_destroy(weft_request *r)
     weft_free(r->arrays);
     weft_free(r->temporary);
     weft_free(r);
+}
+
+void weft_request_give_back(weft_request *r)
+{
+    if (!r->comm) {
+        weft_request_destroy(r);
+        return;
+    }
+    weft_engine *e = r->comm->engine;
+    pthread_mutex_lock(&e->lock);
+    weft_request_put(r);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void weft_request_orphan_all(weft_comm *c)
+{
+    while (c->taken) {
+        weft_request *r = c->taken;
+        leave_taken(r);
+        if (r->active) /* did not end in time */
+            weft_request_completed(r, WEFT_ERR_ABORTED);
+        r->comm = NULL;
+    }
+}
+
+static weft_status orphaned(weft_status status)
+{
+    return status == WEFT_OK ? WEFT_OK : weft_fail(status, "the communicator was destroyed");
 }
 
 static int64_t deadline_from(int64_t began_ns, int64_t timeout_ms)
@@ -139,6 +180,8 @@ static weft_status result(const weft_request *r)
     if (status == WEFT_ERR_TRUNCATED)
         return weft_fail(status, "message of %zu bytes from rank %d, tag %d, is longer than the receive buffer of %zu", r->message.total,
                          r->message.got_source, r->message.got_tag, r->message.bytes);
+    if (!r->comm)
+        return orphaned(status);
     weft_status of_comm = weft_comm_check(r->comm);
     return of_comm != WEFT_OK ? of_comm : weft_fail(status, "%s", weft_status_text(status));
 }
@@ -221,17 +264,17 @@ static weft_status end(weft_request **request)
         *request = NULL;
         return weft_group_finish(r);
     }
-    pthread_mutex_lock(&r->comm->engine->lock);
+    weft_engine *e = r->comm ? r->comm->engine : NULL;
+    if (e)
+        pthread_mutex_lock(&e->lock);
     status = result(r);
     r->started = false;
+    if (e)
+        pthread_mutex_unlock(&e->lock);
     if (!r->persistent) {
         *request = NULL;
-        weft_engine *e = r->comm->engine;
-        weft_request_put(r);
-        pthread_mutex_unlock(&e->lock);
-        return status;
+        weft_request_give_back(r);
     }
-    pthread_mutex_unlock(&r->comm->engine->lock);
     return status;
 }
 
@@ -355,6 +398,8 @@ weft_status weft_start(weft_request *r)
         return weft_fail(WEFT_ERR_USAGE, "this request is under way: wait for it first");
     if (foreign(r))
         return weft_fail(WEFT_ERR_USAGE, "this request belongs to the parent process of a fork");
+    if (!r->comm)
+        return orphaned(WEFT_ERR_ABORTED);
     pthread_mutex_lock(&r->comm->engine->lock);
     weft_status status = weft_request_begin(r);
     r->started = status == WEFT_OK;
@@ -383,12 +428,8 @@ weft_status weft_request_free(weft_request **request)
     weft_request *r = *request;
     if (!r->persistent || r->started)
         return weft_fail(WEFT_ERR_USAGE, "only an inactive persistent request can be freed: wait for it first");
-    weft_engine *e = r->comm->engine;
-    pthread_mutex_lock(&e->lock);
-    r->persistent = false;
-    weft_request_put(r);
-    pthread_mutex_unlock(&e->lock);
     *request = NULL;
+    weft_request_give_back(r);
     return WEFT_OK;
 }
 
@@ -399,7 +440,7 @@ weft_status weft_request_set_timeout(weft_request *r, int64_t timeout_ms)
         return weft_fail(WEFT_ERR_INVALID, "timeout %lld ms: positive, or -1 for none", (long long)timeout_ms);
     for (int i = 0; r->kind == WEFT_REQUEST_GROUP && i < r->part_count; i++)
         weft_request_set_timeout(r->parts[i], timeout_ms);
-    if (r->kind == WEFT_REQUEST_GROUP)
+    if (r->kind == WEFT_REQUEST_GROUP || !r->comm)
         return WEFT_OK;
     pthread_mutex_lock(&r->comm->engine->lock);
     r->timeout_ms = timeout_ms;
