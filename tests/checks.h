@@ -73,6 +73,25 @@ static inline void on_ranks(int ranks, const char *transports, rank_function fun
     on_ranks_with(ranks, &config, function, context);
 }
 
+/* Waits until all ranks of the test are here, without weft. */
+static inline void meet(int ranks)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_cond_t all_here = PTHREAD_COND_INITIALIZER;
+    static int here;
+    static unsigned meetings;
+    pthread_mutex_lock(&lock);
+    unsigned mine = meetings;
+    if (++here == ranks) {
+        here = 0;
+        meetings++;
+        pthread_cond_broadcast(&all_here);
+    }
+    while (mine == meetings)
+        pthread_cond_wait(&all_here, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
 /* Small repeatable random numbers, one state per use. */
 static inline uint32_t next_random(uint32_t *state)
 {

@@ -284,6 +284,7 @@ static void timeout_of_one_request(weft_comm *comm, int rank, int ranks, void *c
     const int64_t *limit_ms = context;
     int32_t one = 1, sum = 0;
     CHECK_OK(weft_barrier(comm, NULL));
+    meet(ranks); /* the error may be faster than the barrier */
     if (rank == ranks - 1) { /* the absent one: finds the error when it looks */
         weft_status error = WEFT_OK;
         while (error == WEFT_OK)
