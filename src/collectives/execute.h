@@ -118,6 +118,7 @@ struct weft_exec {
     const int *local_position;  /* [ranks]: place among them, -1: elsewhere */
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
     uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
+    uint64_t memories_ended;    /* of this process, that local peers were told of */
     int spins;                  /* looks at a signal before a small collective waits like a large one */
     uint64_t last_done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];
     /* told once when the communicator goes into error; rank: culprit in the process group or -1 */

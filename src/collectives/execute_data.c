@@ -31,17 +31,25 @@ bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step)
     unsigned n = step->kind == WEFT_STEP_REDUCE ? step->sources : 1;
     for (unsigned i = 0; i < n; i++) {
         bool staged = true;
-        if (places[i].rank != e->rank && places[i].buffer != WEFT_SCRATCH && !peer_base(x, &places[i], &staged) && !staged) {
-            weft_host_progress(e->host);
+        if (places[i].rank != e->rank && places[i].buffer != WEFT_SCRATCH && !peer_base(x, &places[i], &staged) && !staged)
             return false;
-        }
     }
     return true;
+}
+
+/* What this process has freed since is not to stay mapped elsewhere. */
+static void withdraw_ended(weft_exec *e)
+{
+    uint64_t ids[16];
+    for (size_t n; (n = weft_memory_ended(&e->memories_ended, ids, ARRAY_LEN(ids))) > 0;)
+        for (size_t i = 0; i < n; i++)
+            weft_host_withdraw(e->host, ids[i]);
 }
 
 void weft_execute_announce_mapping(weft_execution *x)
 {
     weft_exec *e = x->exec;
+    withdraw_ended(e);
     weft_local_mapping *m =
         &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
     for (int side = 0; side < 2; side++) {

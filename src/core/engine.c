@@ -90,7 +90,7 @@ void weft_engine_take_news(weft_engine *e)
 int weft_engine_progress(weft_engine *e)
 {
     weft_engine_take_news(e);
-    int moved = weft_wire_progress(&e->wire);
+    int moved = weft_wire_progress(&e->wire) + weft_host_progress(e->host); /* descriptors come and go */
     for (weft_comm *c = e->comms, *next; c; c = next) {
         next = c->next;
         moved += weft_comm_progress(c);

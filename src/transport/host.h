@@ -58,8 +58,8 @@ weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd,
 void *weft_host_map(weft_host *h, int index, uint64_t memory_id, size_t *bytes);
 void weft_host_unmap(weft_host *h, int index, uint64_t memory_id);
 
-/* The owner's side of the end of a memory: forgets to whom it was offered, so that the id takes no room. */
-void weft_host_forget(weft_host *h, uint64_t memory_id);
+/* The owner's side of the end of a memory: those it was offered to unmap it. */
+void weft_host_withdraw(weft_host *h, uint64_t memory_id);
 
 /* ---- doorbells ---- */
 

@@ -26,7 +26,8 @@ typedef struct weft_host_peer {
 typedef enum weft_message_kind {
     WEFT_MESSAGE_JOIN = 1,
     WEFT_MESSAGE_SEGMENT,
-    WEFT_MESSAGE_OFFER
+    WEFT_MESSAGE_OFFER,
+    WEFT_MESSAGE_WITHDRAW /* of an offer; its descriptor means nothing */
 } weft_message_kind;
 
 typedef struct weft_host_message {

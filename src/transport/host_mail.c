@@ -97,6 +97,16 @@ static int index_of_rank(const weft_host *h, int rank)
     return low < h->size && h->local_ranks[low] == rank ? low : -1;
 }
 
+static void release_offer(weft_offer *entry)
+{
+    if (entry->fd >= 0)
+        close(entry->fd);
+    if (entry->held)
+        weft_memory_release(entry->memory_id);
+    else if (entry->address)
+        weft_shared_unmap(entry->memory_id);
+}
+
 /* Files one message away; false: it is not wanted and its descriptor is still the caller's. */
 static bool file_message(weft_host *h, int index, const weft_host_message *message, int fd)
 {
@@ -107,6 +117,14 @@ static bool file_message(weft_host *h, int index, const weft_host_message *messa
         *parcel = (weft_parcel){h->parcels, *message, fd};
         h->parcels = parcel;
         return true;
+    }
+    if (message->kind == WEFT_MESSAGE_WITHDRAW) {
+        weft_offer *entry = table_find(&h->received, index, message->key);
+        if (entry) {
+            release_offer(entry);
+            table_remove(&h->received, entry);
+        }
+        return false;
     }
     if (message->kind != WEFT_MESSAGE_OFFER || table_find(&h->received, index, message->key))
         return false;
@@ -178,11 +196,11 @@ void weft_host_fill_message(const weft_host *h, weft_host_message *message, weft
 }
 
 /* 0 or errno; the receiver is woken, for it may be waiting for just this. */
-static int post_offer(weft_host *h, int index, uint64_t memory_id, int fd, uint64_t bytes)
+static int post(weft_host *h, int index, weft_message_kind kind, uint64_t memory_id, int fd, uint64_t bytes)
 {
     weft_host_message message;
     weft_doorbell *bell = &h->front.bells[index];
-    weft_host_fill_message(h, &message, WEFT_MESSAGE_OFFER, memory_id, memory_id, bytes);
+    weft_host_fill_message(h, &message, kind, memory_id, memory_id, bytes);
     int error = weft_socket_send(h->mail_socket, &h->peers[index].mail, &message, fd);
     if (error == EAGAIN) {
         /* Once more after saying so: else it might have read its mail in between and nobody would ring. */
@@ -221,7 +239,8 @@ static int retry_pending(weft_host *h)
     int moved = 0;
     for (weft_pending_offer **link = &h->pending; *link;) {
         weft_pending_offer *pending = *link;
-        int error = post_offer(h, pending->index, pending->memory_id, pending->fd, pending->bytes);
+        int error = post(h, pending->index, WEFT_MESSAGE_OFFER, pending->memory_id, pending->fd,
+                         pending->bytes);
         if (error == EAGAIN || error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS) {
             link = &pending->next;
             continue;
@@ -248,7 +267,7 @@ weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd,
             status =
                 weft_fail(WEFT_ERR_MEMORY, "no memory to note an offer to rank %d", h->local_ranks[index]);
         } else {
-            int error = post_offer(h, index, memory_id, fd, bytes);
+            int error = post(h, index, WEFT_MESSAGE_OFFER, memory_id, fd, bytes);
             if (error == ECONNREFUSED || error == ECONNRESET || error == EPIPE) {
                 status = weft_fail(WEFT_ERR_PEER, "rank %d is gone", h->local_ranks[index]);
             } else if (error == EAGAIN || error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS) {
@@ -266,13 +285,16 @@ weft_status weft_host_offer(weft_host *h, int index, uint64_t memory_id, int fd,
     return status;
 }
 
-void weft_host_forget(weft_host *h, uint64_t memory_id)
+void weft_host_withdraw(weft_host *h, uint64_t memory_id)
 {
     pthread_mutex_lock(&h->lock);
     for (int index = 0; index < h->size; index++) {
         weft_offer *entry = table_find(&h->sent, index, memory_id);
-        if (entry)
-            table_remove(&h->sent, entry);
+        if (!entry)
+            continue;
+        /* A peer whose queue is full keeps its mapping until the group ends: it costs memory, nothing else. */
+        post(h, index, WEFT_MESSAGE_WITHDRAW, memory_id, h->mail_socket, 0);
+        table_remove(&h->sent, entry);
     }
     pthread_mutex_unlock(&h->lock);
 }
@@ -303,16 +325,6 @@ void *weft_host_map(weft_host *h, int index, uint64_t memory_id, size_t *bytes)
     }
     pthread_mutex_unlock(&h->lock);
     return address;
-}
-
-static void release_offer(weft_offer *entry)
-{
-    if (entry->fd >= 0)
-        close(entry->fd);
-    if (entry->held)
-        weft_memory_release(entry->memory_id);
-    else if (entry->address)
-        weft_shared_unmap(entry->memory_id);
 }
 
 void weft_host_unmap(weft_host *h, int index, uint64_t memory_id)

@@ -31,6 +31,8 @@ static pthread_rwlock_t table_lock = PTHREAD_RWLOCK_INITIALIZER;
 static memory **table; /* by base */
 static size_t table_count, table_capacity;
 static _Atomic size_t table_size; /* == table_count, for those who find nothing without the lock */
+static uint64_t ended[WEFT_MEMORY_ENDED];
+static _Atomic uint64_t ended_count; /* written under the lock */
 static memory *freed;             /* freed but still held by a rank of this process */
 
 /* ---- table, with the lock held ---- */
@@ -84,6 +86,9 @@ static memory *table_at(const void *base)
 
 static void table_remove(const memory *m)
 {
+    uint64_t number = atomic_load_explicit(&ended_count, memory_order_relaxed);
+    ended[number % WEFT_MEMORY_ENDED] = m->id;
+    atomic_store_explicit(&ended_count, number + 1, memory_order_release);
     size_t at = table_above(m->base) - 1;
     memmove(table + at, table + at + 1, (table_count - at - 1) * sizeof(*table));
     table_count--;
@@ -112,6 +117,21 @@ bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *plac
     }
     pthread_rwlock_unlock(&table_lock);
     return found;
+}
+
+size_t weft_memory_ended(uint64_t *seen, uint64_t *ids, size_t room)
+{
+    uint64_t count = atomic_load_explicit(&ended_count, memory_order_acquire);
+    if (count == *seen)
+        return 0;
+    pthread_rwlock_rdlock(&table_lock);
+    if (count - *seen > WEFT_MEMORY_ENDED)
+        *seen = count - WEFT_MEMORY_ENDED;
+    size_t n = 0;
+    while (*seen < count && n < room)
+        ids[n++] = ended[(*seen)++ % WEFT_MEMORY_ENDED];
+    pthread_rwlock_unlock(&table_lock);
+    return n;
 }
 
 void *weft_memory_hold(uint64_t memory_id)

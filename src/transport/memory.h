@@ -20,6 +20,11 @@ typedef struct weft_memory_place {
  * has no such memory. */
 bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *place);
 
+/* Memories that have ended, so that peers can be told: ids of the ended ones number *seen and later, at most `room`;
+ * returns how many, moves *seen on. The oldest are forgotten after WEFT_MEMORY_ENDED further ones. One load if there are none. */
+enum { WEFT_MEMORY_ENDED = 256 };
+size_t weft_memory_ended(uint64_t *seen, uint64_t *ids, size_t room);
+
 /* For ranks that are threads of one process: the address of offset 0 of a memory of this process (only
  * parts of it may be mapped there), NULL if it is not this process's. The range stays mapped until
  * released, also when it is freed. */

@@ -511,7 +511,7 @@ static void body_offers(group_rank *r)
     RANK_CHECK(r, !weft_host_map(h, n, 1, &bytes) && !weft_host_map(h, 0, 12345, &bytes));
     RANK_CHECK(r, weft_host_offer(h, n, 1, 0, 1) == WEFT_ERR_INVALID);
     for (int m = 0; m < MEMORIES; m++) {
-        weft_host_forget(h, places[m].memory_id);
+        weft_host_withdraw(h, places[m].memory_id);
         RANK_CHECK(r, weft_mem_free(mine[m]) == WEFT_OK);
     }
     group_barrier(r);
