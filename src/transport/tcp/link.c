@@ -80,17 +80,16 @@ const char *weft_tcp_socket_text(const tcp_socket *s, char text[WEFT_TCP_ADDRESS
 
 /* ---- sockets come and go ---- */
 
-static void list_up(tcp_transport *t)
+static tcp_socket *find_up(const tcp_transport *t)
 {
-    size_t found = 0;
-    t->up[0] = t->up[1] = NULL;
-    for (int peer = 0; peer < t->config.ranks && found < ARRAY_LEN(t->up); peer++) {
+    for (int peer = 0; peer < t->config.ranks; peer++) {
         tcp_link *link = t->links[peer];
-        for (int i = 0; link && i < link->socket_count && found < ARRAY_LEN(t->up); i++) {
+        for (int i = 0; link && i < link->socket_count; i++) {
             if (link->sockets[i] && link->sockets[i]->state == TCP_UP)
-                t->up[found++] = link->sockets[i];
+                return link->sockets[i];
         }
     }
+    return NULL;
 }
 
 void weft_tcp_link_up(tcp_socket *s)
@@ -104,9 +103,9 @@ void weft_tcp_link_up(tcp_socket *s)
     s->write_error = 0;
     link->state = TCP_OPEN;
     link->up_count++;
-    if (t->up_total < (int)ARRAY_LEN(t->up))
-        t->up[t->up_total] = s;
     t->up_total++;
+    t->only = s;
+    weft_tcp_tune_connected(s);
     if (link->up_count > 1) {
         int bytes = STRIPED_UNSENT_BYTES;
         for (int i = 0; i < link->socket_count; i++) {
@@ -131,7 +130,7 @@ void weft_tcp_socket_close(tcp_socket *s, tcp_socket_state state)
     if (was_up) {
         s->link->up_count--;
         t->up_total--;
-        list_up(t);
+        t->only = t->up_total == 1 ? find_up(t) : NULL;
     }
 }
 

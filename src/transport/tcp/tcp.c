@@ -14,7 +14,7 @@
 
 enum {
     EVENTS_MAX = 64,
-    EPOLL_EVERY = 16, /* with few sockets: how many rounds of plain reads go by without asking epoll */
+    EPOLL_EVERY = 16, /* with one socket: how many rounds of plain reads go by without asking epoll */
     DEAD_PEER_DEFAULT_MS = 10000,
     FAST_NIC_MBPS = 25000, /* from here on one TCP stream does not fill it */
     FLUSH_NAP_MS = 1
@@ -415,10 +415,12 @@ static int handle_events(tcp_transport *t, bool reading)
     return moved;
 }
 
+/* One socket: a read that finds nothing costs 0.24 us and epoll 0.11 us, but a slice that is there is had 0.3 us
+ * earlier without asking (2.2 instead of 2.5 us one way). Two reads in vain cost more than that saves. */
 static bool can_skip_epoll(tcp_transport *t)
 {
-    return t->up_total > 0 && t->up_total <= (int)ARRAY_LEN(t->up) && t->unsettled == 0 &&
-           t->stranger_count == 0 && ++t->rounds_without_epoll < EPOLL_EVERY;
+    return t->up_total == 1 && t->unsettled == 0 && t->stranger_count == 0 &&
+           ++t->rounds_without_epoll < EPOLL_EVERY;
 }
 
 static int tcp_progress(weft_transport *transport)
@@ -428,10 +430,7 @@ static int tcp_progress(weft_transport *transport)
     if (t->closed)
         return 0;
     if (can_skip_epoll(t)) {
-        for (size_t i = 0; i < ARRAY_LEN(t->up); i++) {
-            if (t->up[i])
-                moved += weft_tcp_stream_read(t->up[i]);
-        }
+        moved += weft_tcp_stream_read(t->only);
     } else {
         t->rounds_without_epoll = 0;
         moved += handle_events(t, true);

@@ -139,8 +139,8 @@ struct tcp_transport {
     tcp_link *attention;           /* links with something that only progress() may do */
     bool closed;
 
-    /* With few sockets trying to read is cheaper than asking epoll first. */
-    tcp_socket *up[2];             /* the first ones that are up */
+    /* With a single socket trying to read is cheaper than asking epoll first. */
+    tcp_socket *only;              /* if up_total is 1 */
     int up_total;
     int unsettled;                 /* sockets dialling or blocked: epoll has to be asked */
     int rounds_without_epoll;
@@ -165,6 +165,8 @@ void weft_tcp_accept_resume(tcp_transport *t);
 /* dial.c */
 /* Options that every connection has. */
 void weft_tcp_tune(tcp_transport *t, int fd);
+/* ... and what depends on where the other end is. */
+void weft_tcp_tune_connected(const tcp_socket *s);
 /* Starts to connect the link; an error when not even one attempt could be started. */
 weft_status weft_tcp_dial(tcp_link *link);
 /* True while no byte of a hello of this link's dialling has been sent. */
