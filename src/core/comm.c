@@ -110,7 +110,7 @@ void weft_comm_set_error(weft_comm *c, weft_status status, int world_rank, const
 /* First time after the error came up: everything under way ends, the others are told. */
 static void spread_error(weft_comm *c)
 {
-    c->error_spread = true;
+    c->error_spread = c->engine->troubled = true;
     c->error_ns = weft_now_ns();
     weft_status status = (weft_status)atomic_load_explicit(&c->error, memory_order_relaxed);
     weft_log(WEFT_LOG_INFO, "communicator %u: %s", c->client.comm, c->error_text);
@@ -133,6 +133,14 @@ void weft_comm_notice(weft_comm *c, const weft_notice *notice)
         return;
     if (notice->comm != 0 && notice->reporter >= 0 && notice->reporter < c->engine->ranks && c->from_world[notice->reporter] < 0)
         return; /* another communicator with that number, of other ranks */
+    if (notice->comm != 0 && notice->status == WEFT_ERR_TIMEOUT && notice->reporter >= 0) {
+        weft_comm_accused(c, notice);
+        return;
+    }
+    if (c->verdict_ns) { /* who leaves after a timeout is not to blame for it */
+        weft_comm_judge(c, c->verdict_ns);
+        return;
+    }
     c->from_notice = true;
     char text[WEFT_ERROR_TEXT];
     if (notice->comm == 0 && c->from_world[notice->rank] == notice->rank)
@@ -176,6 +184,8 @@ static void judge_loss(weft_comm *c, int64_t now)
 int weft_comm_progress(weft_comm *c)
 {
     see_abort(c);
+    if (c->verdict_ns)
+        weft_comm_judge(c, weft_now_ns());
     if (atomic_load_explicit(&c->error, memory_order_relaxed) != WEFT_OK && !c->error_spread)
         spread_error(c);
     if (!c->requests)
@@ -190,30 +200,6 @@ int weft_comm_progress(weft_comm *c)
     return moved;
 }
 
-/* A collective that is over its time: everyone is told who is absent. */
-static void time_out(weft_comm *c, const weft_request *r)
-{
-    char what[256] = "", call[160] = "a message", text[WEFT_ERROR_TEXT];
-    int waited = -1;
-    if (r->execution) {
-        weft_execution_describe(r->execution, what, sizeof what, &waited);
-        weft_fingerprint_text(&r->execution->fingerprint, call, sizeof call);
-    } else if (r->kind == WEFT_REQUEST_SEND || r->kind == WEFT_REQUEST_RECV) {
-        waited = r->message.peer >= 0 ? c->world[r->message.peer] : -1;
-        snprintf(call, sizeof call, "%s (peer %d, tag %d)", r->kind == WEFT_REQUEST_SEND ? "send" : "recv", r->message.peer,
-                 r->message.tag);
-    }
-    char who[48] = "";
-    if (waited >= 0)
-        snprintf(who, sizeof who, ", waiting for rank %d", c->from_world[waited]);
-    snprintf(text, sizeof text, "%.120s timed out after %lld ms%s%s%.150s", call, (long long)r->timeout_ms, who, *what ? " at " : "", what);
-    weft_comm_set_error(c, WEFT_ERR_TIMEOUT, waited, text);
-    if (c->engine->settings.dump_on_error && !c->dumped) {
-        c->dumped = true;
-        weft_record_dump(c, stderr);
-    }
-}
-
 void weft_comm_idle(weft_comm *c, int64_t now)
 {
     if (!c->requests)
@@ -221,7 +207,7 @@ void weft_comm_idle(weft_comm *c, int64_t now)
     judge_loss(c, now);
     for (weft_request *r = c->requests; r; r = r->next)
         if (!r->complete && now > r->deadline_ns && c->exec.error == WEFT_OK) {
-            time_out(c, r);
+            weft_comm_time_out(c, r);
             break;
         }
     if (now - c->nudged_ns >= NUDGE_NS) {
@@ -305,7 +291,9 @@ static weft_status allocate_tables(weft_comm *c)
     c->local_ranks = weft_alloc_array(n, sizeof(int));
     c->local_host_index = weft_alloc_array(n, sizeof(int));
     c->local_position = weft_alloc_array(n, sizeof(int));
-    if (c->world && c->from_world && c->index_of_world && c->host && c->local_ranks && c->local_host_index && c->local_position)
+    c->suspicion = weft_alloc_array(n, sizeof *c->suspicion);
+    if (c->world && c->from_world && c->index_of_world && c->host && c->local_ranks && c->local_host_index && c->local_position &&
+        c->suspicion)
         return WEFT_OK;
     return weft_fail(WEFT_ERR_MEMORY, "no memory for a communicator of %d ranks", c->ranks);
 }
@@ -433,6 +421,7 @@ void weft_comm_free(weft_comm *c)
     weft_free(c->local_ranks);
     weft_free(c->local_host_index);
     weft_free(c->local_position);
+    weft_free(c->suspicion);
     weft_free(c);
     weft_engine_release(e);
 }
@@ -468,6 +457,8 @@ weft_status weft_comm_async_error(weft_comm *c, weft_status *error)
     /* what another rank reported may lie there unread, where this one does nothing but ask; who has the lock reads it */
     if (pthread_mutex_trylock(&c->engine->lock) == 0) {
         weft_engine_take_news(c->engine);
+        if (c->verdict_ns)
+            weft_comm_judge(c, weft_now_ns());
         pthread_mutex_unlock(&c->engine->lock);
     }
     *error = (weft_status)atomic_load_explicit(&c->error, memory_order_acquire);

@@ -51,7 +51,10 @@ struct weft_comm {
     _Atomic bool abort_wanted;
     int64_t nudged_ns;
     weft_record records[WEFT_RECORDS];
-    bool dumped;
+    /* timeout.c */
+    unsigned char *suspicion;   /* of each rank */
+    int64_t verdict_ns, verdict_latest_ns; /* 0: nothing timed out */
+    char timeout_text[200];
 };
 
 typedef enum weft_request_kind { WEFT_REQUEST_COLLECTIVE, WEFT_REQUEST_SEND, WEFT_REQUEST_RECV, WEFT_REQUEST_GROUP } weft_request_kind;
@@ -112,6 +115,12 @@ void weft_comm_idle(weft_comm *c, int64_t now_ns);
 /* Its error as status with detail, or WEFT_OK. Lock held. */
 weft_status weft_comm_check(weft_comm *c);
 void weft_comm_notice(weft_comm *c, const weft_notice *notice);
+
+/* timeout.c, with the lock held: a call is over its time; another rank says that of its own; the moment has come to say who is
+ * absent. The communicator is in error soon after the first of them, on all ranks. */
+void weft_comm_time_out(weft_comm *c, const weft_request *overdue);
+void weft_comm_accused(weft_comm *c, const weft_notice *notice);
+void weft_comm_judge(weft_comm *c, int64_t now_ns);
 
 /* create.c: the communicator of the whole group. Takes the engine over. */
 weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out);

@@ -18,8 +18,8 @@ typedef struct weft_notice {
     char text[WEFT_NOTICE_TEXT_BYTES]; /* "rank 3 died (connection closed)" */
 } weft_notice;
 
-/* Called by the control thread, once per different (comm, status, rank), also for notices that this rank reported itself. Must not
- * block; may call weft_control_report. */
+/* Called by the control thread, once per different (comm, status, rank), and reporter where a call in a communicator timed
+ * out, also for notices that this rank reported itself. Must not block; may call weft_control_report. */
 typedef void (*weft_notice_function)(void *context, const weft_notice *notice);
 
 typedef enum weft_rendezvous_kind {

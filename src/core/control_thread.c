@@ -19,7 +19,9 @@ static bool is_known(const weft_control *c, const weft_notice *n)
 {
     for (int i = 0; i < c->notice_count; i++) {
         const weft_notice *k = &c->notices[i];
-        if (k->comm == n->comm && k->status == n->status && k->rank == n->rank)
+        /* of timeouts every rank's word counts: who waits for whom */
+        bool same_source = n->comm == 0 || n->status != WEFT_ERR_TIMEOUT || k->reporter == n->reporter;
+        if (k->comm == n->comm && k->status == n->status && k->rank == n->rank && same_source)
             return true;
     }
     return false;

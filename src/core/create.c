@@ -5,7 +5,8 @@
 #include "core/comm.h"
 #include "transport/shm/shm.h"
 
-enum { LINGER_MS = 3000, SHM_SLICE_BYTES = 32 << 10, TCP_SLICE_BYTES = 128 << 10 };
+/* How long an orderly end waits for the others, and one after an error. */
+enum { LINGER_MS = 3000, TROUBLED_LINGER_MS = 500, SHM_SLICE_BYTES = 32 << 10, TCP_SLICE_BYTES = 128 << 10 };
 
 /* ---- settings ---------------------------------------------------------------------------------- */
 
@@ -426,7 +427,7 @@ void weft_engine_release(weft_engine *e)
     if (--e->references > 0)
         return;
     weft_engine_delist(e);
-    engine_destroy(e, LINGER_MS);
+    engine_destroy(e, e->troubled ? TROUBLED_LINGER_MS : LINGER_MS);
 }
 
 /* ---- the public ways to meet ------------------------------------------------------------------- */

@@ -67,21 +67,29 @@ void weft_engine_wake(weft_engine *e)
         weft_host_ring_self(host);
 }
 
+/* Takes some of the news; how many. */
+static int take_some(weft_engine *e, weft_notice *news, int most)
+{
+    pthread_mutex_lock(&e->notice_lock);
+    int n = atomic_load_explicit(&e->notice_count, memory_order_relaxed), taken = n < most ? n : most;
+    memcpy(news, e->notices, sizeof *news * (size_t)taken);
+    memmove(e->notices, e->notices + taken, sizeof *news * (size_t)(n - taken));
+    atomic_store_explicit(&e->notice_count, n - taken, memory_order_relaxed);
+    pthread_mutex_unlock(&e->notice_lock);
+    return taken;
+}
+
 void weft_engine_take_news(weft_engine *e)
 {
-    if (atomic_load_explicit(&e->notice_count, memory_order_acquire) == 0)
-        return;
-    weft_notice news[WEFT_NOTICES];
-    pthread_mutex_lock(&e->notice_lock);
-    int n = atomic_load_explicit(&e->notice_count, memory_order_relaxed);
-    memcpy(news, e->notices, sizeof *news * (size_t)n);
-    atomic_store_explicit(&e->notice_count, 0, memory_order_relaxed);
-    pthread_mutex_unlock(&e->notice_lock);
-    for (int i = 0; i < n; i++) {
-        if (news[i].comm == 0 && news[i].rank >= 0 && news[i].rank < e->ranks && news[i].rank != e->rank)
-            weft_wire_peer_dead(&e->wire, news[i].rank, news[i].text);
-        for (weft_comm *c = e->comms; c; c = c->next)
-            weft_comm_notice(c, &news[i]);
+    while (atomic_load_explicit(&e->notice_count, memory_order_acquire) > 0) {
+        weft_notice news[32];
+        int n = take_some(e, news, ARRAY_LEN(news));
+        for (int i = 0; i < n; i++) {
+            if (news[i].comm == 0 && news[i].rank >= 0 && news[i].rank < e->ranks && news[i].rank != e->rank)
+                weft_wire_peer_dead(&e->wire, news[i].rank, news[i].text);
+            for (weft_comm *c = e->comms; c; c = c->next)
+                weft_comm_notice(c, &news[i]);
+        }
     }
 }
 

@@ -12,7 +12,9 @@
 
 typedef struct weft_engine weft_engine;
 
-enum { WEFT_NOTICES = 32, WEFT_AGREED_TEXT = 240 };
+/* WEFT_NOTICES: that wait to be read; in a timeout every rank says something, and each one lost makes what is said of who is
+ * absent less exact. */
+enum { WEFT_NOTICES = 1024, WEFT_AGREED_TEXT = 240 };
 
 /* What all ranks take from rank 0. Sent as bytes between equal builds. */
 typedef struct weft_agreed {
@@ -27,6 +29,7 @@ struct weft_engine {
     pthread_mutex_t lock;       /* of all that is below, but for the notices */
     pthread_cond_t woken;       /* waiters beside the one that sleeps in the host */
     bool has_sleeper;
+    bool troubled;              /* a communicator was in error */
     int waiters;
     _Atomic int references;     /* communicators */
     int rank, ranks;

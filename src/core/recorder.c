@@ -39,7 +39,7 @@ void weft_record_dump(weft_comm *c, FILE *stream)
         weft_execution_describe(r->execution, what, sizeof what, &waited);
         fprintf(stream, "  collective %u is at %s", r->execution->sequence, what);
         if (waited >= 0)
-            fprintf(stream, "; absent: rank %d", c->from_world[waited]);
+            fprintf(stream, "; waits for rank %d", c->from_world[waited]);
         fprintf(stream, "\n");
     }
     fflush(stream);
