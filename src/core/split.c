@@ -89,6 +89,49 @@ static weft_status build_member(weft_comm *parent, split_entry *members, int n, 
     return status;
 }
 
+static uint32_t next_id(weft_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    uint32_t id = e->wire.next_comm;
+    pthread_mutex_unlock(&e->lock);
+    return id;
+}
+
+/* Takes the number, also for those who will not be in the communicator: numbers below it are over. False: another thread,
+ * which splits another communicator, was faster. */
+static bool claim_id(weft_engine *e, uint32_t id)
+{
+    pthread_mutex_lock(&e->lock);
+    bool unused = e->wire.next_comm <= id;
+    if (unused)
+        e->wire.next_comm = id + 1;
+    pthread_mutex_unlock(&e->lock);
+    return unused;
+}
+
+/* Everyone's entry, and a number that no communicator of any of them has. */
+static weft_status gather_entries(weft_comm *c, split_entry *mine, split_entry *all, uint32_t *id)
+{
+    int32_t taken;
+    do {
+        mine->next_comm = next_id(c->engine);
+        weft_status status = gather_bytes(c, mine, all, sizeof *mine);
+        if (status != WEFT_OK)
+            return status;
+        *id = 0;
+        for (int r = 0; r < c->ranks; r++)
+            if (all[r].next_comm > *id)
+                *id = all[r].next_comm;
+        taken = !claim_id(c->engine, *id);
+        weft_call call = {.collective = WEFT_ALL_REDUCE, .send = &taken, .recv = &taken, .count = 1, .sizes_shared = true,
+                          .type = WEFT_I32, .op = WEFT_MAX};
+        status = weft_call_run(c, &call);
+        if (status != WEFT_OK)
+            return status;
+    } while (taken);
+    return WEFT_OK;
+}
+
 weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config *config, weft_comm **out)
 {
     weft_clear_error();
@@ -96,18 +139,15 @@ weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config
         return weft_fail(WEFT_ERR_INVALID, "comm or out is NULL");
     if (colour < 0 && colour != WEFT_UNDEFINED)
         return weft_fail(WEFT_ERR_INVALID, "colour %d: 0 or more, or WEFT_UNDEFINED", colour);
-    split_entry mine = {.colour = colour, .key = key, .rank = c->rank, .next_comm = c->engine->wire.next_comm};
+    split_entry mine = {.colour = colour, .key = key, .rank = c->rank};
     weft_status status = merge_agreed(c, config, &mine.agreed);
     if (status != WEFT_OK)
         return status;
     split_entry *all = weft_alloc_array((size_t)c->ranks, sizeof *all);
     if (!all)
         return weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", c->ranks);
-    status = gather_bytes(c, &mine, all, sizeof mine);
-    uint32_t id = 0;
-    for (int r = 0; r < c->ranks && status == WEFT_OK; r++)
-        if (all[r].next_comm > id)
-            id = all[r].next_comm;
+    uint32_t id;
+    status = gather_entries(c, &mine, all, &id);
     if (status != WEFT_OK) {
         weft_free(all);
         return status;
@@ -116,11 +156,6 @@ weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config
     if (colour != WEFT_UNDEFINED) {
         int n = select_members(all, c->ranks, colour);
         status = build_member(c, all, n, id, config, &made);
-    } else {
-        pthread_mutex_lock(&c->engine->lock); /* ids below are over: also for those who were not in it */
-        if (c->engine->wire.next_comm <= id)
-            c->engine->wire.next_comm = id + 1;
-        pthread_mutex_unlock(&c->engine->lock);
     }
     weft_free(all);
     status = agree(c, status);
