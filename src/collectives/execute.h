@@ -183,6 +183,9 @@ struct weft_execution {
     weft_exec *exec;
     weft_execution *next, **link;
     const weft_ready *ready;
+    const weft_ready *bound;       /* what it is bound for, so that the same call again need not be bound again; NULL: nothing */
+    size_t bound_count;
+    weft_type bound_type;
     weft_fingerprint fingerprint;
     uint32_t sequence;
     uint64_t before;               /* hash of the fingerprints of the communicator's earlier calls */
