@@ -128,7 +128,7 @@ void weft_comm_judge(weft_comm *c, int64_t now)
 {
     if (now < c->verdict_ns || atomic_load_explicit(&c->error, memory_order_relaxed) != WEFT_OK)
         return;
-    char call[160], what[256] = "", who[120], place[200] = "", text[WEFT_ERROR_TEXT];
+    char call[160], what[256] = "", who[120], place[200] = "", text[2 * WEFT_ERROR_TEXT]; /* cut later */
     const weft_request *r = waiting(c, NULL);
     int waited = r ? describe(c, r, call, sizeof call, what, sizeof what) : -1, absent;
     name_absent(c, who, sizeof who, &absent);
