@@ -146,7 +146,7 @@ weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config
     split_entry *all = weft_alloc_array((size_t)c->ranks, sizeof *all);
     if (!all)
         return weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", c->ranks);
-    uint32_t id;
+    uint32_t id = 0;
     status = gather_entries(c, &mine, all, &id);
     if (status != WEFT_OK) {
         weft_free(all);
