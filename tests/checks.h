@@ -1,5 +1,6 @@
-/* Checks for the ranks of a test, which run on threads of their own where cmocka's asserts cannot: counted and told here,
- * judged by on_ranks when all ranks are done. A test that hangs is ended by the clock that time_limit starts. */
+/* Checks for the ranks of a test, which run on threads of their own where cmocka's asserts cannot: counted
+ * and told here, judged by on_ranks when all ranks are done. A test that hangs is ended by the clock that
+ * time_limit starts. */
 #ifndef WEFT_TESTS_CHECKS_H
 #define WEFT_TESTS_CHECKS_H
 
@@ -24,8 +25,8 @@ enum { CHECK_SHOWN = 20, CHECK_TIMEOUT_MS = 60000 };
 /* The detail of the last error has this in it. */
 #define CHECK_DETAIL(part) check_text(weft_last_error(), (part), __FILE__, __LINE__)
 
-__attribute__((format(printf, 5, 6))) static inline bool check_that(bool good, const char *file, int line, const char *text,
-                                                                     const char *format, ...)
+__attribute__((format(printf, 5, 6))) static inline bool check_that(bool good, const char *file, int line,
+                                                                    const char *text, const char *format, ...)
 {
     if (good || check_failures++ >= CHECK_SHOWN)
         return good;
@@ -38,10 +39,12 @@ __attribute__((format(printf, 5, 6))) static inline bool check_that(bool good, c
     return false;
 }
 
-static inline bool check_status(weft_status status, weft_status expected, const char *file, int line, const char *text)
+static inline bool check_status(weft_status status, weft_status expected, const char *file, int line,
+                                const char *text)
 {
-    return check_that(status == expected, file, line, text, "is '%s' (%s), not '%s'", weft_status_text(status),
-                      status == WEFT_OK ? "" : weft_last_error(), weft_status_text(expected));
+    return check_that(status == expected, file, line, text, "is '%s' (%s), not '%s'",
+                      weft_status_text(status), status == WEFT_OK ? "" : weft_last_error(),
+                      weft_status_text(expected));
 }
 
 static inline bool check_text(const char *text, const char *part, const char *file, int line)

@@ -1,10 +1,13 @@
-/* Bad days of the public API: arguments, ranks that do not agree, an absent rank, abort, calls after an error, and ending a
- * communicator with requests under way. */
+/* Bad days of the public API: arguments, ranks that do not agree, an absent rank, abort, calls after an
+ * error, and ending a communicator with requests under way. */
+#include <sys/wait.h>
+
 #include "../checks.h"
 
 /* ---- arguments --------------------------------------------------------------------------------- */
 
-/* Each is refused at once with a detail that has the value, touches nothing and leaves the communicator as it was. */
+/* Each is refused at once with a detail that has the value, touches nothing and leaves the communicator as
+ * it was. */
 static void arguments(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)context;
@@ -26,7 +29,8 @@ static void arguments(weft_comm *comm, int rank, int ranks, void *context)
     CHECK_DETAIL("send is NULL");
     CHECK_STATUS(weft_all_reduce(comm, a, NULL, 1, WEFT_I32, WEFT_SUM, NULL), WEFT_ERR_INVALID);
     CHECK_DETAIL("recv is NULL");
-    CHECK_STATUS(weft_all_reduce(comm, WEFT_IN_PLACE, WEFT_IN_PLACE, 1, WEFT_I32, WEFT_SUM, NULL), WEFT_ERR_INVALID);
+    CHECK_STATUS(weft_all_reduce(comm, WEFT_IN_PLACE, WEFT_IN_PLACE, 1, WEFT_I32, WEFT_SUM, NULL),
+                 WEFT_ERR_INVALID);
     CHECK_DETAIL("WEFT_IN_PLACE");
     CHECK_STATUS(weft_all_reduce(comm, a, a + 1, 4, WEFT_I32, WEFT_SUM, NULL), WEFT_ERR_INVALID);
     CHECK_DETAIL("overlap");
@@ -73,8 +77,10 @@ static void arguments(weft_comm *comm, int rank, int ranks, void *context)
         CHECK_STATUS(weft_broadcast(comm, a, WEFT_IN_PLACE, 4, WEFT_I32, other, NULL), WEFT_ERR_INVALID);
         CHECK_DETAIL("WEFT_IN_PLACE");
         CHECK_STATUS(weft_scatter(comm, NULL, WEFT_IN_PLACE, 4, WEFT_I32, other, NULL), WEFT_ERR_INVALID);
-        CHECK_STATUS(weft_reduce(comm, WEFT_IN_PLACE, NULL, 4, WEFT_I32, WEFT_SUM, other, NULL), WEFT_ERR_INVALID);
-        CHECK_STATUS(weft_reduce(comm, WEFT_IN_PLACE, b, 4, WEFT_I32, WEFT_SUM, other, NULL), WEFT_ERR_INVALID);
+        CHECK_STATUS(weft_reduce(comm, WEFT_IN_PLACE, NULL, 4, WEFT_I32, WEFT_SUM, other, NULL),
+                     WEFT_ERR_INVALID);
+        CHECK_STATUS(weft_reduce(comm, WEFT_IN_PLACE, b, 4, WEFT_I32, WEFT_SUM, other, NULL),
+                     WEFT_ERR_INVALID);
         CHECK_DETAIL("root");
         CHECK_STATUS(weft_gather(comm, WEFT_IN_PLACE, NULL, 4, WEFT_I32, other, NULL), WEFT_ERR_INVALID);
     }
@@ -90,13 +96,15 @@ static void arguments(weft_comm *comm, int rank, int ranks, void *context)
 
 /* ---- ranks that do not agree ------------------------------------------------------------------- */
 
-typedef weft_status (*differing_call)(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request);
+typedef weft_status (*differing_call)(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                      weft_request **request);
 
 static weft_status other_count(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
 {
     return weft_all_reduce(comm, in, out, odd ? 24 : 8, WEFT_I32, WEFT_SUM, request);
 }
-static weft_status other_large_count(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
+static weft_status other_large_count(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                     weft_request **request)
 {
     return weft_all_reduce(comm, in, out, odd ? 100000 : 99999, WEFT_I32, WEFT_SUM, request);
 }
@@ -112,19 +120,24 @@ static weft_status other_root(weft_comm *comm, bool odd, int32_t *in, int32_t *o
 {
     return weft_broadcast(comm, in, out, 8, WEFT_I32, odd, request);
 }
-static weft_status other_reduce_root(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
+static weft_status other_reduce_root(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                     weft_request **request)
 {
     return weft_reduce(comm, in, out, 8, WEFT_I32, WEFT_SUM, odd, request);
 }
-static weft_status other_gather_root(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
+static weft_status other_gather_root(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                     weft_request **request)
 {
     return weft_gather(comm, in, out, 8, WEFT_I32, odd, request);
 }
-static weft_status other_collective(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
+static weft_status other_collective(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                    weft_request **request)
 {
-    return odd ? weft_all_gather(comm, in, out, 8, WEFT_I32, request) : weft_all_reduce(comm, in, out, 8, WEFT_I32, WEFT_SUM, request);
+    return odd ? weft_all_gather(comm, in, out, 8, WEFT_I32, request)
+               : weft_all_reduce(comm, in, out, 8, WEFT_I32, WEFT_SUM, request);
 }
-static weft_status barrier_or_not(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
+static weft_status barrier_or_not(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                  weft_request **request)
 {
     return odd ? weft_barrier(comm, request) : weft_all_to_all(comm, in, out, 8, WEFT_I32, request);
 }
@@ -134,7 +147,8 @@ static weft_status other_counts(weft_comm *comm, bool odd, int32_t *in, int32_t 
     counts[2] += odd;
     return weft_all_gather_v(comm, in, counts[weft_comm_rank(comm)], out, counts, NULL, WEFT_I32, request);
 }
-static weft_status other_reduced_counts(weft_comm *comm, bool odd, int32_t *in, int32_t *out, weft_request **request)
+static weft_status other_reduced_counts(weft_comm *comm, bool odd, int32_t *in, int32_t *out,
+                                        weft_request **request)
 {
     size_t counts[8] = {5, 5, 5, 5, 5, 5, 5, 5};
     counts[2] += odd;
@@ -164,7 +178,8 @@ typedef struct difference_case {
     bool blocking;
 } difference_case;
 
-/* Rank 1 alone differs. A rank that needs nothing of the others may return, but never all, and all know it at the next call. */
+/* Rank 1 alone differs. A rank that needs nothing of the others may return, but never all, and all know it
+ * at the next call. */
 static void disagree(weft_comm *comm, int rank, int ranks, void *context)
 {
     const difference_case *c = context;
@@ -177,8 +192,9 @@ static void disagree(weft_comm *comm, int rank, int ranks, void *context)
         status = weft_wait(&request);
     if (status == WEFT_OK)
         status = weft_barrier(comm, NULL);
-    bool told = CHECK(status == WEFT_ERR_MISMATCH, "%s differs, rank %d: '%s' (%s)", differences[c->which].name, rank,
-                      weft_status_text(status), status == WEFT_OK ? "" : weft_last_error());
+    bool told =
+        CHECK(status == WEFT_ERR_MISMATCH, "%s differs, rank %d: '%s' (%s)", differences[c->which].name, rank,
+              weft_status_text(status), status == WEFT_OK ? "" : weft_last_error());
     if (told) {
         CHECK_DETAIL("rank 1 ");
         CHECK_DETAIL(differences[c->which].mine);
@@ -297,7 +313,8 @@ typedef struct orphans {
     weft_request *pending[2], *persistent, *started, *complete, *group;
 } orphans;
 
-/* The communicator goes first; its requests end with an error, and their handles may still be waited for and freed. */
+/* The communicator goes first; its requests end with an error, and their handles may still be waited for
+ * and freed. */
 static void *destroys_first(void *argument)
 {
     rank_thread *t = argument;
@@ -315,7 +332,8 @@ static void *destroys_first(void *argument)
         CHECK_OK(weft_recv_init(comm, data[2], 16, WEFT_U8, 1, 3, NULL, &o.persistent));
         CHECK_OK(weft_recv_init(comm, data[3], 16, WEFT_U8, 1, 4, NULL, &o.started));
         CHECK_OK(weft_start(o.started));
-        CHECK_OK(weft_send(comm, data[4], 16, WEFT_U8, 0, 5, &o.complete)); /* small: complete, not waited for */
+        CHECK_OK(
+            weft_send(comm, data[4], 16, WEFT_U8, 0, 5, &o.complete)); /* small: complete, not waited for */
         CHECK_OK(weft_group_start());
         CHECK_OK(weft_recv(comm, data[5], 16, WEFT_U8, 1, 6, NULL, NULL));
         CHECK_OK(weft_group_end(&o.group));
@@ -357,6 +375,46 @@ static void test_destroyed_first(void **state)
     }
 }
 
+/* ---- fork -------------------------------------------------------------------------------------- */
+
+/* What the child of a fork may not do with what its parent has; how many answers were wrong. */
+static int in_the_child(weft_comm *comm, weft_request *pending, weft_request *persistent)
+{
+    int32_t data = 0;
+    bool done;
+    return (weft_all_reduce(comm, &data, &data, 1, WEFT_I32, WEFT_SUM, NULL) != WEFT_ERR_USAGE) +
+           (strstr(weft_last_error(), "fork") == NULL) +
+           (weft_send(comm, &data, 1, WEFT_I32, 0, 0, NULL) != WEFT_ERR_USAGE) +
+           (weft_wait(&pending) != WEFT_ERR_USAGE) + (weft_test(&pending, &done) != WEFT_ERR_USAGE) +
+           (weft_start(persistent) != WEFT_ERR_USAGE) + (weft_comm_destroy(comm) != WEFT_ERR_USAGE) +
+           (weft_progress() != WEFT_OK);
+}
+
+static void forked(weft_comm *comm, int rank, int ranks, void *context)
+{
+    (void)context;
+    int32_t got = 0, sum = rank;
+    weft_request *pending = NULL, *persistent = NULL;
+    CHECK_OK(weft_recv(comm, &got, 1, WEFT_I32, (rank + ranks - 1) % ranks, 1, NULL, &pending));
+    CHECK_OK(weft_barrier_init(comm, &persistent));
+    if (rank == 0) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(in_the_child(comm, pending, persistent));
+        int status = -1;
+        CHECK(waitpid(child, &status, 0) == child, "the child is gone");
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with %x", (unsigned)status);
+    }
+    CHECK_OK(weft_all_reduce(comm, &sum, &sum, 1, WEFT_I32, WEFT_SUM, NULL));
+    CHECK(sum == ranks * (ranks - 1) / 2, "the sum is %d", sum);
+    CHECK_OK(weft_send(comm, &rank, 1, WEFT_I32, (rank + 1) % ranks, 1, NULL));
+    CHECK_OK(weft_wait(&pending));
+    CHECK(got == (rank + ranks - 1) % ranks, "got %d", got);
+    CHECK_OK(weft_start(persistent));
+    CHECK_OK(weft_wait(&persistent));
+    CHECK_OK(weft_request_free(&persistent));
+}
+
 /* ------------------------------------------------------------------------------------------------ */
 
 static void test_arguments(void **state)
@@ -372,7 +430,8 @@ static void disagreements(const char *transports, int ranks)
     for (size_t k = 0; k < sizeof differences / sizeof *differences; k++)
         for (int blocking = 0; blocking < 2; blocking++) {
             difference_case c = {.which = k, .blocking = blocking};
-            if (ranks < 3 && (differences[k].call == other_counts || differences[k].call == other_reduced_counts))
+            if (ranks < 3 &&
+                (differences[k].call == other_counts || differences[k].call == other_reduced_counts))
                 continue;
             on_ranks(ranks, transports, disagree, &c);
         }
@@ -464,13 +523,25 @@ static void test_after_abort(void **state)
     on_ranks(1, "auto", nothing_after_abort, NULL);
 }
 
+static void test_fork(void **state)
+{
+    (void)state;
+    on_ranks(2, "shm", forked, NULL);
+    on_ranks(2, "tcp", forked, NULL);
+}
+
 int main(void)
 {
     time_limit(180);
     setenv("WEFT_DUMP", "0", 1);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arguments), cmocka_unit_test(test_disagreement_shm), cmocka_unit_test(test_disagreement_tcp),
-        cmocka_unit_test(test_absent), cmocka_unit_test(test_absent_message), cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_after_abort), cmocka_unit_test(test_destroyed_first)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arguments),
+                                       cmocka_unit_test(test_disagreement_shm),
+                                       cmocka_unit_test(test_disagreement_tcp),
+                                       cmocka_unit_test(test_absent),
+                                       cmocka_unit_test(test_absent_message),
+                                       cmocka_unit_test(test_abort),
+                                       cmocka_unit_test(test_after_abort),
+                                       cmocka_unit_test(test_destroyed_first),
+                                       cmocka_unit_test(test_fork)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

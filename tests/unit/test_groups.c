@@ -1,5 +1,6 @@
-/* Groups: fused all_reduces give what single ones give, calls of all kinds begin together, groups nest, messages in them
- * cannot block one another, several communicators may take part in different orders, and errors leave nothing behind. */
+/* Groups: fused all_reduces give what single ones give, calls of all kinds begin together, groups nest,
+ * messages in them cannot block one another, several communicators may take part in different orders, and
+ * errors leave nothing behind. */
 #include "../checks.h"
 
 enum { CALLS = 40, MOST = 3000 };
@@ -32,7 +33,8 @@ static void fill(int32_t *data, int rank, int call, size_t count)
 static void check_sums(const int32_t *data, int ranks, int call, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (!CHECK(data[i] == sum_of(ranks, call, i), "call %d element %zu is %d, not %d", call, i, data[i], sum_of(ranks, call, i)))
+        if (!CHECK(data[i] == sum_of(ranks, call, i), "call %d element %zu is %d, not %d", call, i, data[i],
+                   sum_of(ranks, call, i)))
             return;
 }
 
@@ -68,7 +70,7 @@ static void fused(weft_comm *comm, int rank, int ranks, void *context)
     free(out);
 }
 
-/* Floats of a fused call are bit for bit those of one call over the same elements: the order of ranks does not depend on it. */
+/* What differs in type or operation is not fused, and right all the same. */
 static void several_types_and_ops(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)context;
@@ -121,7 +123,8 @@ static void mixed(weft_comm *comm, int rank, int ranks, void *context)
     CHECK(root_data[2] == ranks - 1, "broadcast %d", root_data[2]);
     for (int r = 0; r < ranks; r++)
         CHECK(gathered[4 * r + 3] == value(r, 53, 3), "gathered from %d", r);
-    CHECK(info.source == before && info.bytes == sizeof got && got[99] == value(before, 53, 99), "message from %d", info.source);
+    CHECK(info.source == before && info.bytes == sizeof got && got[99] == value(before, 53, 99),
+          "message from %d", info.source);
     free(large);
 }
 
@@ -145,7 +148,8 @@ static void exchange(weft_comm *comm, int rank, int ranks, void *context)
     free(in);
 }
 
-/* Calls of two communicators, in an order that differs between ranks: only the order within each must be the same. */
+/* Calls of two communicators, in an order that differs between ranks: only the order within each must be
+ * the same. */
 static void two_communicators(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)context;
@@ -304,8 +308,12 @@ static void test_several(void **state)
 int main(void)
 {
     time_limit(120);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fused), cmocka_unit_test(test_types), cmocka_unit_test(test_mixed),
-                                       cmocka_unit_test(test_exchange), cmocka_unit_test(test_two_communicators),
-                                       cmocka_unit_test(test_errors), cmocka_unit_test(test_several)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fused),
+                                       cmocka_unit_test(test_types),
+                                       cmocka_unit_test(test_mixed),
+                                       cmocka_unit_test(test_exchange),
+                                       cmocka_unit_test(test_two_communicators),
+                                       cmocka_unit_test(test_errors),
+                                       cmocka_unit_test(test_several)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

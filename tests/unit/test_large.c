@@ -1,5 +1,5 @@
-/* More elements than 31 bits count, pointers of no alignment for all types and collectives, and counts that ranks do not
- * divide. What needs gigabytes is skipped by name where they are not there. */
+/* More elements than 31 bits count, pointers of no alignment for all types and collectives, and counts that
+ * ranks do not divide. What needs gigabytes is skipped by name where they are not there. */
 #include <sys/mman.h>
 
 #include "../checks.h"
@@ -38,18 +38,21 @@ static bool skipped(const char *name)
     long gib = available_gib();
     if (!SANITIZED && gib >= NEEDED_GIB)
         return false;
-    fprintf(stderr, "SKIPPED %s: %s (%ld GiB available, needs %d)\n", name, SANITIZED ? "a sanitizer build" : "memory", gib, NEEDED_GIB);
+    fprintf(stderr, "SKIPPED %s: %s (%ld GiB available, needs %d)\n", name,
+            SANITIZED ? "a sanitizer build" : "memory", gib, NEEDED_GIB);
     return true;
 }
 
-static const size_t marks[] = {0, 1, ((size_t)1 << 30) - 1, (size_t)1 << 30, ((size_t)1 << 31) - 1, (size_t)1 << 31, LARGE - 1};
+static const size_t marks[] = {
+    0, 1, ((size_t)1 << 30) - 1, (size_t)1 << 30, ((size_t)1 << 31) - 1, (size_t)1 << 31, LARGE - 1};
 enum { MARKS = sizeof marks / sizeof *marks };
 
 /* The marks hold what is expected; `all`: everything else is zero. */
 static void check_marks(const char *what, unsigned char *data, const unsigned char *expected, bool all)
 {
     for (int m = 0; m < MARKS; m++) {
-        CHECK(data[marks[m]] == expected[m], "%s: element %zu is %d, not %d", what, marks[m], data[marks[m]], expected[m]);
+        CHECK(data[marks[m]] == expected[m], "%s: element %zu is %d, not %d", what, marks[m], data[marks[m]],
+              expected[m]);
         data[marks[m]] = 0;
     }
     size_t i = all ? 0 : LARGE / 8 * 8;
@@ -62,7 +65,8 @@ static void beyond_31_bits(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)context;
     unsigned char expected[MARKS];
-    unsigned char *data = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    unsigned char *data =
+        mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!CHECK(data != MAP_FAILED, "no memory"))
         return;
     for (int m = 0; m < MARKS; m++) {
@@ -107,7 +111,8 @@ typedef struct odd_case {
     size_t count;
 } odd_case;
 
-/* Bytes that differ by rank and place; as numbers they mean nothing, so that the operation is one that copies: max. */
+/* Bytes that differ by rank and place; as numbers they mean nothing, so that the operation is one that
+ * copies: max. */
 static void fill(unsigned char *data, size_t bytes, int rank)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -117,7 +122,9 @@ static void fill(unsigned char *data, size_t bytes, int rank)
 static bool same_as(const unsigned char *data, size_t bytes, int rank, size_t from)
 {
     for (size_t i = 0; i < bytes; i++)
-        if (data[i] != ((unsigned char)((unsigned)rank * 37u + (unsigned)(from + i) * 3u + (unsigned)((from + i) >> 7)) & 0x3f))
+        if (data[i] !=
+            ((unsigned char)((unsigned)rank * 37u + (unsigned)(from + i) * 3u + (unsigned)((from + i) >> 7)) &
+             0x3f))
             return false;
     return true;
 }
@@ -152,8 +159,10 @@ static double number(const unsigned char *data, size_t i, weft_type type)
     memcpy(&f, &bits, 4);
     memcpy(&d, &bits, 8);
     switch (type) { /* only 1 to 4 are asked for */
-    case WEFT_F16: return bits == 0x3c00 ? 1 : bits == 0x4000 ? 2 : bits == 0x4200 ? 3 : bits == 0x4400 ? 4 : -1;
-    case WEFT_BF16: return bits == 0x3f80 ? 1 : bits == 0x4000 ? 2 : bits == 0x4040 ? 3 : bits == 0x4080 ? 4 : -1;
+    case WEFT_F16:
+        return bits == 0x3c00 ? 1 : bits == 0x4000 ? 2 : bits == 0x4200 ? 3 : bits == 0x4400 ? 4 : -1;
+    case WEFT_BF16:
+        return bits == 0x3f80 ? 1 : bits == 0x4000 ? 2 : bits == 0x4040 ? 3 : bits == 0x4080 ? 4 : -1;
     case WEFT_F8E4M3: return bits == 0x38 ? 1 : bits == 0x40 ? 2 : bits == 0x44 ? 3 : bits == 0x48 ? 4 : -1;
     case WEFT_F8E5M2: return bits == 0x3c ? 1 : bits == 0x40 ? 2 : bits == 0x42 ? 3 : bits == 0x44 ? 4 : -1;
     case WEFT_F32: return (double)f;
@@ -166,7 +175,8 @@ static void check_sum(const unsigned char *data, size_t count, weft_type type, i
 {
     double sum = type == WEFT_BOOL ? 1 : ranks;
     for (size_t i = 0; i < count; i++)
-        if (!CHECK(number(data, i, type) == sum, "%s of %s: element %zu of %zu", what, weft_type_name(type), i, count))
+        if (!CHECK(number(data, i, type) == sum, "%s of %s: element %zu of %zu", what, weft_type_name(type),
+                   i, count))
             return;
 }
 
@@ -194,17 +204,20 @@ static void unaligned(weft_comm *comm, int rank, int ranks, void *context)
         fill(a, all * bytes, rank);
         CHECK_OK(weft_all_gather(comm, a, b, count, type, NULL));
         for (int r = 0; r < ranks; r++)
-            CHECK(same_as(b + (size_t)r * block, block, r, 0), "all_gather of %s from %d", weft_type_name(type), r);
+            CHECK(same_as(b + (size_t)r * block, block, r, 0), "all_gather of %s from %d",
+                  weft_type_name(type), r);
         CHECK_OK(weft_all_to_all(comm, a, b, count, type, NULL));
         for (int r = 0; r < ranks; r++)
-            CHECK(same_as(b + (size_t)r * block, block, r, (size_t)rank * block), "all_to_all of %s from %d", weft_type_name(type), r);
+            CHECK(same_as(b + (size_t)r * block, block, r, (size_t)rank * block), "all_to_all of %s from %d",
+                  weft_type_name(type), r);
         CHECK_OK(weft_broadcast(comm, a, b, count, type, root, NULL));
         CHECK(same_as(b, block, root, 0), "broadcast of %s", weft_type_name(type));
         CHECK_OK(weft_scatter(comm, a, b, count, type, root, NULL));
         CHECK(same_as(b, block, root, (size_t)rank * block), "scatter of %s", weft_type_name(type));
         CHECK_OK(weft_gather(comm, a, b, count, type, root, NULL));
         for (int r = 0; r < ranks && rank == root; r++)
-            CHECK(same_as(b + (size_t)r * block, block, r, 0), "gather of %s from %d", weft_type_name(type), r);
+            CHECK(same_as(b + (size_t)r * block, block, r, 0), "gather of %s from %d", weft_type_name(type),
+                  r);
         weft_request *request;
         CHECK_OK(weft_recv(comm, b, count, type, before, t, NULL, &request));
         CHECK_OK(weft_send(comm, a, count, type, next, t, NULL));
@@ -248,7 +261,8 @@ static void test_unaligned(void **state)
 static void test_uneven(void **state)
 {
     (void)state;
-    static const char *const algorithms[] = {NULL, "ring", "tree", "halving_doubling", "direct", "recursive_doubling"};
+    static const char *const algorithms[] = {
+        NULL, "ring", "tree", "halving_doubling", "direct", "recursive_doubling"};
     for (size_t k = 0; k < sizeof algorithms / sizeof *algorithms; k++)
         for (int ranks = 2; ranks <= 4; ranks++) {
             weft_config config = WEFT_CONFIG_INIT;
@@ -261,6 +275,7 @@ static void test_uneven(void **state)
 int main(void)
 {
     time_limit(240);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_unaligned), cmocka_unit_test(test_uneven), cmocka_unit_test(test_beyond_31_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_unaligned), cmocka_unit_test(test_uneven),
+                                       cmocka_unit_test(test_beyond_31_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,13 @@
-/* Messages between ranks: sizes around the limits of what is sent unasked, tags, any source, order, unexpected ones,
- * truncation, to oneself, both ways at once, and that no tag waits behind another. */
+/* Messages between ranks: sizes around the limits of what is sent unasked, tags, any source, order,
+ * unexpected ones, truncation, to oneself, both ways at once, and that no tag waits behind another. */
 #include "collectives/message.h"
 
 #include "../checks.h"
 
 static unsigned char byte_of(int source, int tag, size_t i)
 {
-    return (unsigned char)(((unsigned)source * 31u + (unsigned)tag * 7u + (unsigned)i) ^ (unsigned)(i >> 8) ^ (unsigned)(i >> 16));
+    return (unsigned char)(((unsigned)source * 31u + (unsigned)tag * 7u + (unsigned)i) ^ (unsigned)(i >> 8) ^
+                           (unsigned)(i >> 16));
 }
 
 static void fill(unsigned char *data, size_t bytes, int source, int tag)
@@ -23,8 +24,8 @@ static bool holds(const unsigned char *data, size_t bytes, int source, int tag)
     return true;
 }
 
-static const size_t sizes[] = {0, 1, 63, 64, 65, 4095, 4097, 32767, 32768, 32769, 65535, 65536, 65537, 131071, 131073, 524287, 524288,
-                               524289, 1048579, 4194304};
+static const size_t sizes[] = {0,     1,     63,    64,     65,     4095,   4097,   32767,  32768,   32769,
+                               65535, 65536, 65537, 131071, 131073, 524287, 524288, 524289, 1048579, 4194304};
 enum { SIZES = sizeof sizes / sizeof *sizes, LARGEST = 4194304 };
 
 /* Each size expected, unexpected (the receiver comes after a barrier), and with more room than needed. */
@@ -48,8 +49,8 @@ static void every_size(weft_comm *comm, int rank, int ranks, void *context)
                 CHECK_OK(weft_recv(comm, in, room, WEFT_U8, before, k, &info, &both[1]));
             }
             CHECK_OK(weft_wait_all(both, 2));
-            CHECK(info.source == before && info.tag == k && info.bytes == bytes, "from %d, tag %d, %zu bytes", info.source, info.tag,
-                  info.bytes);
+            CHECK(info.source == before && info.tag == k && info.bytes == bytes, "from %d, tag %d, %zu bytes",
+                  info.source, info.tag, info.bytes);
             holds(in, bytes, before, k);
             CHECK(in[bytes] == 0xee, "%zu bytes wrote beyond their end", bytes);
         }
@@ -83,17 +84,20 @@ static void any_source(weft_comm *comm, int rank, int ranks, void *context)
                         tag = t;
         }
         CHECK_OK(weft_recv(comm, data, 2, WEFT_I32, WEFT_ANY_SOURCE, tag, &info, NULL));
-        if (!CHECK(info.source > 0 && info.source < ranks && info.tag == tag && data[0] == info.source && info.bytes == 8,
+        if (!CHECK(info.source > 0 && info.source < ranks && info.tag == tag && data[0] == info.source &&
+                       info.bytes == 8,
                    "message %d: %d from %d, tag %d", k, data[0], info.source, info.tag))
             return;
         int expected = last[info.source][tag] < 0 ? tag : last[info.source][tag] + 3;
-        CHECK(data[1] == expected, "from %d with tag %d: number %d, not %d", info.source, tag, data[1], expected);
+        CHECK(data[1] == expected, "from %d with tag %d: number %d, not %d", info.source, tag, data[1],
+              expected);
         last[info.source][tag] = data[1];
     }
     for (int r = 1; r < ranks; r++) {
         weft_recv_info info;
         CHECK_OK(weft_recv(comm, NULL, 0, WEFT_U8, r, WEFT_ANY_TAG, &info, NULL));
-        CHECK(info.source == r && info.tag == 77 && info.bytes == 0, "from %d, tag %d, %zu bytes", info.source, info.tag, info.bytes);
+        CHECK(info.source == r && info.tag == 77 && info.bytes == 0, "from %d, tag %d, %zu bytes",
+              info.source, info.tag, info.bytes);
     }
 }
 
@@ -131,7 +135,8 @@ static void in_order(weft_comm *comm, int rank, int ranks, void *context)
     free(data);
 }
 
-/* Hundreds of messages that nobody wants yet, more than may lie there unasked; a later tag comes through all the same. */
+/* Hundreds of messages that nobody wants yet, more than may lie there unasked; a later tag comes through
+ * all the same. */
 static void no_tag_blocks_another(weft_comm *comm, int rank, int ranks, void *context)
 {
     const size_t bytes = *(const size_t *)context;
@@ -209,13 +214,14 @@ static void to_itself(weft_comm *comm, int rank, int ranks, void *context)
             fill(out, sizes[k], rank, k);
             memset(in, 0, sizes[k]);
             if (!late)
-                CHECK_OK(weft_recv(comm, in, sizes[k], WEFT_U8, k % 2 ? rank : WEFT_ANY_SOURCE, k, &info, &both[1]));
+                CHECK_OK(weft_recv(comm, in, sizes[k], WEFT_U8, k % 2 ? rank : WEFT_ANY_SOURCE, k, &info,
+                                   &both[1]));
             CHECK_OK(weft_send(comm, out, sizes[k], WEFT_U8, rank, k, &both[0]));
             if (late)
                 CHECK_OK(weft_recv(comm, in, sizes[k], WEFT_U8, rank, WEFT_ANY_TAG, &info, &both[1]));
             CHECK_OK(weft_wait_all(both, 2));
-            CHECK(info.source == rank && info.tag == k && info.bytes == sizes[k], "from %d, tag %d, %zu bytes", info.source, info.tag,
-                  info.bytes);
+            CHECK(info.source == rank && info.tag == k && info.bytes == sizes[k],
+                  "from %d, tag %d, %zu bytes", info.source, info.tag, info.bytes);
             holds(in, sizes[k], rank, k);
         }
     for (int k = 0; k < 3000; k++) { /* small ones complete unreceived, within their bound */
@@ -240,10 +246,12 @@ static void both_ways(weft_comm *comm, int rank, int ranks, void *context)
         fill(out + (size_t)k * BYTES, BYTES, rank, k);
     for (int r = 0; r < ranks; r++)
         for (int k = 0; k < EACH; k++)
-            CHECK_OK(weft_send(comm, out + (size_t)k * BYTES, BYTES - 5, WEFT_U8, (rank + r) % ranks, k, &requests[n++]));
+            CHECK_OK(weft_send(comm, out + (size_t)k * BYTES, BYTES - 5, WEFT_U8, (rank + r) % ranks, k,
+                               &requests[n++]));
     for (int r = 0; r < ranks; r++)
         for (int k = 0; k < EACH; k++)
-            CHECK_OK(weft_recv(comm, in + (size_t)(r * EACH + k) * BYTES, BYTES, WEFT_U8, r, k, NULL, &requests[n++]));
+            CHECK_OK(weft_recv(comm, in + (size_t)(r * EACH + k) * BYTES, BYTES, WEFT_U8, r, k, NULL,
+                               &requests[n++]));
     CHECK_OK(weft_wait_all(requests, n));
     for (int r = 0; r < ranks; r++)
         for (int k = 0; k < EACH; k++)
@@ -265,8 +273,8 @@ static void types_and_tags(weft_comm *comm, int rank, int ranks, void *context)
         CHECK_OK(weft_send(comm, &out, 1, WEFT_F64, 1, INT32_MAX, NULL));
     } else if (rank == 1) {
         CHECK_OK(weft_recv(comm, in, 3, WEFT_I32, WEFT_ANY_SOURCE, WEFT_ANY_TAG, &info, NULL));
-        CHECK(info.tag == INT32_MAX && info.source == 0 && info.bytes == 8 && in[2] == 7, "tag %d from %d, %zu bytes", info.tag, info.source,
-              info.bytes);
+        CHECK(info.tag == INT32_MAX && info.source == 0 && info.bytes == 8 && in[2] == 7,
+              "tag %d from %d, %zu bytes", info.tag, info.source, info.bytes);
         CHECK(memcmp(in, &out, 8) == 0, "other bytes");
     }
 }
@@ -281,7 +289,8 @@ static void note_done(void *context, weft_message *m)
     completions++;
 }
 
-static weft_status pretend_connect(weft_transport *t, int peer, const void *address, size_t bytes, weft_endpoint **endpoint)
+static weft_status pretend_connect(weft_transport *t, int peer, const void *address, size_t bytes,
+                                   weft_endpoint **endpoint)
 {
     (void)t, (void)peer, (void)address, (void)bytes;
     static char there;
@@ -309,7 +318,8 @@ static const int identity[2] = {0, 1};
 static void pretend(pretence *p)
 {
     memset(p, 0, sizeof *p);
-    p->ops = (weft_transport_ops){.connect = pretend_connect, .send = pretend_send, .close = pretend_close, .destroy = pretend_close};
+    p->ops = (weft_transport_ops){
+        .connect = pretend_connect, .send = pretend_send, .close = pretend_close, .destroy = pretend_close};
     p->wire.ranks = 2;
     p->wire.peers = calloc(2, sizeof *p->wire.peers);
     p->wire.route_count = 1;
@@ -332,12 +342,17 @@ static weft_incoming *announced(uint32_t number, int tag, size_t bytes, size_t t
     weft_incoming *in = weft_alloc(sizeof *in);
     in->peer = 1;
     in->bytes = bytes;
-    in->header = (weft_wire_header){.kind = WEFT_WIRE_MESSAGE, .comm = 1, .sequence = number, .task = (uint32_t)tag, .ordinal = 1,
+    in->header = (weft_wire_header){.kind = WEFT_WIRE_MESSAGE,
+                                    .comm = 1,
+                                    .sequence = number,
+                                    .task = (uint32_t)tag,
+                                    .ordinal = 1,
                                     .total = total};
     return in;
 }
 
-/* A slice whose bytes are still on their way belongs to the receive that came first; a second one waits for the next. */
+/* A slice whose bytes are still on their way belongs to the receive that came first; a second one waits for
+ * the next. */
 static void half_arrived_is_matched_once(void **state)
 {
     (void)state;
@@ -440,9 +455,15 @@ static void test_types(void **state)
 int main(void)
 {
     time_limit(120);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(half_arrived_is_matched_once), cmocka_unit_test(wanted_by_a_lost_peer), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_any_source), cmocka_unit_test(test_order), cmocka_unit_test(test_tags_apart),
-        cmocka_unit_test(test_truncation), cmocka_unit_test(test_self), cmocka_unit_test(test_both_ways), cmocka_unit_test(test_types)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(half_arrived_is_matched_once),
+                                       cmocka_unit_test(wanted_by_a_lost_peer),
+                                       cmocka_unit_test(test_sizes),
+                                       cmocka_unit_test(test_any_source),
+                                       cmocka_unit_test(test_order),
+                                       cmocka_unit_test(test_tags_apart),
+                                       cmocka_unit_test(test_truncation),
+                                       cmocka_unit_test(test_self),
+                                       cmocka_unit_test(test_both_ways),
+                                       cmocka_unit_test(test_types)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Every operation on every type through weft_all_reduce on every algorithm, averages, premultiplied sums, users' operations
- * in rank order, results that are bit for bit the same on all ranks, and floats of 16 bits that are rounded once. */
+/* Every operation on every type through weft_all_reduce on every algorithm, averages, premultiplied sums,
+ * users' operations in rank order, results that are bit for bit the same on all ranks, and floats of 16
+ * bits that are rounded once. */
 #include <math.h>
 #include <weft/schedule.h>
 
@@ -41,9 +42,11 @@ static double decode_bits(unsigned bits, int kind)
     return bits >> (floats[kind].exponent_bits + m) & 1 ? -v : v;
 }
 
-#define INTEGER_TYPES(X)                                                                                                    \
-    X(WEFT_I8, int8_t) X(WEFT_U8, uint8_t) X(WEFT_I16, int16_t) X(WEFT_U16, uint16_t) X(WEFT_I32, int32_t)                   \
-    X(WEFT_U32, uint32_t) X(WEFT_I64, int64_t) X(WEFT_U64, uint64_t) X(WEFT_F32, float) X(WEFT_F64, double) X(WEFT_BOOL, uint8_t)
+#define INTEGER_TYPES(X)                                                                                     \
+    X(WEFT_I8, int8_t)                                                                                       \
+    X(WEFT_U8, uint8_t) X(WEFT_I16, int16_t) X(WEFT_U16, uint16_t) X(WEFT_I32, int32_t)                      \
+        X(WEFT_U32, uint32_t) X(WEFT_I64, int64_t) X(WEFT_U64, uint64_t) X(WEFT_F32, float)                  \
+            X(WEFT_F64, double) X(WEFT_BOOL, uint8_t)
 
 static void put(void *data, size_t i, weft_type type, double v)
 {
@@ -68,7 +71,8 @@ static double get(const void *data, size_t i, weft_type type)
         INTEGER_TYPES(GET)
 #undef GET
     default:
-        return decode_bits(weft_type_bytes(type) == 2 ? ((const uint16_t *)data)[i] : ((const uint8_t *)data)[i], kind);
+        return decode_bits(
+            weft_type_bytes(type) == 2 ? ((const uint16_t *)data)[i] : ((const uint8_t *)data)[i], kind);
     }
 }
 
@@ -135,14 +139,17 @@ static void all_operations(weft_comm *comm, int rank, int ranks, void *context)
                 memset(out, 0x55, sizeof out);
                 weft_status status = weft_all_reduce(comm, in, out, counts[c], (weft_type)type, op, NULL);
                 if (bitwise && is_float((weft_type)type)) {
-                    CHECK(status == WEFT_ERR_INVALID, "%s of %s: %s", weft_op_name(op), weft_type_name((weft_type)type), weft_status_text(status));
+                    CHECK(status == WEFT_ERR_INVALID, "%s of %s: %s", weft_op_name(op),
+                          weft_type_name((weft_type)type), weft_status_text(status));
                     break;
                 }
-                CHECK(status == WEFT_OK, "%s of %s: %s", weft_op_name(op), weft_type_name((weft_type)type), weft_last_error());
+                CHECK(status == WEFT_OK, "%s of %s: %s", weft_op_name(op), weft_type_name((weft_type)type),
+                      weft_last_error());
                 for (size_t i = 0; i < counts[c]; i++) {
                     double v = get(out, i, (weft_type)type), right = expected((weft_type)type, op, ranks, i);
-                    if (!CHECK(v == right, "%s of %s over %d ranks, element %zu of %zu: %g, not %g", weft_op_name(op),
-                               weft_type_name((weft_type)type), ranks, i, counts[c], v, right))
+                    if (!CHECK(v == right, "%s of %s over %d ranks, element %zu of %zu: %g, not %g",
+                               weft_op_name(op), weft_type_name((weft_type)type), ranks, i, counts[c], v,
+                               right))
                         break;
                 }
             }
@@ -167,25 +174,29 @@ static void premultiplied(weft_comm *comm, int rank, int ranks, void *context)
         for (int r = 0; r < ranks; r++)
             sum += r % 2 + 1;
         for (size_t i = 0; i < 37; i++)
-            if (!CHECK(get(out, i, (weft_type)type) == sum * (double)(i % 2), "premultiplied %s: %g, not %g", weft_type_name((weft_type)type),
-                       get(out, i, (weft_type)type), sum * (double)(i % 2)))
+            if (!CHECK(get(out, i, (weft_type)type) == sum * (double)(i % 2), "premultiplied %s: %g, not %g",
+                       weft_type_name((weft_type)type), get(out, i, (weft_type)type), sum * (double)(i % 2)))
                 break;
-        CHECK_STATUS(weft_all_reduce(comm, in, out, 1, type == WEFT_I32 ? WEFT_U32 : WEFT_I32, op, NULL), WEFT_ERR_INVALID);
+        CHECK_STATUS(weft_all_reduce(comm, in, out, 1, type == WEFT_I32 ? WEFT_U32 : WEFT_I32, op, NULL),
+                     WEFT_ERR_INVALID);
         CHECK_OK(weft_op_free(op));
     }
 }
 
 /* ---- users' operations ------------------------------------------------------------------------- */
 
-/* x -> a x + b modulo 2^32 as a pair in 64 bits; applying one after the other is associative and does not commute. */
-static void compose(void *result, const void *left, const void *right, size_t count, weft_type type, void *context)
+/* x -> a x + b modulo 2^32 as a pair in 64 bits; applying one after the other is associative and does not
+ * commute. */
+static void compose(void *result, const void *left, const void *right, size_t count, weft_type type,
+                    void *context)
 {
     (void)type;
     *(_Atomic int *)context += 1;
     const uint64_t *l = left, *r = right;
     uint64_t *out = result;
     for (size_t i = 0; i < count; i++) {
-        uint32_t la = (uint32_t)l[i], lb = (uint32_t)(l[i] >> 32), ra = (uint32_t)r[i], rb = (uint32_t)(r[i] >> 32);
+        uint32_t la = (uint32_t)l[i], lb = (uint32_t)(l[i] >> 32), ra = (uint32_t)r[i],
+                 rb = (uint32_t)(r[i] >> 32);
         uint32_t a = la * ra, b = lb * ra + rb;
         out[i] = (uint64_t)b << 32 | a;
     }
@@ -193,7 +204,8 @@ static void compose(void *result, const void *left, const void *right, size_t co
 
 static uint64_t pair_of(int rank, size_t i)
 {
-    return (uint64_t)((uint32_t)rank * 77u + (uint32_t)i * 5u + 1u) << 32 | ((uint32_t)rank * 6u + (uint32_t)i * 2u + 3u);
+    return (uint64_t)((uint32_t)rank * 77u + (uint32_t)i * 5u + 1u) << 32 |
+           ((uint32_t)rank * 6u + (uint32_t)i * 2u + 3u);
 }
 
 static uint64_t composed(int ranks, size_t i)
@@ -207,7 +219,8 @@ static uint64_t composed(int ranks, size_t i)
     return v;
 }
 
-static void larger_magnitude(void *result, const void *left, const void *right, size_t count, weft_type type, void *context)
+static void larger_magnitude(void *result, const void *left, const void *right, size_t count, weft_type type,
+                             void *context)
 {
     (void)context;
     (void)type;
@@ -237,7 +250,8 @@ static void users_operations(weft_comm *comm, int rank, int ranks, void *context
             CHECK(status == WEFT_OK, "all_reduce: %s", weft_last_error());
             *served = true;
             for (size_t i = 0; i < n; i++)
-                if (!CHECK(out[i] == composed(ranks, i), "all_reduce of %zu: element %zu is not in rank order", n, i))
+                if (!CHECK(out[i] == composed(ranks, i),
+                           "all_reduce of %zu: element %zu is not in rank order", n, i))
                     break;
         }
         status = weft_reduce(comm, in, out, n, WEFT_U64, ordered, ranks - 1, NULL);
@@ -247,7 +261,8 @@ static void users_operations(weft_comm *comm, int rank, int ranks, void *context
         CHECK(status == WEFT_OK || status == WEFT_ERR_UNSUPPORTED, "reduce: %s", weft_last_error());
         status = weft_reduce_scatter(comm, in, out, n, WEFT_U64, ordered, NULL);
         for (size_t i = 0; i < n && status == WEFT_OK; i++)
-            if (!CHECK(out[i] == composed(ranks, (size_t)rank * n + i), "reduce_scatter of %zu: element %zu is not in rank order", n, i))
+            if (!CHECK(out[i] == composed(ranks, (size_t)rank * n + i),
+                       "reduce_scatter of %zu: element %zu is not in rank order", n, i))
                 break;
         CHECK(status == WEFT_OK || status == WEFT_ERR_UNSUPPORTED, "reduce_scatter: %s", weft_last_error());
     }
@@ -311,16 +326,18 @@ static void same_bits(weft_comm *comm, int rank, int ranks, void *context)
             weft_type t = type == 0 ? WEFT_F32 : type == 1 ? WEFT_BF16 : WEFT_F16;
             uint32_t state = (uint32_t)rank * 99u + 5u;
             for (size_t i = 0; i < counts[c]; i++) {
-                double v = ldexp(1 + (next_random(&state) % 1024) / 1024.0, (int)(next_random(&state) % 13)) * (next_random(&state) % 2 ? -1 : 1);
+                double v = ldexp(1 + (next_random(&state) % 1024) / 1024.0, (int)(next_random(&state) % 13)) *
+                           (next_random(&state) % 2 ? -1 : 1);
                 if (t == WEFT_F32)
                     ((float *)in)[i] = (float)(v * (1 + (next_random(&state) % 4096) / 4096e3));
                 else
                     ((uint16_t *)in)[i] = (uint16_t)encode_bits(v, float_kind(t));
             }
-            CHECK_OK(weft_all_reduce(comm, in, results[rank], counts[c], t, c % 2 ? WEFT_AVG : WEFT_SUM, NULL));
+            CHECK_OK(
+                weft_all_reduce(comm, in, results[rank], counts[c], t, c % 2 ? WEFT_AVG : WEFT_SUM, NULL));
             meet(ranks);
-            CHECK(memcmp(results[0], results[rank], counts[c] * weft_type_bytes(t)) == 0, "%s, %zu elements: rank %d has other bits",
-                  weft_type_name(t), counts[c], rank);
+            CHECK(memcmp(results[0], results[rank], counts[c] * weft_type_bytes(t)) == 0,
+                  "%s, %zu elements: rank %d has other bits", weft_type_name(t), counts[c], rank);
             meet(ranks);
         }
     free(in);
@@ -348,7 +365,8 @@ static void rounded_once(weft_comm *comm, int rank, int ranks, void *context)
         for (int r = 0; r < ranks; r++) {
             uint32_t state = (uint32_t)r * 31u + 7u;
             for (size_t i = 0; i < COUNT; i++)
-                value[r][i] = ldexp(1 + (next_random(&state) % (1u << floats[kind].mantissa_bits)) / (double)(1 << floats[kind].mantissa_bits),
+                value[r][i] = ldexp(1 + (next_random(&state) % (1u << floats[kind].mantissa_bits)) /
+                                            (double)(1 << floats[kind].mantissa_bits),
                                     (int)(next_random(&state) % 6));
         }
         for (size_t i = 0; i < COUNT; i++)
@@ -358,8 +376,8 @@ static void rounded_once(weft_comm *comm, int rank, int ranks, void *context)
             double sum = 0;
             for (int r = 0; r < ranks; r++)
                 sum += value[r][i];
-            if (!CHECK(decode_bits(out[i], kind) == rounded(sum, kind), "%s element %zu: %.10g, not %.10g", weft_type_name(floats[kind].type), i,
-                       decode_bits(out[i], kind), rounded(sum, kind)))
+            if (!CHECK(decode_bits(out[i], kind) == rounded(sum, kind), "%s element %zu: %.10g, not %.10g",
+                       weft_type_name(floats[kind].type), i, decode_bits(out[i], kind), rounded(sum, kind)))
                 break;
         }
     }
@@ -371,7 +389,8 @@ static void on_algorithms(rank_function function, void *context, int ranks, bool
 {
     for (int a = 0; a < WEFT_ALGORITHM_COUNT; a++)
         for (int tcp = 0; tcp <= both_transports; tcp++) {
-            static const int apart[MOST_RANKS] = {0, 1, 2, 3, 4}; /* over tcp alone each rank is a host of its own */
+            static const int apart[MOST_RANKS] = {0, 1, 2, 3,
+                                                  4}; /* over tcp alone each rank is a host of its own */
             weft_plan_request request = {.collective = WEFT_ALL_REDUCE, .algorithm = (weft_algorithm)a,
                                          .group = {.ranks = ranks, .host = tcp ? apart : NULL}};
             if (a != WEFT_AUTO && weft_plan_obstacle(&request))
@@ -383,7 +402,8 @@ static void on_algorithms(rank_function function, void *context, int ranks, bool
             check_failures = 0;
             weft_status status = run_ranks(ranks, &config, function, context);
             if (check_failures)
-                fprintf(stderr, "by %s over %d ranks by %s\n", weft_algorithm_name((weft_algorithm)a), ranks, config.transports);
+                fprintf(stderr, "by %s over %d ranks by %s\n", weft_algorithm_name((weft_algorithm)a), ranks,
+                        config.transports);
             assert_int_equal(status, WEFT_OK);
             assert_int_equal(check_failures, 0);
         }
@@ -439,8 +459,9 @@ static void test_rounded_once(void **state)
 int main(void)
 {
     time_limit(120);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_operations), cmocka_unit_test(test_premultiplied),
-                                       cmocka_unit_test(test_users), cmocka_unit_test(misuse_of_operations),
-                                       cmocka_unit_test(test_same_bits), cmocka_unit_test(test_rounded_once)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_operations), cmocka_unit_test(test_premultiplied),
+        cmocka_unit_test(test_users),          cmocka_unit_test(misuse_of_operations),
+        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_rounded_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

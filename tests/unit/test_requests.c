@@ -1,5 +1,5 @@
-/* Requests: non-blocking calls ended in any order, waiting for one, some, all, testing, persistent calls, timeouts of
- * single requests, and what may not be done with them. */
+/* Requests: non-blocking calls ended in any order, waiting for one, some, all, testing, persistent calls,
+ * timeouts of single requests, and what may not be done with them. */
 #include "../checks.h"
 
 enum { MANY = 200, STARTS = 300 };
@@ -126,7 +126,8 @@ static void mixed_collectives(weft_comm *comm, int rank, int ranks, void *contex
         CHECK_OK(weft_broadcast(comm, sent[rank], got[k][1], COUNT, WEFT_I32, root, &requests[k][1]));
         CHECK_OK(weft_barrier(comm, &requests[k][2]));
         CHECK_OK(weft_all_to_all(comm, sent[rank], got[k][2], COUNT, WEFT_I32, &requests[k][3]));
-        CHECK_OK(weft_reduce_scatter(comm, sent[rank], got[k][3], COUNT, WEFT_I32, WEFT_SUM, &requests[k][4]));
+        CHECK_OK(
+            weft_reduce_scatter(comm, sent[rank], got[k][3], COUNT, WEFT_I32, WEFT_SUM, &requests[k][4]));
     }
     CHECK_OK(weft_wait_all(&requests[0][0], ROUNDS * 5));
     for (int k = 0; k < ROUNDS; k++)
@@ -135,7 +136,8 @@ static void mixed_collectives(weft_comm *comm, int rank, int ranks, void *contex
             for (int r = 0; r < ranks; r++) {
                 sum += value(r, (size_t)rank * COUNT + i, 0);
                 CHECK(got[k][0][(size_t)r * COUNT + i] == value(r, i, 0), "all_gather %d", k);
-                CHECK(got[k][2][(size_t)r * COUNT + i] == value(r, (size_t)rank * COUNT + i, 0), "all_to_all %d", k);
+                CHECK(got[k][2][(size_t)r * COUNT + i] == value(r, (size_t)rank * COUNT + i, 0),
+                      "all_to_all %d", k);
             }
             CHECK(got[k][1][i] == value(k % ranks, i, 0), "broadcast %d", k);
             CHECK(got[k][3][i] == sum, "reduce_scatter %d", k);
@@ -217,8 +219,8 @@ static void persistent_messages(weft_comm *comm, int rank, int ranks, void *cont
         }
         CHECK_OK(weft_start_all(both, 2));
         CHECK_OK(weft_wait_all(both, 2));
-        CHECK(info.source == before && info.tag == 9 && info.bytes == count * sizeof *in, "start %d: from %d, tag %d, %zu bytes", k,
-              info.source, info.tag, info.bytes);
+        CHECK(info.source == before && info.tag == 9 && info.bytes == count * sizeof *in,
+              "start %d: from %d, tag %d, %zu bytes", k, info.source, info.tag, info.bytes);
         for (size_t i = 0; i < count; i++)
             if (!CHECK(in[i] == value(before, i, k), "start %d element %zu", k, i))
                 break;
@@ -397,9 +399,14 @@ int main(void)
 {
     time_limit(120);
     setenv("WEFT_DUMP", "0", 0);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_order), cmocka_unit_test(test_wait_any), cmocka_unit_test(test_wait_all), cmocka_unit_test(test_mixed),
-        cmocka_unit_test(test_persistent_collectives), cmocka_unit_test(test_persistent_messages), cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_timeouts), cmocka_unit_test(test_longer_timeout)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_any_order),
+                                       cmocka_unit_test(test_wait_any),
+                                       cmocka_unit_test(test_wait_all),
+                                       cmocka_unit_test(test_mixed),
+                                       cmocka_unit_test(test_persistent_collectives),
+                                       cmocka_unit_test(test_persistent_messages),
+                                       cmocka_unit_test(test_misuse),
+                                       cmocka_unit_test(test_timeouts),
+                                       cmocka_unit_test(test_longer_timeout)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

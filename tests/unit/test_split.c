@@ -1,5 +1,5 @@
-/* Communicators from communicators: colours, keys, none, split of split, several in use at once, a child that outlives its
- * parent, its own settings, and many of them one after the other. */
+/* Communicators from communicators: colours, keys, none, split of split, several in use at once, a child
+ * that outlives its parent, its own settings, and many of them one after the other. */
 #include "../checks.h"
 
 /* The sum over the communicator of what each rank gives tells who is in it. */
@@ -18,7 +18,8 @@ static void colours_and_keys(weft_comm *comm, int rank, int ranks, void *context
     CHECK_OK(weft_comm_split(comm, rank % 3, -rank, NULL, &part));
     int members = (ranks - 1 - rank % 3) / 3 + 1, place = members - 1 - rank / 3;
     CHECK(weft_comm_size(part) == members, "%d members, not %d", weft_comm_size(part), members);
-    CHECK(weft_comm_rank(part) == place, "rank %d is %d in its part, not %d", rank, weft_comm_rank(part), place);
+    CHECK(weft_comm_rank(part) == place, "rank %d is %d in its part, not %d", rank, weft_comm_rank(part),
+          place);
     int64_t expected = 0;
     for (int r = rank % 3; r < ranks; r += 3)
         expected += 1 << r;
@@ -31,8 +32,11 @@ static void colours_and_keys(weft_comm *comm, int rank, int ranks, void *context
 
     /* equal keys: by old rank; all the same colour, a large one */
     CHECK_OK(weft_comm_split(comm, INT32_MAX, 7, NULL, &part));
-    CHECK(weft_comm_rank(part) == rank && weft_comm_size(part) == ranks, "rank %d of %d", weft_comm_rank(part), weft_comm_size(part));
-    CHECK(weft_comm_hosts(part) == weft_comm_hosts(comm) && weft_comm_local_size(part) == weft_comm_local_size(comm), "other hosts");
+    CHECK(weft_comm_rank(part) == rank && weft_comm_size(part) == ranks, "rank %d of %d",
+          weft_comm_rank(part), weft_comm_size(part));
+    CHECK(weft_comm_hosts(part) == weft_comm_hosts(comm) &&
+              weft_comm_local_size(part) == weft_comm_local_size(comm),
+          "other hosts");
     CHECK_OK(weft_comm_destroy(part));
 
     /* each alone, extreme keys */
@@ -42,7 +46,8 @@ static void colours_and_keys(weft_comm *comm, int rank, int ranks, void *context
     CHECK_OK(weft_comm_destroy(part));
 
     CHECK_OK(weft_comm_split(comm, 0, rank % 2 ? INT32_MIN : INT32_MAX, NULL, &part));
-    CHECK(weft_comm_rank(part) == (rank % 2 ? rank / 2 : ranks / 2 + rank / 2), "rank %d is %d", rank, weft_comm_rank(part));
+    CHECK(weft_comm_rank(part) == (rank % 2 ? rank / 2 : ranks / 2 + rank / 2), "rank %d is %d", rank,
+          weft_comm_rank(part));
     CHECK_OK(weft_comm_destroy(part));
 }
 
@@ -108,18 +113,20 @@ static void grid(weft_comm *comm, int rank, int ranks, void *context)
     int64_t (*data)[4][COUNT] = malloc(ROUNDS * sizeof *data);
     weft_request *requests[ROUNDS][4];
     for (int k = 0; k < ROUNDS; k++)
-        for (int c = 0; c < 4; c++) { /* each communicator has its order, but not the same among them on all ranks */
+        for (int c = 0; c < 4;
+             c++) { /* each communicator has its order, but not the same among them on all ranks */
             int which = (c + rank + k) % 4;
             for (int i = 0; i < COUNT; i++)
                 data[k][which][i] = rank;
-            CHECK_OK(weft_all_reduce(comms[which], data[k][which], data[k][which], which % 2 ? COUNT : 3, WEFT_I64, WEFT_SUM,
-                                     &requests[k][which]));
+            CHECK_OK(weft_all_reduce(comms[which], data[k][which], data[k][which], which % 2 ? COUNT : 3,
+                                     WEFT_I64, WEFT_SUM, &requests[k][which]));
         }
     for (int k = ROUNDS - 1; k >= 0; k--)
         CHECK_OK(weft_wait_all(requests[k], 4));
     for (int k = 0; k < ROUNDS; k++)
         for (int c = 0; c < 4; c++)
-            CHECK(data[k][c][2] == expected[c] && data[k][c][c % 2 ? COUNT - 1 : 0] == expected[c], "round %d communicator %d", k, c);
+            CHECK(data[k][c][2] == expected[c] && data[k][c][c % 2 ? COUNT - 1 : 0] == expected[c],
+                  "round %d communicator %d", k, c);
     /* messages of one do not come in another */
     int32_t out = rank, got = -1;
     int next = (weft_comm_rank(column) + 1) % weft_comm_size(column);
@@ -129,7 +136,8 @@ static void grid(weft_comm *comm, int rank, int ranks, void *context)
     CHECK_OK(weft_recv(column, &other, 1, WEFT_I32, WEFT_ANY_SOURCE, WEFT_ANY_TAG, NULL, &second));
     CHECK_OK(weft_send(column, &out, 1, WEFT_I32, next, 0, NULL));
     CHECK_OK(weft_wait(&second));
-    CHECK(other % WIDTH == rank % WIDTH && other < ranks && (got == -1 || got >= 100), "got %d and %d", other, got);
+    CHECK(other % WIDTH == rank % WIDTH && other < ranks && (got == -1 || got >= 100), "got %d and %d", other,
+          got);
     out += 100;
     CHECK_OK(weft_send(comm, &out, 1, WEFT_I32, (rank + 1) % ranks, 0, NULL));
     CHECK_OK(weft_wait(&first));
@@ -140,7 +148,8 @@ static void grid(weft_comm *comm, int rank, int ranks, void *context)
     free(data);
 }
 
-/* Split again and again, halves of halves, several alive; destroyed in an order that differs between ranks. */
+/* Split again and again, halves of halves, several alive; destroyed in an order that differs between ranks.
+ * */
 static void split_of_split(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)context;
@@ -149,7 +158,8 @@ static void split_of_split(weft_comm *comm, int rank, int ranks, void *context)
     level[0] = comm;
     while (weft_comm_size(level[depth]) > 1) {
         weft_comm *from = level[depth];
-        CHECK_OK(weft_comm_split(from, weft_comm_rank(from) < weft_comm_size(from) / 2, rank, NULL, &level[depth + 1]));
+        CHECK_OK(weft_comm_split(from, weft_comm_rank(from) < weft_comm_size(from) / 2, rank, NULL,
+                                 &level[depth + 1]));
         depth++;
         CHECK(sum_over(level[depth], 1) == weft_comm_size(level[depth]), "level %d", depth);
     }
@@ -263,7 +273,8 @@ static void three_groups(weft_comm *comm, int rank, int ranks, void *context)
     for (int k = 0; k < 50; k++) {
         for (int g = 0; g <= GROUPS; g++) {
             data[g] = rank + g;
-            CHECK_OK(weft_all_reduce(g < GROUPS ? comms[g] : comm, &data[g], &data[g], 1, WEFT_I64, WEFT_SUM, &requests[g]));
+            CHECK_OK(weft_all_reduce(g < GROUPS ? comms[g] : comm, &data[g], &data[g], 1, WEFT_I64, WEFT_SUM,
+                                     &requests[g]));
         }
         if (k % 2)
             CHECK_OK(weft_wait_all(requests, GROUPS + 1));
@@ -271,7 +282,8 @@ static void three_groups(weft_comm *comm, int rank, int ranks, void *context)
             for (int i = 0, place; i <= GROUPS; i++)
                 CHECK_OK(weft_wait_any(requests, GROUPS + 1, &place));
         for (int g = 0; g <= GROUPS; g++)
-            CHECK(data[g] == (int64_t)ranks * (ranks - 1) / 2 + ranks * g, "group %d round %d: %lld", g, k, (long long)data[g]);
+            CHECK(data[g] == (int64_t)ranks * (ranks - 1) / 2 + ranks * g, "group %d round %d: %lld", g, k,
+                  (long long)data[g]);
     }
     for (int g = 0; g < GROUPS; g++)
         CHECK_OK(weft_comm_destroy(comms[g]));
@@ -325,8 +337,10 @@ static void test_settings(void **state)
 int main(void)
 {
     time_limit(120);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_colours), cmocka_unit_test(test_undefined), cmocka_unit_test(test_errors),
-                                       cmocka_unit_test(test_grid), cmocka_unit_test(test_split_of_split), cmocka_unit_test(test_settings),
-                                       cmocka_unit_test(test_outlives), cmocka_unit_test(test_three_groups)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_colours),        cmocka_unit_test(test_undefined),
+        cmocka_unit_test(test_errors),         cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_split_of_split), cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_outlives),       cmocka_unit_test(test_three_groups)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Threads and progress: several communicators of a rank used from several threads at once, requests of one communicator
- * waited for by several, the progress hook, and that whoever blocks moves all that is under way. */
+/* Threads and progress: several communicators of a rank used from several threads at once, requests of one
+ * communicator waited for by several, the progress hook, and that whoever blocks moves all that is under
+ * way. */
 #include <sched.h>
 
 #include "../checks.h"
@@ -24,7 +25,8 @@ typedef struct worker {
 
 static void work_on(weft_comm *comm, int number)
 {
-    int rank = weft_comm_rank(comm), ranks = weft_comm_size(comm), next = (rank + 1) % ranks, before = (rank + ranks - 1) % ranks;
+    int rank = weft_comm_rank(comm), ranks = weft_comm_size(comm), next = (rank + 1) % ranks,
+        before = (rank + ranks - 1) % ranks;
     int32_t *data = malloc(MOST * sizeof *data), got[50];
     for (int k = 0; k < ROUNDS; k++) {
         size_t count = k % 5 == 0 ? MOST : (size_t)k;
@@ -36,12 +38,14 @@ static void work_on(weft_comm *comm, int number)
         int32_t out[2] = {rank, number};
         CHECK_OK(weft_send(comm, out, 2, WEFT_I32, next, k, &requests[2]));
         CHECK_OK(weft_wait_all(requests, 3));
-        CHECK(got[0] == before && got[1] == number, "thread %d round %d: a message of rank %d, thread %d", number, k, got[0], got[1]);
+        CHECK(got[0] == before && got[1] == number, "thread %d round %d: a message of rank %d, thread %d",
+              number, k, got[0], got[1]);
         for (size_t i = 0; i < count; i++) {
             int32_t sum = 0;
             for (int r = 0; r < ranks; r++)
                 sum += value(r, number, k, i);
-            if (!CHECK(data[i] == sum, "thread %d round %d element %zu: %d, not %d", number, k, i, data[i], sum))
+            if (!CHECK(data[i] == sum, "thread %d round %d element %zu: %d, not %d", number, k, i, data[i],
+                       sum))
                 break;
         }
         if (k % 7 == 0)
@@ -117,7 +121,8 @@ static void *split_again(void *argument)
             for (int r = 0; r < ranks; r++)
                 expected += (r + k) % 2 == (rank + k) % 2 ? mine : 0;
             CHECK_OK(weft_all_reduce(part, &mine, &sum, 1, WEFT_I64, WEFT_SUM, NULL));
-            CHECK(sum == expected, "thread %d split %d: %lld, not %lld", w->number, k, (long long)sum, (long long)expected);
+            CHECK(sum == expected, "thread %d split %d: %lld, not %lld", w->number, k, (long long)sum,
+                  (long long)expected);
         }
         CHECK_OK(weft_comm_destroy(part));
     }
@@ -170,7 +175,8 @@ static void waiting_threads(weft_comm *comm, int rank, int ranks, void *context)
             pthread_create(&workers[t].thread, NULL, wait_for_it, &workers[t]);
         for (int t = 0; t < THREADS * 2; t++) {
             pthread_join(workers[t].thread, NULL);
-            CHECK(workers[t].status == WEFT_OK && !workers[t].request, "thread %d: %s", t, weft_status_text(workers[t].status));
+            CHECK(workers[t].status == WEFT_OK && !workers[t].request, "thread %d: %s", t,
+                  weft_status_text(workers[t].status));
             CHECK(data[t][99] == value(ranks - 1, t, round, 99), "thread %d: %d", t, data[t][99]);
         }
     }
@@ -178,8 +184,8 @@ static void waiting_threads(weft_comm *comm, int rank, int ranks, void *context)
 
 /* ---- progress ---------------------------------------------------------------------------------- */
 
-/* Rank 0 begins on one communicator and blocks on the other; rank 1 needs the first to go on before it comes. Large, and
- * with messages, so that nothing completes by being begun. */
+/* Rank 0 begins on one communicator and blocks on the other; rank 1 needs the first to go on before it
+ * comes. Large, and with messages, so that nothing completes by being begun. */
 static void blocked_elsewhere(weft_comm *first, weft_comm *second, int rank)
 {
     enum { LARGE = 600000 };
@@ -340,9 +346,10 @@ static void test_hook(void **state)
 int main(void)
 {
     time_limit(120);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_group), cmocka_unit_test(test_several_groups),
-                                       cmocka_unit_test(test_splits), cmocka_unit_test(test_waiting_threads),
-                                       cmocka_unit_test(test_same_group), cmocka_unit_test(test_other_group),
-                                       cmocka_unit_test(test_progress), cmocka_unit_test(test_hook)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_group),  cmocka_unit_test(test_several_groups),
+        cmocka_unit_test(test_splits),     cmocka_unit_test(test_waiting_threads),
+        cmocka_unit_test(test_same_group), cmocka_unit_test(test_other_group),
+        cmocka_unit_test(test_progress),   cmocka_unit_test(test_hook)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

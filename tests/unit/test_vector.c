@@ -1,5 +1,5 @@
-/* The vector collectives with counts of all kinds: random, zero for some, zero for all, one rank with everything; gaps
- * between blocks, in place, persistent; on every algorithm that plans them. */
+/* The vector collectives with counts of all kinds: random, zero for some, zero for all, one rank with
+ * everything; gaps between blocks, in place, persistent; on every algorithm that plans them. */
 #include <weft/schedule.h>
 
 #include "../checks.h"
@@ -70,8 +70,8 @@ static void check_guards(const blocks *b, int ranks, const char *what)
 static void check_block(const int32_t *data, size_t count, int from, int to, const char *what)
 {
     for (size_t i = 0; i < count; i++)
-        if (!CHECK(data[i] == value(from, to, i), "%s: element %zu of %zu from rank %d is %d, not %d", what, i, count, from, data[i],
-                   value(from, to, i)))
+        if (!CHECK(data[i] == value(from, to, i), "%s: element %zu of %zu from rank %d is %d, not %d", what,
+                   i, count, from, data[i], value(from, to, i)))
             return;
 }
 
@@ -90,7 +90,7 @@ static void end_call(weft_status begun, weft_request **request, const char *what
 static void all_gather(weft_comm *comm, int rank, int ranks, int kind, int variant)
 {
     bool gaps = variant & 1, in_place = variant & 2, persistent = variant & 4;
-    size_t counts[MOST_RANKS];
+    size_t counts[MOST_RANKS] = {0};
     blocks out;
     for (int r = 0; r < ranks; r++)
         counts[r] = count_for(kind, 0, r, ranks);
@@ -102,8 +102,9 @@ static void all_gather(weft_comm *comm, int rank, int ranks, int kind, int varia
     const void *send = !in_place ? own : variant & 1 ? WEFT_IN_PLACE : (void *)(out.data + out.displs[rank]);
     const size_t *displs = gaps ? out.displs : NULL;
     weft_request *request = NULL;
-    weft_status status = persistent ? weft_all_gather_v_init(comm, send, mine, out.data, counts, displs, WEFT_I32, &request)
-                                    : weft_all_gather_v(comm, send, mine, out.data, counts, displs, WEFT_I32, NULL);
+    weft_status status =
+        persistent ? weft_all_gather_v_init(comm, send, mine, out.data, counts, displs, WEFT_I32, &request)
+                   : weft_all_gather_v(comm, send, mine, out.data, counts, displs, WEFT_I32, NULL);
     end_call(status, &request, "all_gather_v");
     for (int r = 0; r < ranks; r++)
         check_block(out.data + out.displs[r], counts[r], r, 0, "all_gather_v");
@@ -115,7 +116,7 @@ static void all_gather(weft_comm *comm, int rank, int ranks, int kind, int varia
 static void reduce_scatter(weft_comm *comm, int rank, int ranks, int kind, int variant)
 {
     bool in_place = variant & 2, persistent = variant & 4;
-    size_t counts[MOST_RANKS];
+    size_t counts[MOST_RANKS] = {0};
     blocks in;
     for (int r = 0; r < ranks; r++)
         counts[r] = count_for(kind, 0, r, ranks);
@@ -128,15 +129,19 @@ static void reduce_scatter(weft_comm *comm, int rank, int ranks, int kind, int v
     void *recv = !in_place ? own : variant & 1 ? WEFT_IN_PLACE : (void *)(in.data + in.displs[rank]);
     weft_op op = persistent ? WEFT_MAX : WEFT_SUM; /* what may be done twice in place */
     weft_request *request = NULL;
-    weft_status status = persistent ? weft_reduce_scatter_v_init(comm, in.data, recv, counts, WEFT_I32, op, &request)
-                                    : weft_reduce_scatter_v(comm, in.data, recv, counts, WEFT_I32, op, NULL);
+    weft_status status = persistent
+                             ? weft_reduce_scatter_v_init(comm, in.data, recv, counts, WEFT_I32, op, &request)
+                             : weft_reduce_scatter_v(comm, in.data, recv, counts, WEFT_I32, op, NULL);
     end_call(status, &request, "reduce_scatter_v");
     const int32_t *got = in_place ? in.data + in.displs[rank] : own;
     for (size_t i = 0; i < counts[rank]; i++) {
         int32_t expected = value(0, rank, i);
         for (int r = 1; r < ranks; r++)
-            expected = op == WEFT_SUM ? expected + value(r, rank, i) : expected > value(r, rank, i) ? expected : value(r, rank, i);
-        if (!CHECK(got[i] == expected, "reduce_scatter_v: element %zu of %zu is %d, not %d", i, counts[rank], got[i], expected))
+            expected = op == WEFT_SUM                 ? expected + value(r, rank, i)
+                       : expected > value(r, rank, i) ? expected
+                                                      : value(r, rank, i);
+        if (!CHECK(got[i] == expected, "reduce_scatter_v: element %zu of %zu is %d, not %d", i, counts[rank],
+                   got[i], expected))
             break;
     }
     CHECK(own[counts[rank]] == GUARD, "reduce_scatter_v wrote beyond its end");
@@ -148,7 +153,7 @@ static void gather_or_scatter(weft_comm *comm, int rank, int ranks, int kind, in
 {
     bool gaps = variant & 1, in_place = variant & 2, persistent = variant & 4;
     int root = (kind + variant) % ranks;
-    size_t counts[MOST_RANKS];
+    size_t counts[MOST_RANKS] = {0};
     blocks all = {.data = NULL};
     for (int r = 0; r < ranks; r++)
         counts[r] = count_for(kind, r, root, ranks);
@@ -163,15 +168,21 @@ static void gather_or_scatter(weft_comm *comm, int rank, int ranks, int kind, in
                 all.data[all.displs[r] + i] = value(r, 0, i);
     }
     const size_t *at_root = rank == root ? counts : NULL, *displs = rank == root && gaps ? all.displs : NULL;
-    void *part = rank != root || !in_place ? (void *)own : gaps ? WEFT_IN_PLACE : (void *)(all.data + all.displs[rank]);
+    void *part = rank != root || !in_place ? (void *)own
+                 : gaps                    ? WEFT_IN_PLACE
+                                           : (void *)(all.data + all.displs[rank]);
     weft_request *request = NULL;
     weft_status status;
     if (scatter)
-        status = persistent ? weft_scatter_v_init(comm, all.data, at_root, displs, part, mine, WEFT_I32, root, &request)
-                            : weft_scatter_v(comm, all.data, at_root, displs, part, mine, WEFT_I32, root, NULL);
+        status =
+            persistent
+                ? weft_scatter_v_init(comm, all.data, at_root, displs, part, mine, WEFT_I32, root, &request)
+                : weft_scatter_v(comm, all.data, at_root, displs, part, mine, WEFT_I32, root, NULL);
     else
-        status = persistent ? weft_gather_v_init(comm, part, mine, all.data, at_root, displs, WEFT_I32, root, &request)
-                            : weft_gather_v(comm, part, mine, all.data, at_root, displs, WEFT_I32, root, NULL);
+        status =
+            persistent
+                ? weft_gather_v_init(comm, part, mine, all.data, at_root, displs, WEFT_I32, root, &request)
+                : weft_gather_v(comm, part, mine, all.data, at_root, displs, WEFT_I32, root, NULL);
     const char *what = scatter ? "scatter_v" : "gather_v";
     end_call(status, &request, what);
     if (scatter && (rank != root || !in_place))
@@ -189,7 +200,7 @@ static void gather_or_scatter(weft_comm *comm, int rank, int ranks, int kind, in
 static void all_to_all(weft_comm *comm, int rank, int ranks, int kind, int variant)
 {
     bool gaps = variant & 1, persistent = variant & 4;
-    size_t to[MOST_RANKS], from[MOST_RANKS];
+    size_t to[MOST_RANKS] = {0}, from[MOST_RANKS] = {0};
     blocks out, in;
     for (int r = 0; r < ranks; r++) {
         to[r] = count_for(kind, rank, r, ranks);
@@ -202,9 +213,10 @@ static void all_to_all(weft_comm *comm, int rank, int ranks, int kind, int varia
             in.data[in.displs[r] + i] = value(rank, r, i);
     const size_t *in_displs = variant & 2 ? in.displs : NULL, *out_displs = gaps ? out.displs : NULL;
     weft_request *request = NULL;
-    weft_status status =
-        persistent ? weft_all_to_all_v_init(comm, in.data, to, in_displs, out.data, from, out_displs, WEFT_I32, &request)
-                   : weft_all_to_all_v(comm, in.data, to, in_displs, out.data, from, out_displs, WEFT_I32, NULL);
+    weft_status status = persistent ? weft_all_to_all_v_init(comm, in.data, to, in_displs, out.data, from,
+                                                             out_displs, WEFT_I32, &request)
+                                    : weft_all_to_all_v(comm, in.data, to, in_displs, out.data, from,
+                                                        out_displs, WEFT_I32, NULL);
     end_call(status, &request, "all_to_all_v");
     for (int r = 0; r < ranks; r++) {
         check_block(out.data + out.displs[r], from[r], r, rank, "all_to_all_v");
@@ -236,7 +248,9 @@ static void every_algorithm(weft_collective collective)
     for (int ranks = 1; ranks <= MOST_RANKS; ranks++)
         for (int a = 0; a < WEFT_ALGORITHM_COUNT; a++)
             for (int tcp = 0; tcp <= (ranks % 2 == 0); tcp++) {
-                weft_plan_request request = {.collective = collective, .algorithm = (weft_algorithm)a, .vector = true,
+                weft_plan_request request = {.collective = collective,
+                                             .algorithm = (weft_algorithm)a,
+                                             .vector = true,
                                              .group = {.ranks = ranks}};
                 if (a != WEFT_AUTO && weft_plan_obstacle(&request))
                     continue;
@@ -247,8 +261,8 @@ static void every_algorithm(weft_collective collective)
                 check_failures = 0;
                 assert_int_equal(run_ranks(ranks, &config, all_kinds, &c), WEFT_OK);
                 if (check_failures)
-                    fprintf(stderr, "%s by %s over %d ranks by %s\n", weft_collective_name(collective), config.algorithm, ranks,
-                            config.transports);
+                    fprintf(stderr, "%s by %s over %d ranks by %s\n", weft_collective_name(collective),
+                            config.algorithm, ranks, config.transports);
                 assert_int_equal(check_failures, 0);
                 planned++;
             }
@@ -284,7 +298,8 @@ static void test_all_to_all(void **state)
 int main(void)
 {
     time_limit(120);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_gather), cmocka_unit_test(test_reduce_scatter),
-                                       cmocka_unit_test(test_gather), cmocka_unit_test(test_scatter), cmocka_unit_test(test_all_to_all)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_gather),
+                                       cmocka_unit_test(test_reduce_scatter), cmocka_unit_test(test_gather),
+                                       cmocka_unit_test(test_scatter), cmocka_unit_test(test_all_to_all)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
