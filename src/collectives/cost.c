@@ -54,11 +54,11 @@ typedef struct simulation {
 void weft_cost_model_default(weft_cost_model *model)
 {
     *model = (weft_cost_model){
-        .local = { .latency_ns = 500, .bandwidth_Bps = 8e9 },
+        .local = { .latency_ns = 500, .bandwidth_Bps = 6e9 },
         .remote = { .latency_ns = 15000, .bandwidth_Bps = 1.2e9 },
         .signal_ns = 200,
-        .copy_Bps = 10e9,
-        .reduce_Bps = 6e9,
+        .copy_Bps = 16e9,
+        .reduce_Bps = 10e9,
         .step_ns = 60,
         .cores_per_host = 16,
     };

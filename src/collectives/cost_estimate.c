@@ -330,17 +330,21 @@ static double direct_time(const frame *f)
     int n = f->n;
     double tiles = larger(1, f->bytes * 2 / WEFT_COST_STAGE_BYTES);
     if (f->collective == WEFT_ALL_REDUCE)
-        return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step + f->bytes * f->copy +
-               reduce_many(f, f->block, n) + f->bytes * f->copy;
+        return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step +
+               (f->bytes - f->block) * f->copy + reduce_many(f, f->block, n) + f->bytes * f->copy;
     if (f->collective == WEFT_REDUCE)
-        return all_signal(f, n) + (tiles * 2 - 1) * n * f->step + f->bytes * f->copy +
-               reduce_many(f, f->block, n) + f->bytes * f->local.byte + f->local.latency;
+        return all_signal(f, n) + (tiles * 2 - 1) * n * f->step +
+               larger((f->bytes - f->block) * f->copy + reduce_many(f, f->block, n),
+                      (f->bytes - f->block) * f->local.byte) + /* tiles overlap */
+               f->local.latency;
     return flat_time(f);
 }
 
 /* Within hosts by shared memory, between them a ring per column, all columns through the host's port. */
 static double hierarchical_time(const frame *f)
 {
+    if (f->hosts == 1) /* the planner hands over to direct: never cheaper than asking for it */
+        return direct_time(f) * 1.01;
     int hosts = f->hosts, columns = f->least, mates = f->most, hops = hosts - 1;
     bool blocks = weft_cost_blocks(f->collective, f->n) > 1;
     double chunk = (blocks ? f->block : f->bytes / (f->collective == WEFT_ALL_REDUCE ? hosts : 1)) / columns;

@@ -39,6 +39,8 @@ void weft_fold_create(weft_fold *fold, int ranks, int rank);
 /* The first rank that `number` stands for; weft_fold_first(f, number + 1) is the end. */
 int weft_fold_first(const weft_fold *fold, int number);
 
+/* Publishes input chunks 0 to count - 1 but this rank's own, which nobody else reads. */
+void weft_build_publish_others(weft_builder *b, uint32_t count, int own);
 /* On one host: every rank signals, and waits for that signal, its value-th, of all others. In lane 0. */
 void weft_build_all_signal(weft_builder *b, int ranks, int rank, uint32_t value, unsigned flags);
 /* dst = the same input place of each of the ranks (NULL: 0, 1 ...), combined in that order. In lane 0. */

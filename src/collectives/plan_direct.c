@@ -11,7 +11,7 @@ weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request
     uint32_t own = (uint32_t)rank;
     weft_build_shape(b, (uint32_t)n, 0, 1);
     weft_build_local(b, true, true);
-    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, (uint32_t)n));
+    weft_build_publish_others(b, (uint32_t)n, rank);
     weft_build_all_signal(b, n, rank, 1, 0);
     weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, own, 1),
                                                  weft_at(b, WEFT_OUTPUT, own, 1), WEFT_STEP_FINAL);
@@ -34,7 +34,7 @@ weft_status weft_plan_direct_reduce(weft_builder *b, const weft_plan_request *re
     uint32_t own = (uint32_t)rank;
     weft_build_shape(b, (uint32_t)n, 1, 1);
     weft_build_local(b, true, false);
-    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, (uint32_t)n));
+    weft_build_publish_others(b, (uint32_t)n, rank);
     weft_build_all_signal(b, n, rank, 1, 0);
     weft_place result = rank == root ? weft_at(b, WEFT_OUTPUT, own, 1) : weft_at(b, WEFT_SCRATCH, 0, 1);
     weft_status status =

@@ -8,7 +8,10 @@ static void enter(weft_builder *b, int n, int rank, uint32_t blocks)
 {
     weft_build_shape(b, 1, 0, 1);
     weft_build_local(b, true, false);
-    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, blocks));
+    if (blocks == 1)
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1));
+    else
+        weft_build_publish_others(b, blocks, rank);
     weft_build_all_signal(b, n, rank, 1, 0);
 }
 
@@ -82,7 +85,10 @@ static weft_status from_root(weft_builder *b, const weft_plan_request *request, 
     weft_build_local(b, true, false);
     weft_place src = weft_at_rank(root, WEFT_INPUT, blocks == 1 ? 0 : (uint32_t)rank, 1);
     if (rank == root) {
-        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, blocks));
+        if (blocks == 1)
+            weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1));
+        else
+            weft_build_publish_others(b, blocks, rank);
         weft_build_signal(b, 0, 0);
     } else {
         weft_build_wait(b, 0, root, 1, 0);

@@ -63,6 +63,15 @@ int weft_order_along(const weft_order *order, int direction, int steps)
     return ((order->position + direction * (steps % n)) % n + n) % n;
 }
 
+void weft_build_publish_others(weft_builder *b, uint32_t count, int own)
+{
+    uint32_t skipped = (uint32_t)own;
+    if (skipped > 0)
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, skipped));
+    if (skipped + 1 < count)
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, skipped + 1, count - skipped - 1));
+}
+
 void weft_build_all_signal(weft_builder *b, int n, int rank, uint32_t value, unsigned flags)
 {
     weft_build_signal(b, 0, flags);
