@@ -29,6 +29,7 @@ static const launcher launchers[] = {
     { "Slurm", "SLURM_PROCID", "SLURM_NTASKS" },
 };
 
+/* What is set but no number counts as 0 here: the library says what is wrong with it. */
 static bool read_number(const char *variable, long *number)
 {
     const char *text = getenv(variable);
@@ -36,7 +37,9 @@ static bool read_number(const char *variable, long *number)
     if (text == NULL || text[0] == 0)
         return false;
     *number = strtol(text, &end, 10);
-    return *end == 0;
+    if (*end != 0)
+        *number = 0;
+    return true;
 }
 
 const char *perf_launcher(int *rank)
