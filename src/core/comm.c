@@ -160,6 +160,18 @@ static void see_abort(weft_comm *c)
         weft_comm_set_error(c, WEFT_ERR_ABORTED, c->engine->rank, "aborted by weft_comm_abort");
 }
 
+weft_status weft_comm_cannot_begin(weft_comm *c, weft_status status)
+{
+    if ((status != WEFT_ERR_MEMORY && status != WEFT_ERR_SYSTEM) ||
+        atomic_load_explicit(&c->error, memory_order_relaxed) != WEFT_OK)
+        return status;
+    char text[WEFT_ERROR_TEXT];
+    snprintf(text, sizeof text, "rank %d could not begin a call: %.300s", c->rank, weft_last_error());
+    weft_comm_set_error(c, status, c->engine->rank, text);
+    weft_comm_progress(c); /* tells the others, who may wait */
+    return weft_fail(status, "%s", text);
+}
+
 weft_status weft_comm_check(weft_comm *c)
 {
     see_abort(c);

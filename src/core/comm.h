@@ -115,6 +115,9 @@ void weft_comm_idle(weft_comm *c, int64_t now_ns);
 /* Its error as status with detail, or WEFT_OK. Lock held. */
 weft_status weft_comm_check(weft_comm *c);
 void weft_comm_notice(weft_comm *c, const weft_notice *notice);
+/* A right call that this rank alone cannot begin, the thread's error says why: the others would wait for it, so the communicator
+ * is in error. Returns status. */
+weft_status weft_comm_cannot_begin(weft_comm *c, weft_status status);
 
 /* timeout.c, with the lock held: a call is over its time; another rank says that of its own; the moment has come to say who is
  * absent. The communicator is in error soon after the first of them, on all ranks. */

@@ -107,9 +107,26 @@ static bool take_parts(weft_control *c)
     return all;
 }
 
+/* Somebody has left, perhaps before this rank began, whose part is missing or who would bring the whole. */
+static bool is_cut_off(const weft_control *c)
+{
+    for (int i = 0; i < c->edge_count; i++) {
+        const weft_control_edge *e = &c->edges[i];
+        if (e->fd < 0 && (e->parent || e->gathered == NULL))
+            return true;
+    }
+    return false;
+}
+
 void weft_control_check_gather(weft_control *c)
 {
-    if (!c->gathering || c->gather_sent || c->gather_broken || !take_parts(c))
+    if (!c->gathering || c->gather_sent || c->gather_broken)
+        return;
+    if (is_cut_off(c)) {
+        gather_fails(c, "a rank has left the group");
+        return;
+    }
+    if (!take_parts(c))
         return;
     c->gather_sent = true;
     if (c->place.parent >= 0) {

@@ -161,8 +161,10 @@ weft_status weft_request_begin(weft_request *r)
         status = weft_collective_begin(r);
     else
         begin_message(r);
-    if (status != WEFT_OK)
+    if (status != WEFT_OK) {
         weft_request_completed(r, status);
+        status = weft_comm_cannot_begin(r->comm, status);
+    }
     return status;
 }
 
@@ -190,10 +192,12 @@ weft_status weft_request_finish_call(weft_comm *c, weft_request *r, weft_status 
 {
     weft_engine *e = c->engine;
     if (!r) {
+        weft_status status = weft_comm_cannot_begin(c, weft_fail(WEFT_ERR_MEMORY, "no memory for a request"));
         pthread_mutex_unlock(&e->lock);
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for a request");
+        return status;
     }
     if (begun != WEFT_OK) {
+        begun = weft_comm_cannot_begin(c, begun);
         weft_request_put(r);
         pthread_mutex_unlock(&e->lock);
         return begun;
