@@ -136,7 +136,7 @@ void weft_comm_judge(weft_comm *c, int64_t now)
         snprintf(place, sizeof place, "; this rank is at %.160s", what);
     if (absent < 0 && waited >= 0)
         snprintf(who, sizeof who, "; this rank waits for rank %d", c->from_world[waited]);
-    snprintf(text, sizeof text, "%s%s%s", c->timeout_text, who, place);
+    snprintf(text, sizeof text, "%.170s%.80s%.140s", c->timeout_text, who, place);
     c->from_notice = true; /* the others judge for themselves */
     weft_comm_set_error(c, WEFT_ERR_TIMEOUT, absent >= 0 ? c->world[absent] : waited, text);
     if (r && c->engine->settings.dump_on_error)
