@@ -33,6 +33,9 @@ ifneq ($(findstring clang,$(CC)),)
 # Loops that a pragma asks to vectorise stay as they are in sanitizer builds, which is no fault; and clang warns of members
 # left out of an initializer also where gcc sees that this is meant.
 WARNINGS += -Wno-pass-failed -Wno-missing-field-initializers
+else ifneq ($(findstring -fsanitize,$(CFLAGS)),)
+# What a sanitizer adds to the code misleads the warnings that follow values; the release build is the judge of those.
+WARNINGS += -Wno-maybe-uninitialized -Wno-format-truncation -Wno-dangling-pointer -Wno-error
 endif
 ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) -Iinclude -Isrc $(CPPFLAGS) $(CFLAGS)
 LIBS := -pthread -ldl -lm
