@@ -232,7 +232,7 @@ static void larger_magnitude(void *result, const void *left, const void *right, 
 
 static void users_operations(weft_comm *comm, int rank, int ranks, void *context)
 {
-    bool *served = context; /* by any algorithm at all */
+    _Atomic bool *served = context; /* by any algorithm at all */
     enum { LARGE = 30011 };
     static const size_t counts[] = {1, 100, LARGE};
     _Atomic int calls = 0;
@@ -426,7 +426,7 @@ static void test_premultiplied(void **state)
 static void test_users(void **state)
 {
     (void)state;
-    bool served = false;
+    _Atomic bool served = false;
     for (int ranks = 2; ranks <= MOST_RANKS; ranks++)
         on_algorithms(users_operations, &served, ranks, false);
     served = false;
