@@ -9,11 +9,13 @@
 
 #include "transport/tcp/system.h"
 
-/* Chances of 1024 that a call is disturbed, and calls that fail once. Counters are reset by inject(). */
+/* Chances of 1024 that a call is disturbed, and calls that fail once. Counters are reset by inject(); both ranks' threads
+ * count. */
 static struct {
     int interrupt, again, shorten;
     size_t most_bytes;          /* of a shortened transfer */
-    long reset_send_at, reset_read_at, sends, reads;
+    long reset_send_at, reset_read_at;
+    _Atomic long sends, reads;
     int accepts_without_descriptors, sockets_without_descriptors, aborted_accepts;
 } faults;
 

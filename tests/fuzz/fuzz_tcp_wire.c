@@ -116,6 +116,7 @@ static size_t make_stream(const uint8_t *data, size_t bytes, unsigned char *stre
     return used + part;
 }
 
+/* NULL: thousands of connections a second have used up the ports, some of which are still in TIME_WAIT. */
 static weft_transport *open_transport(const weft_transport_ops *ops, weft_tcp_sockaddr *address)
 {
     unsigned char blob[WEFT_TRANSPORT_ADDRESS_MAX];
@@ -126,7 +127,10 @@ static weft_transport *open_transport(const weft_transport_ops *ops, weft_tcp_so
         .size = sizeof config, .rank = 0, .ranks = RANKS, .job = JOB, .interfaces = "lo",
         .sink = { NULL, place, note_arrival, note_failure },
     };
-    if (ops->open(&config, &t) != WEFT_OK || ops->address(t, blob, &bytes) != WEFT_OK ||
+    weft_status status = ops->open(&config, &t);
+    if (status == WEFT_ERR_SYSTEM)
+        return NULL;
+    if (status != WEFT_OK || ops->address(t, blob, &bytes) != WEFT_OK ||
         weft_tcp_addresses_decode(blob, bytes, &own) != WEFT_OK)
         abort();
     *address = own.entries[0].address;
@@ -146,9 +150,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     arrived = 0;
     failed = 0;
     weft_transport *t = open_transport(ops, &address);
+    if (!t)
+        return 0;
     int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, &address.any, weft_tcp_address_bytes(&address)) != 0)
+    if (fd < 0)
         abort();
+    if (connect(fd, &address.any, weft_tcp_address_bytes(&address)) != 0) {
+        if (errno != EADDRNOTAVAIL)
+            abort();
+        close(fd);
+        ops->destroy(t);
+        return 0;
+    }
     size_t count = make_stream(data, bytes, stream);
     for (size_t sent = 0; sent < count;) {
         ssize_t n = send(fd, stream + sent, count - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
