@@ -27,15 +27,27 @@ bool weft_group_open(void)
     return group.depth > 0;
 }
 
+/* This rank alone cannot begin the call, the thread's error says why: others would wait for it. */
+static void give_up(weft_request *r, weft_status status)
+{
+    if (r->comm) {
+        weft_engine *e = r->comm->engine;
+        pthread_mutex_lock(&e->lock);
+        weft_comm_cannot_begin(r->comm, status);
+        pthread_mutex_unlock(&e->lock);
+    }
+    weft_request_give_back(r);
+}
+
 weft_status weft_group_add(weft_request *r)
 {
     if (group.count == group.capacity) {
         int capacity = group.capacity ? 2 * group.capacity : 16;
         weft_request **more = weft_realloc(group.calls, (size_t)capacity * sizeof *more);
         if (!more) {
-            group.failed = WEFT_ERR_MEMORY;
-            weft_request_give_back(r);
-            return weft_fail(WEFT_ERR_MEMORY, "no memory for %d calls in a group", capacity);
+            group.failed = weft_fail(WEFT_ERR_MEMORY, "no memory for %d calls in a group", capacity);
+            give_up(r, group.failed);
+            return WEFT_ERR_MEMORY;
         }
         group.calls = more;
         group.capacity = capacity;
@@ -181,7 +193,7 @@ weft_status weft_group_finish(weft_request *g)
     weft_status first = g->status;
     char detail[512] = "";
     if (first != WEFT_OK)
-        snprintf(detail, sizeof detail, "%s", g->detail ? g->detail : "");
+        snprintf(detail, sizeof detail, "%s", g->detail ? g->detail : weft_status_text(first));
     for (int i = 0; i < g->part_count; i++) {
         weft_request *part = g->parts[i];
         weft_status status = weft_wait(&part);
@@ -212,6 +224,14 @@ static weft_status begin(weft_request *r)
     return status;
 }
 
+static void note_failure(weft_request *g, weft_status status)
+{
+    if (g->status != WEFT_OK)
+        return;
+    g->status = status;
+    g->detail = weft_strdup(weft_last_error());
+}
+
 /* Begins all calls; what cannot begin makes the group fail, after the others have ended. */
 static void begin_all(weft_request *g)
 {
@@ -221,12 +241,10 @@ static void begin_all(weft_request *g)
         if (n > 1) {
             weft_fused *f = fuse(&group.calls[i], n);
             if (!f) {
-                if (g->status == WEFT_OK) {
-                    g->status = weft_fail(WEFT_ERR_MEMORY, "no memory to fuse %d all_reduces", n);
-                    g->detail = weft_strdup(weft_last_error());
-                }
+                weft_status status = weft_fail(WEFT_ERR_MEMORY, "no memory to fuse %d all_reduces", n);
+                note_failure(g, status);
                 for (int k = i; k < group.count; k++)
-                    weft_request_give_back(group.calls[k]);
+                    give_up(group.calls[k], status);
                 return;
             }
             f->next = g->fused;
@@ -237,9 +255,8 @@ static void begin_all(weft_request *g)
         weft_status status = begin(r);
         if (status == WEFT_OK) {
             g->parts[g->part_count++] = r;
-        } else if (g->status == WEFT_OK) {
-            g->status = status;
-            g->detail = weft_strdup(weft_last_error());
+        } else {
+            note_failure(g, status);
         }
     }
 }
@@ -262,14 +279,15 @@ weft_status weft_group_end(weft_request **request)
     if (g && g->parts && group.count > 1 && failed == WEFT_OK)
         failed = sort_calls();
     if (!g || !g->parts || failed != WEFT_OK) {
+        weft_status status = weft_fail(WEFT_ERR_MEMORY, "no memory for a group");
         for (int i = 0; i < group.count; i++)
-            weft_request_give_back(group.calls[i]);
+            give_up(group.calls[i], status);
         weft_free(group.calls);
         weft_free(g ? g->parts : NULL);
         weft_free(g);
         group.calls = NULL;
         group.count = group.capacity = 0;
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for a group");
+        return status;
     }
     g->kind = WEFT_REQUEST_GROUP;
     begin_all(g);
