@@ -137,9 +137,11 @@ void weft_control_wake(int event)
     (void)written;
 }
 
+enum { FREE_PORT_TRIES = 64 };
+
 weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *port)
 {
-    int family = AF_INET6, one = 1, zero = 0;
+    int family = AF_INET6, one = 1, zero = 0, tries = 0;
     for (uint32_t next = low; next <= high;) {
         int s = weft_control_socket(family);
         struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)next) };
@@ -164,6 +166,9 @@ weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *
             family = AF_INET; /* a host without IPv6 */
             continue;
         }
+        /* With SO_REUSEADDR the kernel may deal one free port to two sockets that listen at the same time: once more. */
+        if (error == EADDRINUSE && next == 0 && tries++ < FREE_PORT_TRIES)
+            continue;
         if (error != EADDRINUSE || next == high)
             break;
         next++;

@@ -9,6 +9,7 @@
 
 enum {
     BACKLOG = 4096,             /* the kernel takes what net.core.somaxconn allows */
+    FREE_PORT_TRIES = 64,
     ACCEPTS_PER_ROUND = 64,
     ACCEPT_PAUSE_MS = 500,      /* without descriptors: epoll would report the waiting connection for ever */
     REFUSALS_LOGGED = 20        /* as warnings; then only for those who ask for it */
@@ -45,6 +46,9 @@ static weft_status listen_in_range(weft_tcp_sockaddr *address, uint16_t low, uin
     for (uint32_t i = 0; i < ports; i++) {
         weft_tcp_set_port(address, (uint16_t)(low + (start + i) % ports));
         *fd = listen_on(address, low != 0);
+        /* Every free port may be in TIME_WAIT; those can be taken, though two sockets may be dealt the same one. */
+        for (int tries = 0; *fd < 0 && errno == EADDRINUSE && low == 0 && tries < FREE_PORT_TRIES; tries++)
+            *fd = listen_on(address, true);
         if (*fd >= 0)
             return WEFT_OK;
         if (errno != EADDRINUSE && errno != EACCES)
