@@ -258,8 +258,8 @@ static weft_status select_routes(weft_engine *e)
 static void choose_waiting(weft_engine *e)
 {
     bool roomy = weft_host_size(e->host) <= weft_host_cpus(e->host);
-    e->spin_ns = e->settings.spin >= 0 ? e->settings.spin * 1000 : roomy ? 100000 : 2000;
-    e->yields = roomy ? 20 : 8;
+    e->spin_ns = e->settings.spin >= 0 ? e->settings.spin * 1000 : roomy ? 100000 : 0;
+    e->yields = roomy ? 20 : 32;
 }
 
 static weft_status host_allgather(void *context, const void *send, void *recv, size_t bytes)
