@@ -229,9 +229,9 @@ weft_status weft_barrier_init(weft_comm *comm, weft_request **request)
     return submit(comm, &call, true, request);
 }
 
-weft_status weft_all_gather_v(weft_comm *comm, const void *send, size_t send_count, void *recv,
-                              const size_t *counts, const size_t *displs, weft_type type,
-                              weft_request **request)
+static weft_status all_gather_v(weft_comm *comm, const void *send, size_t send_count, void *recv,
+                                const size_t *counts, const size_t *displs, weft_type type, bool persistent,
+                                weft_request **request)
 {
     if (comm && (!counts))
         return weft_fail(WEFT_ERR_INVALID, "all_gather_v: counts is NULL");
@@ -241,78 +241,78 @@ weft_status weft_all_gather_v(weft_comm *comm, const void *send, size_t send_cou
     weft_call call = {.collective = WEFT_ALL_GATHER, .vector = true, .send = send, .recv = recv,
                       .send_counts = &send_count, .recv_counts = counts, .recv_displs = displs,
                       .single_side = SEND_SINGLE, .sizes_shared = true, .type = type};
-    return submit(comm, &call, false, request);
+    return submit(comm, &call, persistent, request);
+}
+
+weft_status weft_all_gather_v(weft_comm *comm, const void *send, size_t send_count, void *recv,
+                              const size_t *counts, const size_t *displs, weft_type type,
+                              weft_request **request)
+{
+    return all_gather_v(comm, send, send_count, recv, counts, displs, type, false, request);
 }
 
 weft_status weft_all_gather_v_init(weft_comm *comm, const void *send, size_t send_count, void *recv,
                                    const size_t *counts, const size_t *displs, weft_type type,
                                    weft_request **request)
 {
+    return all_gather_v(comm, send, send_count, recv, counts, displs, type, true, request);
+}
+
+static weft_status reduce_scatter_v(weft_comm *comm, const void *send, void *recv, const size_t *counts,
+                                    weft_type type, weft_op op, bool persistent, weft_request **request)
+{
     if (comm && (!counts))
-        return weft_fail(WEFT_ERR_INVALID, "all_gather_v: counts is NULL");
-    if (comm && (counts[comm->rank] != send_count))
-        return weft_fail(WEFT_ERR_INVALID, "all_gather_v: send_count is %zu, but counts[%d] is %zu", send_count, comm->rank,
-                         counts[comm->rank]);
-    weft_call call = {.collective = WEFT_ALL_GATHER, .vector = true, .send = send, .recv = recv,
-                      .send_counts = &send_count, .recv_counts = counts, .recv_displs = displs,
-                      .single_side = SEND_SINGLE, .sizes_shared = true, .type = type};
-    return submit(comm, &call, true, request);
+        return weft_fail(WEFT_ERR_INVALID, "reduce_scatter_v: counts is NULL");
+    weft_call call = {.collective = WEFT_REDUCE_SCATTER, .vector = true, .send = send, .recv = recv,
+                      .send_counts = counts, .recv_counts = comm && counts ? &counts[comm->rank] : NULL,
+                      .single_side = RECV_SINGLE, .sizes_shared = true, .type = type, .op = op};
+    return submit(comm, &call, persistent, request);
 }
 
 weft_status weft_reduce_scatter_v(weft_comm *comm, const void *send, void *recv, const size_t *counts,
                                   weft_type type, weft_op op, weft_request **request)
 {
-    if (comm && (!counts))
-        return weft_fail(WEFT_ERR_INVALID, "reduce_scatter_v: counts is NULL");
-    weft_call call = {.collective = WEFT_REDUCE_SCATTER, .vector = true, .send = send, .recv = recv,
-                      .send_counts = counts, .recv_counts = comm && counts ? &counts[comm->rank] : NULL,
-                      .single_side = RECV_SINGLE, .sizes_shared = true, .type = type, .op = op};
-    return submit(comm, &call, false, request);
+    return reduce_scatter_v(comm, send, recv, counts, type, op, false, request);
 }
 
 weft_status weft_reduce_scatter_v_init(weft_comm *comm, const void *send, void *recv, const size_t *counts,
                                        weft_type type, weft_op op, weft_request **request)
 {
-    if (comm && (!counts))
-        return weft_fail(WEFT_ERR_INVALID, "reduce_scatter_v: counts is NULL");
-    weft_call call = {.collective = WEFT_REDUCE_SCATTER, .vector = true, .send = send, .recv = recv,
-                      .send_counts = counts, .recv_counts = comm && counts ? &counts[comm->rank] : NULL,
-                      .single_side = RECV_SINGLE, .sizes_shared = true, .type = type, .op = op};
-    return submit(comm, &call, true, request);
+    return reduce_scatter_v(comm, send, recv, counts, type, op, true, request);
+}
+
+static weft_status gather_v(weft_comm *comm, const void *send, size_t send_count, void *recv,
+                            const size_t *counts, const size_t *displs, weft_type type, int root,
+                            bool persistent, weft_request **request)
+{
+    if (comm && (comm->rank == root && !counts))
+        return weft_fail(WEFT_ERR_INVALID, "gather_v: counts is NULL at the root");
+    if (comm && (comm->rank == root && counts[root] != send_count))
+        return weft_fail(WEFT_ERR_INVALID, "gather_v: send_count is %zu, but counts[%d] is %zu", send_count, root,
+                         counts[root]);
+    weft_call call = {.collective = WEFT_GATHER, .vector = true, .send = send, .recv = recv,
+                      .send_counts = &send_count, .recv_counts = comm && comm->rank == root ? counts : NULL,
+                      .recv_displs = displs, .single_side = SEND_SINGLE, .type = type, .root = root};
+    return submit(comm, &call, persistent, request);
 }
 
 weft_status weft_gather_v(weft_comm *comm, const void *send, size_t send_count, void *recv,
                           const size_t *counts, const size_t *displs, weft_type type, int root,
                           weft_request **request)
 {
-    if (comm && (comm->rank == root && !counts))
-        return weft_fail(WEFT_ERR_INVALID, "gather_v: counts is NULL at the root");
-    if (comm && (comm->rank == root && counts[root] != send_count))
-        return weft_fail(WEFT_ERR_INVALID, "gather_v: send_count is %zu, but counts[%d] is %zu", send_count, root,
-                         counts[root]);
-    weft_call call = {.collective = WEFT_GATHER, .vector = true, .send = send, .recv = recv,
-                      .send_counts = &send_count, .recv_counts = comm && comm->rank == root ? counts : NULL,
-                      .recv_displs = displs, .single_side = SEND_SINGLE, .type = type, .root = root};
-    return submit(comm, &call, false, request);
+    return gather_v(comm, send, send_count, recv, counts, displs, type, root, false, request);
 }
 
 weft_status weft_gather_v_init(weft_comm *comm, const void *send, size_t send_count, void *recv,
                                const size_t *counts, const size_t *displs, weft_type type, int root,
                                weft_request **request)
 {
-    if (comm && (comm->rank == root && !counts))
-        return weft_fail(WEFT_ERR_INVALID, "gather_v: counts is NULL at the root");
-    if (comm && (comm->rank == root && counts[root] != send_count))
-        return weft_fail(WEFT_ERR_INVALID, "gather_v: send_count is %zu, but counts[%d] is %zu", send_count, root,
-                         counts[root]);
-    weft_call call = {.collective = WEFT_GATHER, .vector = true, .send = send, .recv = recv,
-                      .send_counts = &send_count, .recv_counts = comm && comm->rank == root ? counts : NULL,
-                      .recv_displs = displs, .single_side = SEND_SINGLE, .type = type, .root = root};
-    return submit(comm, &call, true, request);
+    return gather_v(comm, send, send_count, recv, counts, displs, type, root, true, request);
 }
 
-weft_status weft_scatter_v(weft_comm *comm, const void *send, const size_t *counts, const size_t *displs,
-                           void *recv, size_t recv_count, weft_type type, int root, weft_request **request)
+static weft_status scatter_v(weft_comm *comm, const void *send, const size_t *counts, const size_t *displs,
+                             void *recv, size_t recv_count, weft_type type, int root, bool persistent,
+                             weft_request **request)
 {
     if (comm && (comm->rank == root && !counts))
         return weft_fail(WEFT_ERR_INVALID, "scatter_v: counts is NULL at the root");
@@ -322,58 +322,55 @@ weft_status weft_scatter_v(weft_comm *comm, const void *send, const size_t *coun
     weft_call call = {.collective = WEFT_SCATTER, .vector = true, .send = send, .recv = recv,
                       .send_counts = comm && comm->rank == root ? counts : NULL, .send_displs = displs,
                       .recv_counts = &recv_count, .single_side = RECV_SINGLE, .type = type, .root = root};
-    return submit(comm, &call, false, request);
+    return submit(comm, &call, persistent, request);
+}
+
+weft_status weft_scatter_v(weft_comm *comm, const void *send, const size_t *counts, const size_t *displs,
+                           void *recv, size_t recv_count, weft_type type, int root, weft_request **request)
+{
+    return scatter_v(comm, send, counts, displs, recv, recv_count, type, root, false, request);
 }
 
 weft_status weft_scatter_v_init(weft_comm *comm, const void *send, const size_t *counts,
                                 const size_t *displs, void *recv, size_t recv_count, weft_type type,
                                 int root, weft_request **request)
 {
-    if (comm && (comm->rank == root && !counts))
-        return weft_fail(WEFT_ERR_INVALID, "scatter_v: counts is NULL at the root");
-    if (comm && (comm->rank == root && counts[root] != recv_count))
-        return weft_fail(WEFT_ERR_INVALID, "scatter_v: recv_count is %zu, but counts[%d] is %zu", recv_count, root,
-                         counts[root]);
-    weft_call call = {.collective = WEFT_SCATTER, .vector = true, .send = send, .recv = recv,
-                      .send_counts = comm && comm->rank == root ? counts : NULL, .send_displs = displs,
-                      .recv_counts = &recv_count, .single_side = RECV_SINGLE, .type = type, .root = root};
-    return submit(comm, &call, true, request);
+    return scatter_v(comm, send, counts, displs, recv, recv_count, type, root, true, request);
+}
+
+static weft_status all_to_all_v(weft_comm *comm, const void *send, const size_t *send_counts,
+                                const size_t *send_displs, void *recv, const size_t *recv_counts,
+                                const size_t *recv_displs, weft_type type, bool persistent,
+                                weft_request **request)
+{
+    if (comm && (!send_counts || !recv_counts))
+        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts or recv_counts is NULL");
+    if (comm && (send == WEFT_IN_PLACE || recv == WEFT_IN_PLACE || (send && send == recv)))
+        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: in place is not possible: give two buffers");
+    if (comm && (send_counts[comm->rank] != recv_counts[comm->rank]))
+        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts[%d] is %zu, but recv_counts[%d] is %zu", comm->rank,
+                         send_counts[comm->rank], comm->rank, recv_counts[comm->rank]);
+    weft_call call = {.collective = WEFT_ALL_TO_ALL, .vector = true, .send = send, .recv = recv,
+                      .send_counts = send_counts, .send_displs = send_displs,
+                      .recv_counts = recv_counts, .recv_displs = recv_displs,
+                      .single_side = NONE_SINGLE, .type = type};
+    return submit(comm, &call, persistent, request);
 }
 
 weft_status weft_all_to_all_v(weft_comm *comm, const void *send, const size_t *send_counts,
                               const size_t *send_displs, void *recv, const size_t *recv_counts,
                               const size_t *recv_displs, weft_type type, weft_request **request)
 {
-    if (comm && (!send_counts || !recv_counts))
-        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts or recv_counts is NULL");
-    if (comm && (send == WEFT_IN_PLACE || recv == WEFT_IN_PLACE || (send && send == recv)))
-        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: in place is not possible: give two buffers");
-    if (comm && (send_counts[comm->rank] != recv_counts[comm->rank]))
-        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts[%d] is %zu, but recv_counts[%d] is %zu", comm->rank,
-                         send_counts[comm->rank], comm->rank, recv_counts[comm->rank]);
-    weft_call call = {.collective = WEFT_ALL_TO_ALL, .vector = true, .send = send, .recv = recv,
-                      .send_counts = send_counts, .send_displs = send_displs,
-                      .recv_counts = recv_counts, .recv_displs = recv_displs,
-                      .single_side = NONE_SINGLE, .type = type};
-    return submit(comm, &call, false, request);
+    return all_to_all_v(comm, send, send_counts, send_displs, recv, recv_counts, recv_displs, type, false,
+                        request);
 }
 
 weft_status weft_all_to_all_v_init(weft_comm *comm, const void *send, const size_t *send_counts,
                                    const size_t *send_displs, void *recv, const size_t *recv_counts,
                                    const size_t *recv_displs, weft_type type, weft_request **request)
 {
-    if (comm && (!send_counts || !recv_counts))
-        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts or recv_counts is NULL");
-    if (comm && (send == WEFT_IN_PLACE || recv == WEFT_IN_PLACE || (send && send == recv)))
-        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: in place is not possible: give two buffers");
-    if (comm && (send_counts[comm->rank] != recv_counts[comm->rank]))
-        return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts[%d] is %zu, but recv_counts[%d] is %zu", comm->rank,
-                         send_counts[comm->rank], comm->rank, recv_counts[comm->rank]);
-    weft_call call = {.collective = WEFT_ALL_TO_ALL, .vector = true, .send = send, .recv = recv,
-                      .send_counts = send_counts, .send_displs = send_displs,
-                      .recv_counts = recv_counts, .recv_displs = recv_displs,
-                      .single_side = NONE_SINGLE, .type = type};
-    return submit(comm, &call, true, request);
+    return all_to_all_v(comm, send, send_counts, send_displs, recv, recv_counts, recv_displs, type, true,
+                        request);
 }
 
 /* ---- point to point ---------------------------------------------------------------------------- */
