@@ -152,10 +152,12 @@ static void one_size(weft_comm *comm, plan_case *p, int rank, int n, size_t coun
 static void all_sizes(weft_comm *comm, int rank, int n, void *context)
 {
     plan_case *p = context;
+    /* LARGE is of all blocks together */
+    size_t blocks = blocks_in(p->collective, n) * blocks_out(p->collective, n) > 1 ? (size_t)n : 1;
     for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
         for (int round = 0; round < ROUNDS; round++)
             for (int root = 0; root < (rooted(p->collective) ? n : 1) && !p->errors; root += n > 3 ? 3 : 1)
-                one_size(comm, p, rank, n, counts[k], root, round % 2, round);
+                one_size(comm, p, rank, n, counts[k] < LARGE ? counts[k] : LARGE / blocks, root, round % 2, round);
 }
 
 static void every_algorithm(const char *transports, const int *sizes, bool mapped)
