@@ -202,11 +202,6 @@ static void credit_came(weft_wire *w, int peer, uint32_t credit)
 {
     weft_wire_peer *p = &w->peers[peer];
     p->eager_used -= credit > p->eager_used ? p->eager_used : credit;
-    for (int b = 0; b < WEFT_WIRE_BUCKETS; b++)
-        for (weft_wire_client *c = w->clients[b], *next; c; c = next) {
-            next = c->next;
-            c->credit(c, peer);
-        }
 }
 
 /* ---- receiving --------------------------------------------------------------------------------- */

@@ -83,8 +83,6 @@ struct weft_wire_client {
     void (*broken)(weft_wire_client *client, int peer, weft_status status, const char *reason);
     /* Something failed inside (out of memory): the communicator cannot go on. */
     void (*fault)(weft_wire_client *client, weft_status status, const char *reason);
-    /* Credit came back from a peer: blocked sends may go on. */
-    void (*credit)(weft_wire_client *client, int peer);
 };
 
 typedef void (*weft_wire_done)(void *owner, uint32_t index, size_t bytes, weft_status status);

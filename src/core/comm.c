@@ -83,12 +83,6 @@ static void client_fault(weft_wire_client *client, weft_status status, const cha
     weft_exec_fail(&of_client(client)->exec, status, -1, "%s", reason);
 }
 
-static void client_credit(weft_wire_client *client, int peer)
-{
-    (void)client; /* progress looks at all that waits for credit */
-    (void)peer;
-}
-
 /* ---- errors ------------------------------------------------------------------------------------ */
 
 /* The executor found it, in the middle of its work: only remembered here, spread by weft_comm_progress. */
@@ -362,7 +356,7 @@ weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, co
     c->agreed = *agreed;
     c->client = (weft_wire_client){.comm = id, .take = client_take, .landed = client_landed, .lost = client_lost,
                                    .kept = client_kept, .completed = client_completed, .broken = client_broken,
-                                   .fault = client_fault, .credit = client_credit};
+                                   .fault = client_fault};
     weft_status status = allocate_tables(c);
     if (status == WEFT_OK) {
         for (int r = 0; r < e->ranks; r++)
