@@ -76,7 +76,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
 SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
 
-all: $(STATIC) $(SHARED) $(PROGRAMS) $(BUILD)/summary
+all: $(STATIC) $(SHARED) $(PROGRAMS) python $(BUILD)/summary
 tests: $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
 help:
@@ -86,6 +86,7 @@ help:
 	@echo 'make test            every test this machine can run, within 10 minutes'
 	@echo 'make test-full       sanitizer builds of the tests and longer fuzzing, within 15 minutes more'
 	@echo 'make test-all        both'
+	@echo 'make python          the package weft for Python into $(BUILD)/python'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
@@ -121,6 +122,16 @@ $(BUILD)/bin/%: $(BUILD)/obj/perf/%.o $(STATIC)
 	$(call link)
 $(BUILD)/bin/%: $(BUILD)/obj/tools/%.o $(STATIC)
 	$(call link)
+
+# ---- integrations ---------------------------------------------------------------------------------
+
+PYTHON_SRC := $(wildcard integrations/python/weft/*.py)
+PYTHON := $(PYTHON_SRC:integrations/python/%=$(BUILD)/python/%) $(BUILD)/python/pyproject.toml $(BUILD)/python/weft/libweft.so.$(MAJOR)
+python: $(PYTHON)
+$(BUILD)/python/weft/libweft.so.$(MAJOR): $(SHARED)
+	$(call say,LN) ln -sf ../../lib/$(@F) $@
+$(BUILD)/python/%: integrations/python/%
+	$(call say,CP) cp $< $@
 
 define kind_support
 $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o $(call object,$(wildcard tests/support_*.c tests/$(1)/support_*.c)) $(STATIC)
@@ -207,7 +218,7 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: all python tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
