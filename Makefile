@@ -68,6 +68,16 @@ ifneq ($(and $(MPICC),$(MPI_PARTS)),)
 PROGRAMS += $(BUILD)/bin/weft-perf-mpi
 endif
 
+# The comparison with other libraries: one program each around the same loop, beside the one that measures floors. Weft's own is
+# built with the rest, so that it cannot rot; the others by `make compare`, where their packages are.
+COMPARE_DIR := $(BUILD)/compare
+COMPARE_PARTS := $(patsubst %,$(BUILD)/obj/perf/compare/%.o,measure check overlap)
+PROGRAMS += $(COMPARE_DIR)/compare-weft $(COMPARE_DIR)/compare-floors
+ifneq ($(filter compare%,$(MAKECMDGOALS)),)
+COMPARE_PEERS := $(foreach mpi,openmpi mpich,$(if $(shell command -v mpicc.$(mpi)),$(COMPARE_DIR)/compare-$(mpi))) \
+                 $(if $(wildcard /usr/include/gloo/context.h),$(COMPARE_DIR)/compare-gloo)
+endif
+
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/property/test_*.c tests/conformance/test_*.c))
 TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
 # What several tests share: tests/NAME/support_*.c, linked into every test of that kind, and tests/support_*.c into all.
@@ -87,6 +97,7 @@ help:
 	@echo 'make test-full       sanitizer builds of the tests and longer fuzzing, within 15 minutes more'
 	@echo 'make test-all        both'
 	@echo 'make python          the package weft for Python into $(BUILD)/python'
+	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
@@ -114,6 +125,20 @@ link = $(call say,LD) $(CC) $(CFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(
 $(BUILD)/bin/weft-perf: $(PERF_PARTS)
 $(BUILD)/bin/weft-perf-mpi: $(MPI_PARTS) $(PERF_PARTS) $(STATIC)
 	$(call say,LD) OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) $(CFLAGS) $^ -o $@ $(LIBS)
+# What compares is built for this machine, so that no library is held back by the parts of it that are built here.
+COMPARE_CFLAGS := -O3 -march=native
+$(BUILD)/obj/perf/compare/%.o: perf/compare/%.c $(BUILD)/flags
+	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) $(COMPARE_CFLAGS) -MMD -MP -c $< -o $@
+$(COMPARE_DIR)/compare-weft: $(BUILD)/obj/perf/compare/peer_weft.o $(COMPARE_PARTS) $(STATIC)
+	$(call link)
+$(COMPARE_DIR)/compare-floors: $(BUILD)/obj/perf/compare/floors.o
+	$(call link)
+COMPARE_MPI := $(COMPARE_DIR)/compare-openmpi $(COMPARE_DIR)/compare-mpich
+$(COMPARE_MPI): $(COMPARE_DIR)/compare-%: perf/compare/peer_mpi.c $(COMPARE_PARTS) perf/compare/measure.h
+	$(call say,MPI) OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$* $(CFLAGS) $(COMPARE_CFLAGS) $(filter %.c %.o,$^) -o $@ $(LIBS)
+$(COMPARE_DIR)/compare-gloo: perf/compare/peer_gloo.cc $(COMPARE_PARTS) perf/compare/measure.h
+	$(call say,CXX) $(CXX) -Wall -Wextra $(CFLAGS) $(COMPARE_CFLAGS) $(filter %.cc %.o,$^) -o $@ -lgloo $(LIBS)
+
 define tool_parts
 $(BUILD)/bin/weft-$(1): $(call object,$(wildcard tools/$(1)_*.c))
 endef
@@ -169,10 +194,19 @@ deps-run:
 	@tools/deps build $(if $(ROOT),test)
 deps-full:
 	@tools/deps build test full
+deps-compare:
+	@tools/deps build compare
 
 run: deps-run
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/bin/weft-perf all_reduce --ranks 4 -b 8 -e 32M -f 4
+
+# COMPARE=quick: three minutes, shared memory only; COMPARE_ARGS: see perf/compare/compare.py --help.
+COMPARE_ARGS ?=
+compare: deps-compare
+	@$(MAKE) --no-print-directory all compare-programs
+	@python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
+compare-programs: $(COMPARE_DIR)/compare-weft $(COMPARE_DIR)/compare-floors $(COMPARE_PEERS)
 
 # Seconds that each fuzzer runs in `make test`, and in `make test-full`.
 FUZZ_SECONDS ?= 3
@@ -219,7 +253,8 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all python tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: deps-compare compare compare-programs
 .SECONDARY:
 .DELETE_ON_ERROR:
-ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
+ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
 -include $(ALL_OBJ:.o=.d)

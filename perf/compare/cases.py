@@ -1,0 +1,105 @@
+"""What is compared: where ranks run (cases), what they call (cells), with which settings each library may show its best
+(variants). How processes are started is launch.py's."""
+from collections import namedtuple
+
+COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "barrier"]
+TYPES = ["f32", "bf16"]
+KB, MB = 1 << 10, 1 << 20
+
+Cell = namedtuple("Cell", "collective type bytes")
+Case = namedtuple("Case", "name text kind ranks largest")
+Variant = namedtuple("Variant", "library name options environment")
+
+CASES = {case.name: case for case in (
+    Case("shm2", "2 ranks, shared memory", "shm", 2, 256 * MB),
+    Case("shm4", "4 ranks, shared memory", "shm", 4, 16 * MB),
+    Case("shm8", "8 ranks, shared memory", "shm", 8, 16 * MB),
+    Case("tcp2", "2 ranks, TCP over loopback", "tcp", 2, 16 * MB),
+    Case("hosts4", "4 hosts at 1 Gbit/s", "hosts", 4, 16 * MB),
+)}
+
+LIBRARIES = {"weft": "Weft", "openmpi": "Open MPI", "openmpi5": "Open MPI 5", "mpich": "MPICH", "gloo": "Gloo"}
+PEERS = [name for name in LIBRARIES if name != "weft"]
+
+MAIN_SIZES = [8, 64, 512, KB, 4 * KB, 16 * KB, 32 * KB, 64 * KB, 256 * KB, MB, 2 * MB, 4 * MB, 16 * MB, 64 * MB, 256 * MB]
+SIZES = [8, 512, 4 * KB, 32 * KB, 256 * KB, 2 * MB, 16 * MB]
+FEW_SIZES = [8, 4 * KB, 256 * KB, 16 * MB]
+
+
+def parse_size(text):
+    scale = {"K": KB, "M": MB, "G": KB * MB}.get(text[-1:].upper(), 1)
+    return int(text[:-1] if scale > 1 else text) * scale
+
+
+def show_size(size):
+    for unit, scale in (("MB", MB), ("KB", KB)):
+        if size >= scale and size % scale == 0:
+            return f"{size // scale} {unit}"
+    return f"{size} B"
+
+
+def sizes_of(collective, kind):
+    if collective == "barrier":
+        return [0] if kind == "f32" else []
+    if kind == "f32":
+        return MAIN_SIZES if collective == "all_reduce" else SIZES
+    return SIZES if collective == "all_reduce" else FEW_SIZES
+
+
+def cells_of(case, collectives, types, sizes=None):
+    """In the order they are measured: the whole row of sizes of one collective after the other."""
+    cells = []
+    for collective in collectives:
+        for kind in types:
+            chosen = sizes_of(collective, kind)
+            if sizes is not None and collective != "barrier":
+                chosen = sizes
+            cells += [Cell(collective, kind, size) for size in chosen if size <= case.largest]
+    return cells
+
+
+def openmpi(library, case, crowded):
+    """ob1 over the transport that the case is about, and UCX; coll/sm and waiting with and without giving up the core."""
+    variants = []
+    yields = [("", "1"), (" no yield", "0")] if crowded else [("", "0")]
+    for suffix, yields_when_idle in yields:
+        common = ["--mca", "mpi_yield_when_idle", yields_when_idle]
+        shared = "vader" if library == "openmpi" else "sm"
+        if case.kind == "shm":
+            ob1 = ["--mca", "pml", "ob1", "--mca", "btl", f"self,{shared}"]
+            variants.append(Variant(library, "ob1" + suffix, common + ob1, {}))
+            variants.append(Variant(library, "ob1, coll sm" + suffix, common + ob1 + ["--mca", "coll_sm_priority", "100"], {}))
+            ucx_environment = {}
+        else:
+            device = "lo" if case.kind == "tcp" else "eth0"
+            variants.append(Variant(library, "ob1" + suffix, common + [
+                "--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", device], {}))
+            ucx_environment = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device}
+        ucx = ["--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca", "pml_ucx_devices", "any"]
+        variants.append(Variant(library, "ucx" + suffix, common + ucx, ucx_environment))
+    return variants
+
+
+def mpich(case):
+    if case.kind == "shm":
+        gathered = {f"MPIR_CVAR_{name}_POSIX_INTRA_ALGORITHM": "release_gather" for name in ("ALLREDUCE", "BCAST", "BARRIER")}
+        return [Variant("mpich", "as it comes", [], {}), Variant("mpich", "release_gather", [], gathered)]
+    device = "lo" if case.kind == "tcp" else "eth0"
+    return [Variant("mpich", "ucx tcp", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device})]
+
+
+def gloo(crowded):
+    names = ["ring", "bcube", "halving_doubling", "ring_chunked"]
+    # Polling in the calling thread wants a core for each rank.
+    return [Variant("gloo", name, [], {}) for name in names + ([] if crowded else ["halving_doubling_sync", "ring_chunked_sync"])]
+
+
+def variants_of(library, case, cpus):
+    crowded = case.ranks > cpus
+    if library == "weft":
+        return [Variant("weft", "", [], {"WEFT_TRANSPORTS": "tcp"} if case.kind != "shm" else {})]
+    if library == "registered":
+        return [Variant("weft", "registered", [], {})]
+    if library == "mpich":
+        return mpich(case)
+    return gloo(crowded) if library == "gloo" else openmpi(library, case, crowded)

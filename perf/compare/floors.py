@@ -1,0 +1,119 @@
+"""The floors of a run: what compare-floors and iperf3 measured, and what follows from them for one cell of one case."""
+import json
+import math
+import shutil
+import subprocess
+
+import launch
+
+
+def inside(table, size):
+    """Value at `size` of a measured table {bytes: us}: measured there, or between its neighbours in proportion."""
+    points = sorted((int(key), value) for key, value in table.items())
+    if not points or size < points[0][0]:
+        return points[0][1] if points else None
+    for (low, low_us), (high, high_us) in zip(points, points[1:]):
+        if low <= size <= high:
+            return low_us + (high_us - low_us) * (size - low) / (high - low)
+    return points[-1][1] * size / points[-1][0]
+
+
+def goodput(server, client, address, both_ways):
+    """iperf3's goodput in bytes per second and way; None: no iperf3 or no answer."""
+    if shutil.which("iperf3") is None:
+        return None
+    port = str(launch.free_port())
+    serving = subprocess.Popen(server + ["iperf3", "-s", "-1", "-p", port, "--forceflush"], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.DEVNULL, preexec_fn=launch.die_with_parent)
+    try:
+        for line in serving.stdout:
+            if "listening" in line:
+                break
+        done = subprocess.run(client + ["iperf3", "-c", address, "-p", port, "-t", "2", "-O", "1", "-J"] +
+                              (["--bidir"] if both_ways else []), capture_output=True, text=True, timeout=30, check=False)
+        end = json.loads(done.stdout)["end"]
+        rates = [end[key]["bits_per_second"] / 8 for key in ("sum_received", "sum_received_bidir_reverse") if key in end]
+        return min(rates)
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        return None
+    finally:
+        launch.end([serving])
+
+
+def socket_exchange(program, server, client, address):
+    port = str(launch.free_port())
+    serving = subprocess.Popen(server + [program, "serve", port], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
+                               preexec_fn=launch.die_with_parent)
+    try:
+        serving.stdout.readline()
+        done = subprocess.run(client + [program, "connect", address, port], capture_output=True, text=True, timeout=60, check=False)
+        return json.loads(done.stdout)["tcp_exchange_us"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        return None
+    finally:
+        launch.end([serving])
+
+
+def measure(program, cases, sizes, places):
+    """What can be measured of: local floors, and per socket case the exchange of 8 bytes and iperf3's goodput."""
+    floors = {}
+    done = subprocess.run([program, "local", ",".join(str(s) for s in sizes if s)], capture_output=True, text=True, timeout=300,
+                          check=False)
+    if done.returncode == 0:
+        floors.update(json.loads(done.stdout))
+    for case in cases:
+        if case.kind == "shm":
+            continue
+        place = places[case.name]
+        first, second = place.prefix(0), place.prefix(1)
+        address = place.addresses[0] if place.addresses else "127.0.0.1"
+        floors[case.kind] = {"exchange_us": socket_exchange(program, first, second, address),
+                             "one_way_Bps": goodput(first, second, address, False),
+                             "both_ways_Bps": goodput(first, second, address, True)}
+    return floors
+
+
+def sent_bytes(collective, size, ranks):
+    """The least that the busiest rank must send (or receive) when all send to each other, of a cell's bytes."""
+    if collective == "all_reduce":
+        return 2 * size * (ranks - 1) / ranks
+    return size if collective == "broadcast" else size * (ranks - 1) / ranks
+
+
+def of_socket(case, cell, floors):
+    """Between hosts: the link's goodput. Over loopback, where the processors are the limit: every byte is copied into the kernel
+    by one core and out of it by the other, both of which also do the same for the other direction."""
+    own = floors.get(case.kind) or {}
+    latency = own.get("exchange_us")
+    if latency is None:
+        return None
+    sent = sent_bytes(cell.collective, cell.bytes, case.ranks)
+    rate = own.get("one_way_Bps" if cell.collective == "broadcast" else "both_ways_Bps")
+    if case.kind == "tcp":
+        copies = 1 if cell.collective == "broadcast" else 2
+        bytes_us = copies * inside(floors["copy_us"], sent) if floors.get("copy_us") and sent else 0
+    else:
+        bytes_us = sent / rate * 1e6 if rate else 0
+    return max(latency * math.ceil(math.log2(case.ranks)), bytes_us)
+
+
+def of_memory(case, cell, floors, cpus):
+    """all_reduce: the plain loops. The others: what a rank receives from others is copied once. More ranks than cores: these
+    take turns."""
+    if not floors.get("exchange_us"):
+        return None
+    turns = max(1, case.ranks / cpus)
+    crossing = floors["exchange_us"]
+    if cell.collective == "barrier":
+        return crossing * turns
+    if cell.collective == "all_reduce" and cell.type == "f32" and case.ranks == 2:
+        loops = [inside(floors["flat_us"], cell.bytes)] if cell.bytes <= 64 << 10 else []
+        loops += [inside(floors["staged_us"], cell.bytes)] if cell.bytes >= 4096 else []
+        return min(loops)
+    received = cell.bytes if cell.collective in ("all_reduce", "broadcast") else cell.bytes * (case.ranks - 1) / case.ranks
+    return turns * max(crossing, inside(floors["copy_us"], received))
+
+
+def of(case, cell, floors, cpus):
+    """us that the cell cannot well take less than; None: not known."""
+    return of_memory(case, cell, floors, cpus) if case.kind == "shm" else of_socket(case, cell, floors)

@@ -1,0 +1,112 @@
+"""Four hosts on this machine: network namespaces on a bridge, each with a name, a /tmp and a /dev/shm of its own and with
+1 Gbit/s to the bridge and from it. A process holds each open, so that they go with this program. Needs root."""
+import os
+import subprocess
+import sys
+import tempfile
+
+import launch
+
+RATE = "1gbit"
+
+
+class Impossible(Exception):
+    """Why hosts cannot be made here."""
+
+
+def command(*arguments):
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Impossible(f"{' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+class Hosts:
+    """A place to launch at: rank r runs on host r."""
+    interface = "eth0"
+
+    def __init__(self, count):
+        self.count = count
+        self.addresses = [f"10.9.0.{host + 1}" for host in range(count)]
+        self.holders = []
+        self.folder = tempfile.mkdtemp(prefix="compare-hosts-")
+        try:
+            self.make()
+        except BaseException:
+            self.close()
+            raise
+
+    def make(self):
+        if os.geteuid() != 0:
+            raise Impossible("network namespaces need root")
+        self.write_files()
+        self.hub = self.hold("hub", [])
+        self.at(self.hub, "ip", "link", "add", "lan", "type", "bridge")
+        self.at(self.hub, "ip", "link", "set", "lan", "up")
+        self.at(self.hub, "ip", "link", "set", "lo", "up")
+        for host in range(self.count):
+            self.add(host)
+
+    def write_files(self):
+        """Names for /etc/hosts, and the agent that mpirun starts its daemons by: `agent ADDRESS command...`."""
+        with open(os.path.join(self.folder, "hosts"), "w", encoding="utf-8") as file:
+            file.write("127.0.0.1 localhost\n" + "".join(f"{a} h{i}\n" for i, a in enumerate(self.addresses)))
+        self.agent = os.path.join(self.folder, "agent")
+
+    def write_agent(self):
+        with open(self.agent, "w", encoding="utf-8") as file:
+            file.write("#!/bin/bash\n# Runs a command on the host of that address or name.\n"
+                       "while [ \"${1#-}\" != \"$1\" ]; do shift; done\nhost=$1; shift\ncase $host in\n")
+            for host, address in enumerate(self.addresses):
+                file.write(f"{address}|h{host}) exec {' '.join(self.prefix(host))} /bin/sh -c \"$*\" ;;\n")
+            file.write("esac\necho \"no such host: $host\" >&2\nexit 1\n")
+        os.chmod(self.agent, 0o755)
+
+    def hold(self, name, mounts):
+        script = "; ".join(["set -e", f"hostname {name}", *mounts, "ip link set lo up", "echo", "exec sleep 86400"])
+        process = subprocess.Popen(["unshare", "--net", "--uts", "--mount", "--ipc", "sh", "-c", script], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, preexec_fn=launch.die_with_parent)
+        self.holders.append(process)
+        if process.stdout.readline() != "\n":
+            raise Impossible(f"host {name}: {process.stderr.read().strip()}")
+        return process
+
+    def at(self, process, *arguments):
+        command("nsenter", "-t", str(process.pid), "--net", *arguments)
+
+    def add(self, host):
+        mounts = ["mount -t tmpfs none /dev/shm", f"mount --bind {self.folder}/hosts /etc/hosts"]
+        holder = self.hold(f"h{host}", mounts)
+        self.at(self.hub, "ip", "link", "add", f"port{host}", "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
+        self.at(self.hub, "ip", "link", "set", f"port{host}", "master", "lan", "up")
+        self.at(holder, "ip", "addr", "add", f"{self.addresses[host]}/24", "dev", "eth0")
+        self.at(holder, "ip", "link", "set", "eth0", "up")
+        # As of a switch: a buffer of some hundred KB per port. Both ways are limited, as a cable's are.
+        for process, device in ((holder, "eth0"), (self.hub, f"port{host}")):
+            self.at(process, "tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", RATE, "burst", "128kb", "limit", "1mb")
+        if host == self.count - 1:
+            self.write_agent()
+
+    def prefix(self, rank):
+        """What runs a command on the host of that rank."""
+        pid = str(self.holders[rank % self.count + 1].pid)
+        return ["nsenter", "-t", pid, "--net", "--uts", "--mount", "--ipc"]
+
+    def openmpi(self):
+        # A session folder per host, as they share this machine's /tmp.
+        return ["--mca", "plm_rsh_agent", self.agent, "--mca", "oob_tcp_if_include", "eth0", "--mca", "plm_rsh_no_tree_spawn", "1",
+                "-H", ",".join(f"{a}:1" for a in self.addresses)]
+
+    def mpich(self):
+        return ["-launcher", "ssh", "-launcher-exec", self.agent, "-iface", "eth0", "-hosts", ",".join(self.addresses), "-ppn", "1"]
+
+    def close(self):
+        launch.end(self.holders)
+        for name in ("hosts", "agent"):
+            try:
+                os.unlink(os.path.join(self.folder, name))
+            except FileNotFoundError:
+                pass
+        try:
+            os.rmdir(self.folder)
+        except OSError as error:
+            print(error, file=sys.stderr)
