@@ -48,6 +48,12 @@ enum { WEFT_NS_PER_MS = 1000000 };
 #define WEFT_NEVER INT64_MAX /* a deadline that never comes */
 int64_t weft_deadline_ns(int64_t timeout_ms); /* -1: WEFT_NEVER */
 
+/* How often this process was forked from one that watches: differs between parent and child. Watching begins with the first call
+ * of weft_fork_watch. */
+extern _Atomic uint32_t weft_forks;
+void weft_fork_watch(void);
+static inline uint32_t weft_fork_count(void) { return atomic_load_explicit(&weft_forks, memory_order_relaxed); }
+
 /* Random bits from the kernel. */
 uint64_t weft_random64(void);
 /* 64-bit mixing hash of bytes; not for hostile input. */

@@ -334,7 +334,8 @@ static weft_engine *engine_new(void)
     pthread_mutex_init(&e->notice_lock, NULL);
     pthread_cond_init(&e->woken, &attributes);
     pthread_condattr_destroy(&attributes);
-    e->pid = getpid();
+    weft_fork_watch();
+    e->forks = weft_fork_count();
     return e;
 }
 

@@ -3,7 +3,6 @@
 
 #include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/comm.h"
 
@@ -114,7 +113,7 @@ int weft_engine_progress_others(const weft_engine *mine)
     if (pthread_mutex_trylock(&engines_lock) != 0)
         return 0;
     for (weft_engine *e = engines; e; e = e->next) {
-        if (e == mine || e->pid != getpid() || pthread_mutex_trylock(&e->lock) != 0)
+        if (e == mine || e->forks != weft_fork_count() || pthread_mutex_trylock(&e->lock) != 0)
             continue;
         if (e->active && weft_engine_progress(e)) {
             moved++;

@@ -48,7 +48,7 @@ struct weft_engine {
     int active;                 /* requests under way */
     struct weft_comm *comms;
     weft_engine *next;          /* all engines of the process */
-    pid_t pid;                  /* that made it; a forked child must not touch it */
+    uint32_t forks;             /* weft_fork_count of the process that made it; a forked child must not touch it */
     /* news from the control thread */
     pthread_mutex_t notice_lock;
     _Atomic int notice_count;

@@ -2,7 +2,6 @@
 #include "core/comm.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* ---- life (lock held) -------------------------------------------------------------------------- */
 
@@ -314,7 +313,7 @@ weft_status weft_request_wait_for(weft_request *r)
 
 static bool foreign(const weft_request *r)
 {
-    return r->comm && r->comm->engine->pid != getpid();
+    return r->comm && r->comm->engine->forks != weft_fork_count();
 }
 
 weft_status weft_wait(weft_request **request)
