@@ -17,31 +17,38 @@ static bool is_local(const weft_execution *x)
     return x->ready->schedule->local && x->exec->regions;
 }
 
-static void ring_all(const weft_exec *e)
+void weft_exec_ring_all(const weft_exec *e)
 {
+    weft_fence_store_load(); /* partner: weft_host_prepare_sleep */
     for (int i = 0; i < e->local_count; i++)
         if (e->local_ranks[i] != e->rank)
-            weft_host_ring(e->host, e->local_host_index[i]);
+            weft_host_ring_fenced(e->host, e->local_host_index[i]);
+}
+
+void weft_signal_raise(weft_local_signal *flag, const weft_signal *signal)
+{
+    uint64_t words[2];
+    memcpy(words, signal->fingerprint, sizeof words);
+    atomic_store_explicit(&flag->over, signal->over, memory_order_relaxed);
+    atomic_store_explicit(&flag->words[0], words[0], memory_order_relaxed);
+    atomic_store_explicit(&flag->words[1], words[1], memory_order_relaxed);
+    atomic_store_explicit(&flag->words[2], signal->before, memory_order_relaxed);
+    /* release: what was published is visible to who sees the signal (partners: signal_seen, inline.c) */
+    atomic_store_explicit(&flag->value, signal->mark, memory_order_release);
 }
 
 static void raise_signal(weft_task *t)
 {
     weft_execution *x = t->execution;
-    weft_local_signal *flag = &own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
-    uint64_t words[2];
-    memcpy(words, &x->fingerprint, sizeof words);
     t->signals++;
     uint64_t over = x->local_sequence - 1; /* but for those of this communicator that are still under way */
     for (const weft_execution *other = x->exec->active; other; other = other->next)
         if (other != x && other->ready->schedule->local && other->local_sequence <= over)
             over = other->local_sequence - 1;
-    atomic_store_explicit(&flag->over, over, memory_order_relaxed);
-    atomic_store_explicit(&flag->words[0], words[0], memory_order_relaxed);
-    atomic_store_explicit(&flag->words[1], words[1], memory_order_relaxed);
-    atomic_store_explicit(&flag->words[2], x->before, memory_order_relaxed);
-    /* release: what was published is visible to who sees the signal (partner: signal_seen) */
-    atomic_store_explicit(&flag->value, weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, t->signals), memory_order_release);
-    ring_all(x->exec);
+    weft_signal_raise(&own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH],
+                    &(weft_signal){.fingerprint = &x->fingerprint, .before = x->before, .over = over,
+                                   .mark = weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, t->signals)});
+    weft_exec_ring_all(x->exec);
 }
 
 /* A signal of another call than ours is a mismatch. It lies in the line that says that the signal is there, and stays
@@ -123,30 +130,40 @@ static bool do_step(weft_task *t, const weft_step *step)
 /* ---- tasks ------------------------------------------------------------------------------------- */
 
 /* Has every local rank left behind what was in that part of the slot? */
-static bool left_behind(const weft_execution *x, uint32_t lane, size_t depth, uint64_t mark)
+static bool left_behind(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t depth, uint64_t mark)
 {
-    const weft_exec *e = x->exec;
     for (int i = 0; i < e->local_count; i++) {
-        uint64_t done = atomic_load_explicit(
-            &e->regions[i]->done[x->local_sequence % WEFT_LOCAL_SLOTS][lane][depth].value, memory_order_acquire);
+        uint64_t done =
+            atomic_load_explicit(&e->regions[i]->done[local_sequence % WEFT_LOCAL_SLOTS][lane][depth].value, memory_order_acquire);
         if (done < mark)
             return false;
     }
     return true;
 }
 
-/* The earlier collective in this slot is over everywhere: then this one may begin. */
+/* Is the earlier collective in this slot over everywhere? gates: what must have been left behind. */
+static bool slot_free(const weft_exec *e, uint64_t local_sequence, const uint64_t gates[WEFT_LANES_MAX][WEFT_DEPTH])
+{
+    bool known = true; /* from their signals, without looking at more lines */
+    for (int i = 0; known && i < e->local_count; i++)
+        known = e->over[i] + WEFT_LOCAL_SLOTS >= local_sequence || e->local_ranks[i] == e->rank;
+    for (uint32_t lane = 0; (!known || e->active) && lane < WEFT_LANES_MAX; lane++)
+        for (size_t d = 0; d < WEFT_DEPTH; d++)
+            if (gates[lane][d] && !left_behind(e, local_sequence, lane, d, gates[lane][d]))
+                return false;
+    return true;
+}
+
+bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence)
+{
+    return slot_free(e, local_sequence, e->last_done[local_sequence % WEFT_LOCAL_SLOTS]);
+}
+
 static bool pass_gate(weft_execution *x)
 {
     const weft_schedule *s = x->ready->schedule;
-    const weft_exec *e = x->exec;
-    bool known = true; /* from their signals, without looking at more lines */
-    for (int i = 0; known && i < e->local_count; i++)
-        known = e->over[i] + WEFT_LOCAL_SLOTS >= x->local_sequence || e->local_ranks[i] == e->rank;
-    for (uint32_t lane = 0; (!known || e->active) && lane < WEFT_LANES_MAX; lane++)
-        for (size_t d = 0; d < WEFT_DEPTH; d++)
-            if (x->gates[lane][d] && !left_behind(x, lane, d, x->gates[lane][d]))
-                return false;
+    if (!slot_free(x->exec, x->local_sequence, x->gates))
+        return false;
     x->gated = false;
     if (s->publishes_input || s->publishes_output)
         weft_execute_announce_mapping(x);
@@ -168,16 +185,21 @@ static bool begin_tile(weft_task *t, size_t tile)
     return true;
 }
 
+void weft_exec_leave(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t tile)
+{
+    /* release: this rank has read what it reads of this tile (partner: left_behind) */
+    atomic_store_explicit(&own_region(e)->done[local_sequence % WEFT_LOCAL_SLOTS][lane][tile % WEFT_DEPTH].value,
+                          weft_mark(local_sequence, tile / WEFT_DEPTH + 1, 0), memory_order_release);
+}
+
 static void leave_tile(weft_task *t)
 {
     weft_execution *x = t->execution;
     t->active = false;
     if (!is_local(x))
         return;
-    /* release: this rank has read what it reads of this tile (partner: left_behind) */
-    atomic_store_explicit(&own_region(x->exec)->done[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH].value,
-                          weft_mark(x->local_sequence, t->tile / WEFT_DEPTH + 1, 0), memory_order_release);
-    ring_all(x->exec);
+    weft_exec_leave(x->exec, x->local_sequence, t->lane, t->tile);
+    weft_exec_ring_all(x->exec);
 }
 
 static void task_over(weft_task *t)
@@ -199,11 +221,13 @@ static void run_once(weft_task *t)
     while (t->active && x->exec->error == WEFT_OK) {
         if (x->gated && !pass_gate(x))
             return;
-        if (t->gated && !left_behind(x, t->lane, t->tile % WEFT_DEPTH, weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0)))
+        if (t->gated && !left_behind(x->exec, x->local_sequence, t->lane, t->tile % WEFT_DEPTH, weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0)))
             return;
         t->gated = false;
         bool moved = false;
         while (t->step < l->count && do_step(t, &l->steps[t->step])) {
+            if (x->exec->trace)
+                x->exec->trace(x->exec->trace_context, t->step);
             t->step++;
             t->entered = false;
             moved = true;
@@ -253,7 +277,6 @@ static void finish(weft_execution *x)
     if (e->running[x->sequence % WEFT_RUNNING_MAX] == x)
         e->running[x->sequence % WEFT_RUNNING_MAX] = NULL;
     x->active = false;
-    x->finished = true;
     x->done(x->context, x);
 }
 
@@ -263,24 +286,28 @@ void weft_execution_drained(weft_execution *x)
         x->drained = true; /* ended by weft_exec_progress, not in the middle of a callback */
 }
 
+uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles)
+{
+    uint64_t local_sequence = e->next_local++;
+    for (uint32_t lane = 0; lane < lanes; lane++)
+        for (size_t d = 0; d < WEFT_DEPTH; d++) {
+            size_t rounds = (tiles + WEFT_DEPTH - 1 - d) / WEFT_DEPTH;
+            if (rounds)
+                e->last_done[local_sequence % WEFT_LOCAL_SLOTS][lane][d] = weft_mark(local_sequence, rounds, 0);
+        }
+    return local_sequence;
+}
+
 /* The execution's turn in shared memory: the next slot, once what was in it is left behind. */
 static void take_slot(weft_execution *x)
 {
     weft_exec *e = x->exec;
-    const weft_schedule *s = x->ready->schedule;
     x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
     x->gated = is_local(x);
     if (!x->gated)
         return;
-    x->local_sequence = e->next_local++;
-    unsigned slot = x->local_sequence % WEFT_LOCAL_SLOTS;
-    memcpy(x->gates, e->last_done[slot], sizeof x->gates);
-    for (uint32_t lane = 0; lane < s->lanes; lane++)
-        for (size_t d = 0; d < WEFT_DEPTH; d++) {
-            size_t rounds = (x->tiles + WEFT_DEPTH - 1 - d) / WEFT_DEPTH;
-            if (rounds)
-                e->last_done[slot][lane][d] = weft_mark(x->local_sequence, rounds, 0);
-        }
+    memcpy(x->gates, e->last_done[e->next_local % WEFT_LOCAL_SLOTS], sizeof x->gates);
+    x->local_sequence = weft_exec_take_slot(e, x->ready->schedule->lanes, x->tiles);
 }
 
 static void join_active(weft_execution *x)
@@ -318,16 +345,16 @@ static void check_early(weft_exec *e, const weft_execution *x)
             weft_exec_agrees(e, in, &x->fingerprint);
 }
 
-static void announce(weft_exec *e, const weft_execution *x)
+static void announce(weft_exec *e, uint32_t sequence, const weft_fingerprint *f)
 {
-    weft_local_board *b = &own_region(e)->board[x->sequence % WEFT_BOARDS];
+    weft_local_board *b = &own_region(e)->board[sequence % WEFT_BOARDS];
     uint64_t words[2];
-    memcpy(words, &x->fingerprint, sizeof words);
+    memcpy(words, f, sizeof words);
     /* partner of all four: read_board, which sees the words of one call between two equal numbers */
     atomic_store_explicit(&b->sequence, 0, memory_order_relaxed);
     atomic_store_explicit(&b->words[0], words[0], memory_order_release);
     atomic_store_explicit(&b->words[1], words[1], memory_order_release);
-    atomic_store_explicit(&b->sequence, (uint64_t)x->sequence + 1, memory_order_release);
+    atomic_store_explicit(&b->sequence, (uint64_t)sequence + 1, memory_order_release);
 }
 
 /* All calls so far and one more; a few cycles, as every call pays for it. */
@@ -351,48 +378,30 @@ static int poll_execution(weft_execution *x)
     return x->moved;
 }
 
-/* The short way for what needs only this host while nothing else is under way: the same steps in the same order, without
- * polling anything else in between. False: a wait was not over within the looks there are, it goes on like the others. */
-static bool run_to_end(weft_execution *x)
+void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *sequence, uint64_t *before)
 {
-    weft_exec *e = x->exec;
-    weft_task *t = &x->tasks[0][0];
-    const weft_lane *l = &x->ready->schedule->lane[0];
-    take_slot(x);
-    begin_tile(t, 0);
-    bool going = pass_gate(x);
-    while (going && t->step < l->count) {
-        int looks = e->spins;
-        while (!(going = do_step(t, &l->steps[t->step])) && looks-- > 0 && e->error == WEFT_OK)
-            weft_cpu_relax();
-        if (going) {
-            t->step++;
-            t->entered = false;
-        }
-    }
-    if (going)
-        leave_tile(t);
-    else
-        join_active(x);
-    x->tasks_left = !going;
-    return going;
+    *sequence = e->next_sequence++;
+    *before = e->before;
+    e->history[*sequence % WEFT_HISTORY] = *f;
+    e->before = hash_call(e->before, f);
+    if (e->regions)
+        announce(e, *sequence, f);
 }
 
-void weft_execution_start(weft_execution *x, bool spin, void (*done)(void *context, weft_execution *x), void *context)
+static void reset(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context)
 {
-    weft_exec *e = x->exec;
     x->done = done;
     x->context = context;
     x->status = WEFT_OK;
-    x->active = x->finished = x->drained = false;
+    x->active = x->drained = false;
     x->in_flight = x->lost_sends = 0;
-    x->sequence = e->next_sequence++;
-    x->started_ns = 0;
-    e->history[x->sequence % WEFT_HISTORY] = x->fingerprint;
-    x->before = e->before;
-    e->before = hash_call(e->before, &x->fingerprint);
-    if (e->regions)
-        announce(e, x);
+}
+
+void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context)
+{
+    weft_exec *e = x->exec;
+    reset(x, done, context);
+    weft_exec_take_number(e, &x->fingerprint, &x->sequence, &x->before);
     check_early(e, x);
     if (e->running[x->sequence % WEFT_RUNNING_MAX] || e->queued || e->error != WEFT_OK) {
         weft_execution **tail = &e->queued;
@@ -403,17 +412,28 @@ void weft_execution_start(weft_execution *x, bool spin, void (*done)(void *conte
         *tail = x;
         return;
     }
-    if (spin && e->spins && x->ready->local_only && x->tiles == 1 && !e->active) {
-        if (run_to_end(x)) {
-            x->finished = true;
-            x->done(x->context, x);
-        }
-        return;
-    }
     activate(x);
     poll_execution(x);
     if (x->active && x->tasks_left == 0 && x->in_flight == 0 && e->error == WEFT_OK)
         finish(x);
+}
+
+void weft_execution_resume(weft_execution *x, const weft_execution_point *point, void (*done)(void *context, weft_execution *x),
+                           void *context)
+{
+    weft_task *t = &x->tasks[0][0];
+    const weft_lane *l = &x->ready->schedule->lane[0];
+    reset(x, done, context);
+    x->sequence = point->sequence;
+    x->before = point->before;
+    x->local_sequence = point->local_sequence;
+    x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
+    x->gated = false;
+    begin_tile(t, 0);
+    for (t->step = 0; t->step < point->step; t->step++)
+        t->signals += l->steps[t->step].kind == WEFT_STEP_SIGNAL;
+    x->tasks_left = 1;
+    join_active(x);
 }
 
 int weft_exec_progress(weft_exec *e)

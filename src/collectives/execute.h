@@ -119,7 +119,9 @@ struct weft_exec {
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
     uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
     uint64_t memories_ended;    /* of this process, that local peers were told of */
-    int spins;                  /* looks at a signal before a small collective waits like a large one */
+    int spins;                  /* looks at a signal before a call on the inline path goes on in the executor */
+    void (*trace)(void *context, uint32_t step); /* NULL, but in tests: a step of a lane is over */
+    void *trace_context;
     uint64_t last_done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];
     /* told once when the communicator goes into error; rank: culprit in the process group or -1 */
     void (*fail)(void *context, weft_status status, int rank, const char *text);
@@ -204,8 +206,7 @@ struct weft_execution {
     bool may_map;                  /* buffers of equal blocks that may be read in place */
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;
-    bool active, finished, drained;
-    int64_t started_ns;
+    bool active, drained;
     void (*done)(void *context, weft_execution *x);
     void *context;
     weft_task tasks[WEFT_LANES_MAX][WEFT_DEPTH];
@@ -236,9 +237,17 @@ typedef struct weft_execution_args {
 weft_execution *weft_execution_get(weft_exec *e);
 /* Binds it; allocates nothing if the same shape was bound before. */
 weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *args);
-/* Takes the communicator's next number and begins; `done` is called from here or from progress. With `spin` the caller
- * waits anyway: what needs only this host may be run to its end here. */
-void weft_execution_start(weft_execution *x, bool spin, void (*done)(void *context, weft_execution *x), void *context);
+/* Takes the communicator's next number and begins; `done` is called from here or from progress. */
+void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context);
+/* Where the inline path (inline.h) left a collective: of one lane and one tile, local steps only, staged. */
+typedef struct weft_execution_point {
+    uint32_t sequence;
+    uint64_t before, local_sequence;
+    uint32_t step;      /* the first that is not over */
+} weft_execution_point;
+/* Goes on from there: x is bound as ever. */
+void weft_execution_resume(weft_execution *x, const weft_execution_point *point, void (*done)(void *context, weft_execution *x),
+                           void *context);
 /* Gives the object back; frees it. */
 void weft_execution_put(weft_execution *x);
 void weft_execution_destroy(weft_execution *x);
@@ -262,6 +271,29 @@ void weft_execute_announce_mapping(weft_execution *x);
 bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step);
 /* Stores `bytes` that arrived at the task's receive cursors. */
 void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes);
+
+/* Where chunk `chunk` of a published place lies in its rank's stage. */
+size_t weft_stage_offset(const weft_execution *x, const weft_place *p, uint32_t chunk);
+/* The mapping of a collective all of whose buffers are staged. */
+void weft_exec_announce_staged(weft_exec *e, uint64_t local_sequence);
+
+/* What the executor and the inline path do alike. */
+
+typedef struct weft_signal {
+    const weft_fingerprint *fingerprint;
+    uint64_t before, over, mark;
+} weft_signal;
+/* Writes a signal; ringing is the caller's. */
+void weft_signal_raise(weft_local_signal *flag, const weft_signal *signal);
+void weft_exec_ring_all(const weft_exec *e);
+/* A collective's number, kept in the history and told to the ranks of this host. */
+void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *sequence, uint64_t *before);
+/* May the local collective of that number, the next, begin in its slot? */
+bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence);
+/* The next local sequence number. */
+uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles);
+/* This rank has read what it reads of a tile. */
+void weft_exec_leave(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t tile);
 
 /* The step a task is at, NULL behind the last. */
 static inline const weft_step *weft_task_step(const weft_task *t)

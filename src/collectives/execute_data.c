@@ -46,6 +46,13 @@ static void withdraw_ended(weft_exec *e)
             weft_host_withdraw(e->host, ids[i]);
 }
 
+void weft_exec_announce_staged(weft_exec *e, uint64_t local_sequence)
+{
+    weft_local_mapping *m = &e->regions[e->local_position[e->rank]]->mapping[local_sequence % WEFT_LOCAL_SLOTS];
+    if (m->memory_id[0] | m->memory_id[1])
+        m->memory_id[0] = m->memory_id[1] = 0;
+}
+
 void weft_execute_announce_mapping(weft_execution *x)
 {
     weft_exec *e = x->exec;
@@ -66,6 +73,25 @@ void weft_execute_announce_mapping(weft_execution *x)
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;
     }
+}
+
+size_t weft_stage_offset(const weft_execution *x, const weft_place *p, uint32_t chunk)
+{
+    const weft_schedule *s = x->ready->schedule;
+    size_t staged = chunk;
+    if (x->in_line)
+        return 0;
+    if (p->buffer == WEFT_OUTPUT && s->publishes_input)
+        staged += (size_t)s->input_blocks * s->chunks_per_block;
+    return staged * x->chunk_bytes;
+}
+
+static char *stage_of(const weft_execution *x, const weft_task *t, int rank)
+{
+    const weft_exec *e = x->exec;
+    weft_local_region *r = e->regions[e->local_position[rank]];
+    size_t slot = x->local_sequence % WEFT_LOCAL_SLOTS;
+    return x->in_line ? (char *)r->signal[slot][0][0].data : (char *)r->stage[slot][t->tile % WEFT_DEPTH];
 }
 
 /* Bytes of the cursor's chunk in this tile, and where they start. */
@@ -99,16 +125,7 @@ static size_t chunk_at(const weft_execution *x, const weft_task *t, const weft_p
         *address = base + offset * l->element_bytes;
         return bytes;
     }
-    weft_local_region *r = e->regions[e->local_position[p->rank]];
-    if (x->in_line) {
-        *address = (char *)r->signal[x->local_sequence % WEFT_LOCAL_SLOTS][0][0].data;
-        return bytes;
-    }
-    const weft_schedule *s = x->ready->schedule;
-    size_t staged = chunk;
-    if (p->buffer == WEFT_OUTPUT && s->publishes_input)
-        staged += (size_t)s->input_blocks * s->chunks_per_block;
-    *address = (char *)r->stage[x->local_sequence % WEFT_LOCAL_SLOTS][t->tile % WEFT_DEPTH] + staged * x->chunk_bytes;
+    *address = stage_of(x, t, p->rank) + weft_stage_offset(x, p, chunk);
     return bytes;
 }
 
@@ -215,22 +232,16 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
 
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step)
 {
-    weft_exec *e = x->exec;
     const weft_place *p = &step->src;
-    const weft_schedule *s = x->ready->schedule;
     if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id)
         return;
-    weft_local_region *own = e->regions[e->local_position[e->rank]];
-    size_t slot = x->local_sequence % WEFT_LOCAL_SLOTS;
-    char *stage = x->in_line ? (char *)own->signal[slot][0][0].data : (char *)own->stage[slot][t->tile % WEFT_DEPTH];
-    if (p->buffer == WEFT_OUTPUT && s->publishes_input)
-        stage += (size_t)s->input_blocks * s->chunks_per_block * x->chunk_bytes;
+    char *stage = stage_of(x, t, x->exec->rank);
     for (uint32_t run = 0; run < p->repeat; run++)
         for (uint32_t i = 0; i < p->count; i++) {
             char *from;
             size_t bytes = chunk_at(x, t, p, NULL, run, i, &from);
             if (bytes)
-                memcpy(stage + (size_t)(p->first + run * p->stride + i) * x->chunk_bytes, from, bytes);
+                memcpy(stage + weft_stage_offset(x, p, p->first + run * p->stride + i), from, bytes);
         }
 }
 

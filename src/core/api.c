@@ -2,7 +2,6 @@
 #include "core/comm.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* Copies a vector call's counts and displacements into the request, displacements made explicit. */
 static weft_status copy_arrays(weft_request *r, size_t ranks)
@@ -39,7 +38,7 @@ static weft_status check_comm(const weft_comm *c)
     weft_clear_error();
     if (!c)
         return weft_fail(WEFT_ERR_INVALID, "comm is NULL");
-    if (c->engine->pid != getpid())
+    if (c->engine->forks != weft_fork_count())
         return weft_fail(WEFT_ERR_USAGE, "this communicator belongs to the parent process of a fork");
     return WEFT_OK;
 }
@@ -68,6 +67,8 @@ static weft_status enter(weft_request *r, bool persistent, weft_request **reques
 static weft_status submit(weft_comm *c, const weft_call *call, bool persistent, weft_request **request)
 {
     weft_status status = check_comm(c);
+    if (status == WEFT_OK && !request && !call->vector && !weft_group_open() && weft_short_run(c, call, &status))
+        return status;
     if (status == WEFT_OK && persistent && !request)
         status = weft_fail(WEFT_ERR_INVALID, "request is NULL: a persistent request needs a place");
     if (status == WEFT_OK)

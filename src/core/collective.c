@@ -114,8 +114,7 @@ static size_t shared_offset(const weft_comm *c, const weft_call *call)
     }
 }
 
-/* Replaces WEFT_IN_PLACE by addresses; *in_place tells whether input and output share memory. */
-static weft_status resolve_in_place(const weft_comm *c, weft_call *call, bool *in_place)
+weft_status weft_call_resolve(const weft_comm *c, weft_call *call, bool *in_place)
 {
     size_t offset = shared_offset(c, call) * weft_type_bytes(call->type);
     bool recv_is_part = call->collective == WEFT_REDUCE_SCATTER || call->collective == WEFT_SCATTER;
@@ -198,10 +197,9 @@ static void execution_done(void *context, weft_execution *x)
     weft_request_completed(r, status);
 }
 
-static weft_status bind(weft_request *r, weft_call *call, const weft_ready *ready, bool staged)
+static weft_status prepare(const weft_comm *c, const weft_call *call, const weft_ready *ready, bool staged, weft_execution_args *args)
 {
-    weft_comm *c = r->comm;
-    weft_execution_args args = {
+    *args = (weft_execution_args){
         .ready = ready, .input = call->send, .output = call->recv, .count = call->count, .input_counts = call->send_counts,
         .input_displs = call->send_displs, .output_counts = call->recv_counts, .output_displs = call->recv_displs,
         .sizes_shared = call->sizes_shared, .staged = staged,
@@ -209,14 +207,10 @@ static weft_status bind(weft_request *r, weft_call *call, const weft_ready *read
         .fingerprint = {.collective = (uint8_t)call->collective, .type = (uint8_t)call->type,
                         .algorithm = (uint8_t)ready->schedule->algorithm, .root = call->root,
                         .count = call->vector ? 0 : call->count}};
-    weft_status status = WEFT_OK;
-    if (reduces(call->collective)) {
-        status = weft_reduction_bind(&args.reduction, call->type, call->op, c->ranks);
-        args.fingerprint.op = op_code(call->op);
-    }
-    if (status == WEFT_OK)
-        status = weft_execution_bind(r->execution, &args);
-    return status;
+    if (!reduces(call->collective))
+        return WEFT_OK;
+    args->fingerprint.op = op_code(call->op);
+    return weft_reduction_bind(&args->reduction, call->type, call->op, c->ranks);
 }
 
 weft_status weft_collective_begin(weft_request *r)
@@ -229,7 +223,7 @@ weft_status weft_collective_begin(weft_request *r)
     bool commutes = !reduces(call.collective) || weft_op_commutes(call.op);
     weft_algorithm algorithm;
     const weft_ready *ready = NULL;
-    weft_status status = resolve_in_place(c, &call, &in_place);
+    weft_status status = weft_call_resolve(c, &call, &in_place);
     if (status == WEFT_OK)
         status = weft_tuner_choose(&c->tuner, call.collective, call.root, tuner_bytes(c, &call), call.vector, commutes, &algorithm);
     if (status == WEFT_OK)
@@ -240,17 +234,27 @@ weft_status weft_collective_begin(weft_request *r)
         status = private_input(r, &call, premultiplied ? factor : NULL);
     if (status != WEFT_OK)
         return status;
+    weft_execution_args args;
+    status = prepare(c, &call, ready, in_place && ready->schedule->not_in_place, &args);
+    if (status != WEFT_OK)
+        return status;
     r->execution = weft_execution_get(&c->exec);
     if (!r->execution)
         return weft_fail(WEFT_ERR_MEMORY, "no memory for a collective");
-    status = bind(r, &call, ready, in_place && ready->schedule->not_in_place);
+    status = weft_execution_bind(r->execution, &args);
     if (status != WEFT_OK) {
         weft_execution_put(r->execution);
         r->execution = NULL;
         return status;
     }
-    r->record = weft_record_begin(c, &r->execution->fingerprint, c->exec.next_sequence, tuner_bytes(c, &call));
-    weft_execution_start(r->execution, r->blocks, execution_done, r);
+    size_t bytes = tuner_bytes(c, &call);
+    if (r->blocks && !r->point && !premultiplied && !copies)
+        weft_short_learn(c, &r->call, &args, bytes);
+    r->record = weft_record_begin(c, &args.fingerprint, r->point ? r->point->sequence : c->exec.next_sequence, bytes);
+    if (r->point)
+        weft_execution_resume(r->execution, r->point, execution_done, r);
+    else
+        weft_execution_start(r->execution, execution_done, r);
     return WEFT_OK;
 }
 

@@ -411,6 +411,7 @@ void weft_comm_free(weft_comm *c)
     if (c->next)
         c->next->link = c->link;
     weft_request_orphan_all(c);
+    weft_short_clear(c);
     while (c->idle) {
         weft_request *r = c->idle;
         c->idle = r->next;
@@ -437,7 +438,7 @@ void weft_comm_free(weft_comm *c)
 weft_status weft_comm_destroy(weft_comm *c)
 {
     weft_clear_error();
-    if (c && c->engine->pid != getpid())
+    if (c && c->engine->forks != weft_fork_count())
         return weft_fail(WEFT_ERR_USAGE, "this communicator belongs to the parent process of a fork");
     weft_comm_free(c);
     return WEFT_OK;

@@ -2,22 +2,32 @@
 #ifndef WEFT_COMM_H
 #define WEFT_COMM_H
 
-#include "collectives/execute.h"
+#include "collectives/inline.h"
 #include "collectives/message.h"
 #include "collectives/tune.h"
 #include "core/engine.h"
 
-enum { WEFT_RECORDS = 64, WEFT_ERROR_TEXT = 400 };
+enum { WEFT_RECORDS = 64, WEFT_ERROR_TEXT = 400, WEFT_SHORT_CALLS = 16 };
 
 /* A past or present call, for the flight recorder. */
 typedef struct weft_record {
     uint32_t sequence;
     bool used, over;
     weft_status status;
-    int64_t began_ns, ended_ns;
+    int64_t began_ns, ended_ns; /* 0: not measured, it ended at once */
     weft_fingerprint fingerprint;
     size_t bytes;
 } weft_record;
+
+/* The shape of a blocking call that came before, for the inline path. */
+typedef struct weft_short_call {
+    weft_collective collective;
+    weft_type type;
+    weft_op op;
+    int root;
+    size_t count, bytes;
+    weft_inline *call;          /* NULL: the inline path does not serve it */
+} weft_short_call;
 
 struct weft_comm {
     weft_wire_client client;    /* first: the wire knows the communicator by it */
@@ -35,6 +45,8 @@ struct weft_comm {
     weft_local_region **regions;
     weft_segment *segment;
     weft_tuner tuner;
+    weft_short_call shorts[WEFT_SHORT_CALLS];
+    unsigned shorts_run;
     int64_t timeout_ms;
     weft_agreed agreed;
     int lost_peer;              /* whose connection broke, -1: none */
@@ -83,6 +95,7 @@ struct weft_request {
     bool started;               /* persistent: between start and wait; others always */
     _Atomic bool complete;
     bool blocks;                /* its caller waits for it at once */
+    const weft_execution_point *point; /* goes on where the inline path left it; NULL: from the start */
     int tag;                    /* messages; call.root is the peer */
     weft_status status;
     int64_t timeout_ms, began_ns, deadline_ns;
@@ -147,10 +160,18 @@ weft_status weft_request_wait_for(weft_request *r);
 
 /* collective.c: binds and starts a collective request, with the lock held. */
 weft_status weft_collective_begin(weft_request *r);
+/* Replaces WEFT_IN_PLACE by addresses; *in_place tells whether input and output share memory. */
+weft_status weft_call_resolve(const weft_comm *c, weft_call *call, bool *in_place);
 /* Checks a call's arguments and the lengths of buffers that overlap. */
 weft_status weft_call_check(const weft_comm *c, const weft_call *call);
 /* Runs a collective to its end, for the library's own use. Lock not held. */
 weft_status weft_call_run(weft_comm *c, const weft_call *call);
+
+/* short.c: a blocking call on the inline path; false: it is for the long way, nothing has happened. Lock not held. */
+bool weft_short_run(weft_comm *c, const weft_call *call, weft_status *status);
+/* Remembers the shape of a blocking call, so that the next one like it may be short. Lock held. */
+void weft_short_learn(weft_comm *c, const weft_call *call, const weft_execution_args *args, size_t bytes);
+void weft_short_clear(weft_comm *c);
 
 /* group.c */
 bool weft_group_open(void);
@@ -161,6 +182,8 @@ weft_status weft_group_finish(weft_request *r);
 
 /* recorder.c */
 weft_record *weft_record_begin(weft_comm *c, const weft_fingerprint *f, uint32_t sequence, size_t bytes);
+/* A call that is over already. */
+void weft_record_short(weft_comm *c, const weft_fingerprint *f, uint32_t sequence, size_t bytes);
 void weft_record_dump(weft_comm *c, FILE *stream);
 
 #endif

@@ -8,12 +8,20 @@ weft_record *weft_record_begin(weft_comm *c, const weft_fingerprint *f, uint32_t
     return r;
 }
 
+void weft_record_short(weft_comm *c, const weft_fingerprint *f, uint32_t sequence, size_t bytes)
+{
+    c->records[sequence % WEFT_RECORDS] =
+        (weft_record){.sequence = sequence, .used = true, .over = true, .status = WEFT_OK, .fingerprint = *f, .bytes = bytes};
+}
+
 static void dump_record(const weft_record *r, int64_t now, FILE *stream)
 {
     char call[160];
     weft_fingerprint_text(&r->fingerprint, call, sizeof call);
     double began = (double)(now - r->began_ns) / 1e6;
-    if (r->over)
+    if (r->over && !r->began_ns)
+        fprintf(stream, "  %8u  %s (%zu bytes): %s, at once\n", r->sequence, call, r->bytes, weft_status_text(r->status));
+    else if (r->over)
         fprintf(stream, "  %8u  %s (%zu bytes): %s, began %.1f ms ago, took %.3f ms\n", r->sequence, call, r->bytes,
                 weft_status_text(r->status), began, (double)(r->ended_ns - r->began_ns) / 1e6);
     else
