@@ -75,22 +75,30 @@ static const char *obstacle(const weft_tuner *t, const weft_plan_request *reques
     return NULL;
 }
 
-/* The cheapest by the model for that many bytes. */
-static weft_algorithm cheapest(const weft_tuner *t, weft_collective collective, int root, size_t bytes, bool vector, bool commutes)
+/* The cheapest by the model for that many bytes; WEFT_AUTO: none. Lack of memory is an error: without the algorithms that it
+ * hits this rank might choose another one than the others. */
+static weft_status find_cheapest(const weft_tuner *t, weft_collective collective, int root, size_t bytes, bool vector, bool commutes,
+                                 weft_algorithm *cheapest)
 {
     weft_algorithm best = WEFT_AUTO;
     double least = 0;
     for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
         weft_plan_request request = request_for(t, collective, (weft_algorithm)a, root, vector);
         double time = 0;
-        if (obstacle(t, &request, commutes) || weft_cost_estimate(&request, &t->model, bytes, &time) != WEFT_OK)
+        if (obstacle(t, &request, commutes))
+            continue;
+        weft_status status = weft_cost_estimate(&request, &t->model, bytes, &time);
+        if (status == WEFT_ERR_MEMORY)
+            return status;
+        if (status != WEFT_OK)
             continue;
         if (best == WEFT_AUTO || time < least) {
             best = (weft_algorithm)a;
             least = time;
         }
     }
-    return best;
+    *cheapest = best;
+    return WEFT_OK;
 }
 
 static unsigned bucket(size_t bytes)
@@ -129,7 +137,10 @@ weft_status weft_tuner_choose(weft_tuner *t, weft_collective collective, int roo
         return WEFT_OK;
     }
     /* the bucket's upper end, so that all sizes of a bucket choose alike */
-    weft_algorithm best = cheapest(t, collective, root, vector ? 1 << 16 : (size_t)1 << b, vector, commutes);
+    weft_algorithm best;
+    weft_status status = find_cheapest(t, collective, root, vector ? 1 << 16 : (size_t)1 << b, vector, commutes, &best);
+    if (status != WEFT_OK)
+        return status;
     if (best == WEFT_AUTO)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "no algorithm for %s%s over %d ranks%s", weft_collective_name(collective),
                          vector ? " (vector form)" : "", t->group.ranks, commutes ? "" : " with an operation that does not commute");

@@ -69,9 +69,14 @@ static void client_completed(weft_wire_client *client, weft_incoming *in)
 
 static void client_broken(weft_wire_client *client, int peer, weft_status status, const char *reason)
 {
-    (void)status;
     weft_comm *c = of_client(client);
     weft_log(WEFT_LOG_DEBUG, "communicator %u: connection to rank %d lost: %s", client->comm, peer, reason);
+    if (c->from_world[peer] >= 0 && status == WEFT_ERR_MEMORY) { /* this rank's fault, not the peer's */
+        char text[WEFT_ERROR_TEXT];
+        snprintf(text, sizeof text, "rank %d: %.300s", c->rank, reason);
+        weft_comm_set_error(c, status, c->engine->rank, text);
+        return;
+    }
     if (c->from_world[peer] >= 0 && (c->lost_peer < 0 || c->lost_ns == 0)) {
         c->lost_peer = peer;
         c->lost_ns = weft_now_ns();
@@ -256,19 +261,13 @@ static weft_status find_hosts(weft_comm *c)
     return WEFT_OK;
 }
 
-static weft_status map_segment(weft_comm *c, int64_t deadline_ns)
+weft_status weft_comm_connect(weft_comm *c, int64_t deadline_ns)
 {
     weft_engine *e = c->engine;
+    int n = 0, *indices = c->segment_indices;
     if (c->local_count < 2)
         return WEFT_OK;
-    int *indices = weft_alloc_array((size_t)c->local_count, sizeof *indices);
-    c->regions = weft_alloc_array((size_t)c->local_count, sizeof *c->regions);
-    if (!indices || !c->regions) {
-        weft_free(indices);
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for %d local ranks", c->local_count);
-    }
     /* the host wants them ascending; regions are found again by index */
-    int n = 0;
     for (int i = 0; i < weft_host_size(e->host); i++)
         for (int k = 0; k < c->local_count; k++)
             if (c->local_host_index[k] == i)
@@ -279,11 +278,6 @@ static weft_status map_segment(weft_comm *c, int64_t deadline_ns)
         for (int k = 0; k < c->local_count; k++)
             if (c->local_host_index[k] == indices[i])
                 c->regions[k] = weft_segment_region(c->segment, i);
-    if (status != WEFT_OK) {
-        weft_free(c->regions);
-        c->regions = NULL;
-    }
-    weft_free(indices);
     return status;
 }
 
@@ -317,12 +311,16 @@ static size_t slice_bytes(const weft_comm *c, const weft_agreed *agreed)
     return least == SIZE_MAX ? 64 << 10 : least;
 }
 
-static weft_status init_parts(weft_comm *c, const weft_agreed *agreed, int64_t deadline_ns)
+static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
 {
     weft_engine *e = c->engine;
     weft_status status = find_hosts(c);
-    if (status == WEFT_OK)
-        status = map_segment(c, deadline_ns);
+    if (status == WEFT_OK && c->local_count > 1) {
+        c->segment_indices = weft_alloc_array((size_t)c->local_count, sizeof *c->segment_indices);
+        c->regions = weft_alloc_array((size_t)c->local_count, sizeof *c->regions);
+        if (!c->segment_indices || !c->regions)
+            status = weft_fail(WEFT_ERR_MEMORY, "no memory for %d local ranks", c->local_count);
+    }
     if (status != WEFT_OK)
         return status;
     c->exec = (weft_exec){.wire = &e->wire, .comm = c->client.comm, .rank = c->rank, .ranks = c->ranks, .world = c->world,
@@ -343,7 +341,7 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed, int64_t d
 }
 
 weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, const int *world, const weft_agreed *agreed,
-                            int64_t deadline_ns, weft_comm **out)
+                            weft_comm **out)
 {
     weft_comm *c = weft_alloc_aligned(WEFT_CACHE_LINE, weft_round_up(sizeof *c, WEFT_CACHE_LINE));
     if (!c)
@@ -365,7 +363,7 @@ weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, co
             c->world[r] = world[r];
             c->from_world[world[r]] = r;
         }
-        status = init_parts(c, agreed, deadline_ns);
+        status = init_parts(c, agreed);
     }
     pthread_mutex_lock(&e->lock);
     weft_engine_retain(e);
@@ -421,6 +419,7 @@ void weft_comm_free(weft_comm *c)
     weft_tuner_clear(&c->tuner);
     weft_segment_destroy(c->segment);
     weft_free(c->regions);
+    weft_free(c->segment_indices);
     weft_free(c->world);
     weft_free(c->from_world);
     weft_free(c->index_of_world);

@@ -43,6 +43,7 @@ struct weft_comm {
     int *index_of_world;        /* index in the host of ranks of the process group */
     int local_count;
     weft_local_region **regions;
+    int *segment_indices;       /* of the local ranks in the host, ascending */
     weft_segment *segment;
     weft_tuner tuner;
     weft_short_call shorts[WEFT_SHORT_CALLS];
@@ -117,8 +118,11 @@ struct weft_request {
 };
 
 /* comm.c */
+/* Two steps: all that a rank may fail in alone (mostly for lack of memory), and what its hosts' ranks do together. All ranks
+ * must agree in between that everybody is there, and after it. On failure of the second the caller frees it. */
 weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, const int *world, const weft_agreed *agreed,
-                            int64_t deadline_ns, weft_comm **out);
+                            weft_comm **out);
+weft_status weft_comm_connect(weft_comm *c, int64_t deadline_ns);
 void weft_comm_free(weft_comm *c);
 void weft_comm_set_error(weft_comm *c, weft_status status, int world_rank, const char *text);
 /* One round for one communicator, with the lock held. */

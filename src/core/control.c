@@ -8,7 +8,7 @@
 
 #include "core/control_object.h"
 
-enum { FIRST_NOTICES = 16, FLUSH_MS = 200, TELL_MS = 2000 };
+enum { FIRST_NOTICES = 16, FLUSH_MS = 200, FAREWELL_MS = 100 };
 
 static bool is_childs_copy(const weft_control *c)
 {
@@ -133,14 +133,29 @@ static weft_status exchange_endpoints(weft_control *c, int64_t deadline_ns)
     return status;
 }
 
+/* Before there is a thread that would; short enough to fit into the empty buffers. */
+static void write_farewell(int rank, const int *fds)
+{
+    uint8_t frame[WEFT_FRAME_HEADER_BYTES + WEFT_NOTICE_BYTES];
+    size_t bytes = weft_control_farewell(rank, weft_last_error(), frame);
+    for (int i = 0; i < 1 + WEFT_TREE_FANOUT; i++) {
+        if (fds[i] >= 0)
+            weft_control_write(fds[i], frame, bytes, weft_deadline_ns(FAREWELL_MS));
+    }
+}
+
 weft_status weft_control_start(const weft_control_config *config, weft_meeting_result *result, int listener,
                                const weft_endpoint *listen, weft_control **out)
 {
+    int fds[1 + WEFT_TREE_FANOUT] = { result->parent };
     weft_control *c = weft_alloc(sizeof *c);
+    memcpy(fds + 1, result->children, sizeof result->children);
     if (c == NULL) {
+        weft_fail(WEFT_ERR_MEMORY, "no memory for a control plane");
+        write_farewell(result->rank, fds);
         weft_meeting_release(result);
         weft_control_close(listener);
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for a control plane");
+        return WEFT_ERR_MEMORY;
     }
     c->rank = result->rank;
     c->size = result->size;
@@ -163,12 +178,14 @@ weft_status weft_control_start(const weft_control_config *config, weft_meeting_r
             status = weft_fail_errno(WEFT_ERR_SYSTEM, "cannot start the control thread");
     }
     if (status != WEFT_OK) {
+        write_farewell(c->rank, fds);
         discard(c);
         return status;
     }
     c->running = true;
     status = exchange_endpoints(c, config->deadline_ns);
     if (status != WEFT_OK) {
+        weft_control_give_up(c);
         weft_control_destroy(c, 0);
         return status;
     }
@@ -176,21 +193,10 @@ weft_status weft_control_start(const weft_control_config *config, weft_meeting_r
     return WEFT_OK;
 }
 
-/* Joins with the rank that cannot be, so that the others hear of it and need not wait until the deadline. */
-static void tell_of_bad_rank(const weft_control_config *config)
+void weft_control_refuse(const weft_control_config *config, weft_status status)
 {
-    weft_control_config brief = *config;
-    weft_meeting_result result;
-    weft_endpoint listen;
-    int listener;
-    int64_t soon = weft_deadline_ns(TELL_MS);
-    brief.deadline_ns = soon < config->deadline_ns ? soon : config->deadline_ns;
-    if (config->kind != WEFT_RENDEZVOUS_URL && config->kind != WEFT_RENDEZVOUS_ID)
-        return;
-    if (weft_rendezvous_meet(&brief, &listener, &listen, &result) == WEFT_OK) {
-        weft_meeting_release(&result);
-        weft_control_close(listener);
-    }
+    if (config->size != 1)
+        weft_rendezvous_refuse(config, status);
 }
 
 weft_status weft_control_create(const weft_control_config *config, weft_control **out)
@@ -202,9 +208,10 @@ weft_status weft_control_create(const weft_control_config *config, weft_control 
     if (config->size < 1)
         return weft_fail(WEFT_ERR_INVALID, "group size %d: must be at least 1", config->size);
     if (config->rank < 0 || config->rank >= config->size) {
-        tell_of_bad_rank(config);
-        return weft_fail(WEFT_ERR_INVALID, "rank %d: must be 0 to %d (group size %d)", config->rank, config->size - 1,
-                         config->size);
+        status = weft_fail(WEFT_ERR_INVALID, "rank %d: must be 0 to %d (group size %d)", config->rank, config->size - 1,
+                           config->size);
+        weft_control_refuse(config, status);
+        return status;
     }
     if (config->size == 1)
         result.job = weft_random64();
@@ -303,7 +310,7 @@ weft_status weft_control_allgather(weft_control *c, const void *send, void *recv
     weft_status status = wait_gather(c, deadline_ns);
     c->gathering = false;
     if (status != WEFT_OK)
-        c->gather_broken = true; /* the ranks are out of step from now on */
+        c->gather_broken = c->gather_lost = true; /* the ranks are out of step from now on */
     const uint8_t *result = c->gather_result;
     uint8_t *payload = c->gather_payload;
     pthread_mutex_unlock(&c->lock);
@@ -314,6 +321,16 @@ weft_status weft_control_allgather(weft_control *c, const void *send, void *recv
     weft_control_buffer_release(part);
     pthread_mutex_unlock(&c->lock);
     return status;
+}
+
+void weft_control_give_up(weft_control *c)
+{
+    if (is_childs_copy(c))
+        return;
+    pthread_mutex_lock(&c->lock);
+    if (!atomic_load_explicit(&c->failed, memory_order_relaxed) && !c->gather_lost)
+        weft_control_tell_farewell(c, weft_last_error());
+    pthread_mutex_unlock(&c->lock);
 }
 
 /* ---- leaving --------------------------------------------------------------------------------------- */

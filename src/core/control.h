@@ -59,6 +59,10 @@ void weft_control_dead(const weft_control *c, uint64_t *words);
  * control plane among them, ranks in old order. */
 weft_status weft_control_shrink(weft_control *c, int64_t deadline_ns, weft_notice_function notice, void *context,
                                 bool *alive, weft_control **out);
+/* While a group is made: this rank cannot go on, the thread's error says why. All others' all-gathers end with that. */
+void weft_control_give_up(weft_control *c);
+/* Before there is a control plane, the same: tells those who meet as config says, as far as that takes little time. */
+void weft_control_refuse(const weft_control_config *config, weft_status status);
 int weft_control_rank(const weft_control *c);
 int weft_control_size(const weft_control *c);
 /* Leaves in order (peers are told, so that this is no death): waits at most linger_ms for the others to leave too. */

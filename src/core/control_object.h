@@ -75,6 +75,7 @@ struct weft_control {
     /* The all-gather under way. */
     uint32_t gather_sequence;
     bool gathering, gather_sent, gather_done, gather_broken;
+    bool gather_lost;           /* one has failed here: the others know, or are to blame */
     char gather_why[200];
     size_t gather_bytes;        /* per rank */
     weft_control_buffer *gather; /* frame head, gather head, the subtree's part */
@@ -102,6 +103,10 @@ void *weft_control_run(void *control);
 void weft_control_handle(weft_control *c, weft_control_edge *e);
 /* Enters the notice if it is new and sends it on to all neighbours but `from`. */
 void weft_control_enter(weft_control *c, const weft_notice *notice, const weft_control_edge *from);
+/* What a rank says that cannot go on for a reason of its own (to the others it is dead): as a frame (returns its bytes), and
+ * to all neighbours. */
+size_t weft_control_farewell(int rank, const char *why, uint8_t *frame);
+void weft_control_tell_farewell(weft_control *c, const char *why);
 /* After any change: sends BYE or ALLBYE when it is time. */
 void weft_control_check_bye(weft_control *c);
 /* After any change: sends the gathered part up or down when it is complete. */

@@ -14,8 +14,10 @@
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;
-static uint64_t *table;         /* bit per descriptor */
-static size_t table_words;
+enum { FIRST_WORDS = 64, MORE_WORDS = 16 };
+static uint64_t first_table[FIRST_WORDS]; /* so that a process without memory can still call the others */
+static uint64_t *table = first_table;     /* bit per descriptor */
+static size_t table_words = FIRST_WORDS;
 static atomic_uint generation;
 
 static void before_fork(void) { pthread_mutex_lock(&table_lock); }
@@ -44,14 +46,16 @@ static int enter(int fd)
         return -1;
     size_t word = (size_t)fd / 64;
     if (word >= table_words) {
-        size_t words = word + 16;
-        uint64_t *more = weft_realloc(table, words * sizeof *table);
+        size_t words = word + MORE_WORDS;
+        uint64_t *more = weft_alloc_array(words, sizeof *table);
         if (more == NULL) {
             close(fd);
             errno = ENOMEM;
             return -1;
         }
-        memset(more + table_words, 0, (words - table_words) * sizeof *more);
+        memcpy(more, table, table_words * sizeof *table);
+        if (table != first_table)
+            weft_free(table);
         table = more;
         table_words = words;
     }
@@ -175,7 +179,7 @@ weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *
     }
     if (low == high)
         return weft_fail_errno(errno == ENOMEM ? WEFT_ERR_MEMORY : WEFT_ERR_SYSTEM, "cannot listen on port %u", low);
-    return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot listen on any port of %u-%u", low, high);
+    return weft_fail_errno(errno == ENOMEM ? WEFT_ERR_MEMORY : WEFT_ERR_SYSTEM, "cannot listen on any port of %u-%u", low, high);
 }
 
 void weft_control_keepalive(int fd, int64_t dead_peer_ms)

@@ -59,6 +59,21 @@ void weft_control_enter(weft_control *c, const weft_notice *notice, const weft_c
     pthread_cond_broadcast(&c->changed);
 }
 
+size_t weft_control_farewell(int rank, const char *why, uint8_t *frame)
+{
+    weft_notice notice = { .status = WEFT_ERR_PEER, .rank = rank, .reporter = rank };
+    snprintf(notice.text, sizeof notice.text, "rank %d gives up: %.200s", rank, why);
+    return weft_notice_encode(&notice, frame);
+}
+
+void weft_control_tell_farewell(weft_control *c, const char *why)
+{
+    uint8_t frame[WEFT_FRAME_HEADER_BYTES + WEFT_NOTICE_BYTES];
+    size_t bytes = weft_control_farewell(c->rank, why, frame);
+    for (int i = 0; i < c->edge_count; i++)
+        weft_edge_send_bytes(c, &c->edges[i], frame, bytes);
+}
+
 /* ---- all-gather ------------------------------------------------------------------------------------ */
 
 static void gather_fails(weft_control *c, const char *why)
@@ -169,7 +184,8 @@ static void handle_spread(weft_control *c, weft_control_edge *e)
     if (c->edge_count > 1) {
         whole = weft_control_buffer_create(WEFT_FRAME_HEADER_BYTES + e->header.bytes);
         if (whole == NULL) {
-            gather_fails(c, "out of memory");
+            gather_fails(c, "no memory to pass it on");
+            weft_control_tell_farewell(c, c->gather_why);
             return;
         }
         memcpy(whole->data, e->head, WEFT_FRAME_HEADER_BYTES);
@@ -279,7 +295,13 @@ static void judge_ends(weft_control *c)
         bool death = !e->left;
         int error = e->error;
         weft_edge_close(c, e);
-        if (!death) {
+        if (error == ENOMEM) { /* here, not there */
+            char why[80];
+            snprintf(why, sizeof why, "no memory for a message between rank %d and rank %d", c->rank, e->rank);
+            weft_control_tell_farewell(c, why);
+            if (c->gathering && !c->gather_done)
+                gather_fails(c, why);
+        } else if (!death) {
             if (c->gathering && !c->gather_done)
                 gather_fails(c, "a rank has left the group");
         } else {

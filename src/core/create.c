@@ -126,9 +126,11 @@ weft_status weft_engine_all_ok(weft_engine *e, weft_status mine, int64_t deadlin
         return weft_fail(WEFT_ERR_MEMORY, "no memory for the states of %d ranks", e->ranks);
     weft_status status = weft_control_allgather(e->control, &verdict, all, sizeof verdict, deadline_ns);
     for (int r = 0; r < e->ranks && status == WEFT_OK; r++)
-        if (all[r].status != WEFT_OK)
+        if (all[r].status != WEFT_OK) {
+            e->failure_known = true;
             status = r == e->rank ? weft_fail(mine, "%s", verdict.text)
                                   : weft_fail((weft_status)all[r].status, "rank %d: %s", r, all[r].text);
+        }
     weft_free(all);
     return status;
 }
@@ -385,6 +387,8 @@ static weft_status engine_complete(weft_engine *e, weft_status status, weft_engi
         e->rank = weft_control_rank(e->control);
         e->ranks = weft_control_size(e->control);
         status = open_all(e);
+        if (status != WEFT_OK && !e->failure_known)
+            weft_control_give_up(e->control);
     }
     if (status != WEFT_OK) {
         engine_destroy(e, 0);
@@ -399,8 +403,11 @@ weft_status weft_engine_create(weft_control_config *config, const weft_config *u
 {
     weft_engine *e;
     weft_status status = engine_prepare(user, &e);
-    if (status != WEFT_OK)
+    if (status != WEFT_OK) {
+        config->deadline_ns = WEFT_NEVER; /* it takes its own little time */
+        weft_control_refuse(config, status);
         return status;
+    }
     config->interfaces = e->settings.interfaces;
     config->port_range = e->settings.port_range;
     config->deadline_ns = e->create_deadline_ns;
@@ -456,14 +463,20 @@ weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out)
     pthread_mutex_lock(&e->lock);
     weft_engine_retain(e); /* build gives its own back when it fails */
     pthread_mutex_unlock(&e->lock);
-    weft_status status = world ? weft_comm_build(e, 1, e->rank, e->ranks, world, &e->agreed, e->create_deadline_ns, &c)
+    weft_status status = world ? weft_comm_build(e, 1, e->rank, e->ranks, world, &e->agreed, &c)
                                : weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", e->ranks);
     weft_free(world);
     status = weft_engine_all_ok(e, status, e->create_deadline_ns);
     if (status == WEFT_OK)
+        status = weft_engine_all_ok(e, weft_comm_connect(c, e->create_deadline_ns), e->create_deadline_ns);
+    if (status == WEFT_OK) {
         *out = c;
-    else
+    } else {
+        e->troubled = true; /* not to wait long for the others */
+        if (!e->failure_known)
+            weft_control_give_up(e->control);
         weft_comm_free(c);
+    }
     weft_engine_release(e);
     return status;
 }

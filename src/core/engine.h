@@ -43,6 +43,7 @@ struct weft_engine {
     int wait_fds[WEFT_WIRE_ROUTES];
     int wait_fd_count;
     int64_t create_deadline_ns; /* while it is created */
+    bool failure_known;         /* all ranks have agreed that it fails */
     int64_t spin_ns;
     int yields;
     int active;                 /* requests under way */

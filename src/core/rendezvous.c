@@ -11,7 +11,7 @@
 #include "core/rendezvous_file.h"
 #include "core/rendezvous_url.h"
 
-enum { FIRST_PATIENCE_MS = 1000, BIND_TRIES = 10, BIND_PAUSE_MS = 50, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
+enum { FIRST_PATIENCE_MS = 1000, REFUSE_MS = 2000, BIND_TRIES = 10, BIND_PAUSE_MS = 50, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
 static const uint8_t id_magic[8] = { 'W', 'E', 'F', 'T', 'i', 'd', '0', '1' };
 _Static_assert(8 + 8 + 3 + WEFT_ID_ADDRESSES * WEFT_ADDRESS_BYTES <= WEFT_UNIQUE_ID_BYTES, "an id must hold its addresses");
 
@@ -23,6 +23,7 @@ typedef struct finding {
     weft_file_place file;
     uint16_t own_port;          /* rank 0: of its own server, reached by loopback */
     weft_endpoint endpoint;     /* id, all-gather */
+    bool exchanged;             /* the caller's all-gather is over: it is to be called once */
     char place[640];
 } finding;
 
@@ -180,6 +181,9 @@ static weft_status prepare_allgather(const weft_control_config *config, finding 
 {
     uint8_t own[CARD_BYTES] = { 0 };
     weft_status status = WEFT_OK;
+    uint8_t *all = weft_alloc_array((size_t)config->size, CARD_BYTES);
+    if (all == NULL)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the addresses of %d ranks", config->size);
     if (config->rank == 0) {
         f->guest->token = weft_random64();
         status = serve_anywhere(config, f->guest->token, f, server);
@@ -187,9 +191,7 @@ static weft_status prepare_allgather(const weft_control_config *config, finding 
             card_encode(f->guest->token, &f->endpoint, own);
     }
     /* Also after a failure here: the others wait for this rank's part. */
-    uint8_t *all = weft_alloc_array((size_t)config->size, CARD_BYTES);
-    if (all == NULL)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for the addresses of %d ranks", config->size);
+    f->exchanged = true;
     int result = config->allgather(config->allgather_context, own, all, CARD_BYTES);
     f->guest->find = find_endpoint;
     snprintf(f->place, sizeof f->place, "of rank 0 (told by the caller's all-gather)");
@@ -244,23 +246,65 @@ static weft_status open_own_listener(const weft_control_config *config, int *lis
     return status;
 }
 
+static weft_guest guest_of(const weft_control_config *config, int64_t deadline_ns)
+{
+    return (weft_guest){ .rank = config->rank, .size = config->size, .deadline_ns = deadline_ns, .listener = -1,
+                         .patience_ms = FIRST_PATIENCE_MS, .greeting_patience_ms = FIRST_PATIENCE_MS };
+}
+
+/* Tells the others the thread's error: joins where they meet (found: how is known), or, as rank 0, opens the meeting place
+ * after all. A rank that lacked memory may have it again by now. */
+static void refuse(finding *f, weft_status found, weft_status status)
+{
+    const weft_control_config *config = f->config;
+    char reason[WEFT_MEETING_TEXT_BYTES];
+    weft_meeting_server *server = NULL;
+    weft_meeting_result result;
+    int64_t soon = weft_deadline_ns(REFUSE_MS);
+    weft_guest *guest = f->guest;
+    snprintf(reason, sizeof reason, "%s", weft_last_error());
+    guest->deadline_ns = soon < config->deadline_ns ? soon : config->deadline_ns;
+    guest->refusal = status;
+    guest->reason = reason;
+    if (found != WEFT_OK && !f->exchanged && found == WEFT_ERR_MEMORY)
+        found = prepare(config, f, &server);
+    if (server != NULL) {
+        weft_fail(status, "rank %d: %.400s", config->rank, reason);
+        weft_meeting_finish(server, status);
+        weft_file_remove(&f->file);
+    } else if (found == WEFT_OK && weft_meeting_join(guest, &result) == WEFT_OK) {
+        weft_meeting_release(&result);
+    }
+    weft_fail(status, "%s", reason);
+}
+
+void weft_rendezvous_refuse(const weft_control_config *config, weft_status status)
+{
+    weft_guest guest = guest_of(config, config->deadline_ns);
+    finding f = { .config = config, .guest = &guest };
+    guest.place = f.place;
+    guest.context = &f;
+    refuse(&f, WEFT_ERR_MEMORY, status);
+}
+
 weft_status weft_rendezvous_meet(const weft_control_config *config, int *listener, weft_endpoint *listen,
                                  weft_meeting_result *result)
 {
-    weft_guest guest = { .rank = config->rank, .size = config->size, .deadline_ns = config->deadline_ns,
-                         .patience_ms = FIRST_PATIENCE_MS, .greeting_patience_ms = FIRST_PATIENCE_MS };
+    weft_guest guest = guest_of(config, config->deadline_ns);
     finding f = { .config = config, .guest = &guest };
     weft_meeting_server *server = NULL;
     guest.place = f.place;
     guest.context = &f;
     *listener = -1;
-    weft_status status = prepare(config, &f, &server);
+    weft_status prepared = prepare(config, &f, &server), status = prepared;
     if (status == WEFT_OK)
         status = open_own_listener(config, listener, listen);
     if (status == WEFT_OK) {
         guest.listener = *listener;
         guest.listen = *listen;
         status = weft_meeting_join(&guest, result);
+    } else if (server == NULL) {
+        refuse(&f, prepared, status);
     }
     if (server != NULL)
         weft_meeting_finish(server, status);

@@ -61,6 +61,8 @@ typedef struct weft_guest {
     int64_t patience_ms;      /* for a connection and for a greeting; the latter -1: as long as it takes */
     int64_t greeting_patience_ms;
     bool once;                /* shrink: WEFT_ERR_PEER as soon as nobody is there */
+    weft_status refusal;      /* this rank cannot take part: it joins only to say so, and why */
+    const char *reason;
     int listener;             /* for this rank's children */
     weft_endpoint listen;
 } weft_guest;
@@ -87,6 +89,9 @@ weft_status weft_meeting_connect_edges(int meeting, int listener, const weft_ass
 /* Waits for one frame of the meeting's server and, when it is an error, fails with it. *payload is to be freed. */
 weft_status weft_meeting_receive(int meeting, int64_t deadline_ns, weft_frame_header *header, uint8_t **payload);
 
+/* This rank cannot take part, the thread's error says why: tells the others who meet as config says, as far as that can be
+ * done in little time. The error stays. */
+void weft_rendezvous_refuse(const weft_control_config *config, weft_status status);
 /* Meets as config says: the way from a weft_control_config to a result. *listener and *listen: this rank's own. */
 weft_status weft_rendezvous_meet(const weft_control_config *config, int *listener, weft_endpoint *listen,
                                  weft_meeting_result *result);

@@ -134,17 +134,11 @@ static void give_up_slow(dialing *d, int64_t now)
 int weft_meeting_dial(const weft_meeting_places *places, int64_t deadline_ns, int64_t patience_ms,
                       int64_t greeting_patience_ms, char reason[WEFT_MEETING_TEXT_BYTES])
 {
-    dialing *d = weft_alloc(sizeof *d);
     int winner = -1;
     int64_t next_ns = 0;
-    snprintf(reason, WEFT_MEETING_TEXT_BYTES, "%s", d == NULL ? "no memory" : "no address");
-    if (d == NULL)
-        return -1;
-    d->places = places;
-    d->patience_ms = patience_ms;
-    d->greeting_patience_ms = greeting_patience_ms;
-    d->deadline_ns = deadline_ns;
-    d->reason = reason;
+    dialing dialed = { .places = places, .patience_ms = patience_ms, .greeting_patience_ms = greeting_patience_ms,
+                       .deadline_ns = deadline_ns, .reason = reason }, *d = &dialed;
+    snprintf(reason, WEFT_MEETING_TEXT_BYTES, "no address");
     while (winner < 0 && start_due(d, &next_ns) != 0) {
         struct pollfd polled[WEFT_MEETING_PLACES];
         int index[WEFT_MEETING_PLACES];
@@ -173,6 +167,5 @@ int weft_meeting_dial(const weft_meeting_places *places, int64_t deadline_ns, in
         else
             weft_control_close(d->attempts[i].fd);
     }
-    weft_free(d);
     return fd;
 }

@@ -227,12 +227,7 @@ static void round_of_calls(connecting *c, struct pollfd *polled)
 weft_status weft_meeting_connect_edges(int meeting, int listener, const weft_assign *assign, int64_t deadline_ns,
                                        weft_meeting_result *result)
 {
-    connecting *c = weft_alloc(sizeof *c);
-    if (c == NULL)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory to connect the control tree");
-    c->listener = listener;
-    c->assign = assign;
-    c->result = result;
+    connecting tree = { .listener = listener, .assign = assign, .result = result }, *c = &tree;
     weft_tree_find((int)assign->rank, (int)assign->size, &c->place);
     for (int i = 0; i < CALLERS; i++)
         c->callers[i].fd = -1;
@@ -255,6 +250,5 @@ weft_status weft_meeting_connect_edges(int meeting, int listener, const weft_ass
     }
     for (int i = 0; i < CALLERS; i++)
         weft_control_close(c->callers[i].fd);
-    weft_free(c);
     return status;
 }

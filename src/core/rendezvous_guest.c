@@ -68,10 +68,10 @@ weft_status weft_meeting_receive(int meeting, int64_t deadline_ns, weft_frame_he
 }
 
 /* Tells the server why this rank cannot go on, so that the others need not find out by a timeout. */
-static void send_failure(int meeting, weft_status status)
+static void send_failure(int meeting, weft_status status, const char *reason)
 {
     uint8_t frame[WEFT_FRAME_HEADER_BYTES + 4 + WEFT_MEETING_TEXT_BYTES];
-    size_t bytes = weft_error_encode(status, weft_last_error(), frame, sizeof frame);
+    size_t bytes = weft_error_encode(status, reason, frame, sizeof frame);
     weft_control_write(meeting, frame, bytes, weft_deadline_ns(100));
 }
 
@@ -112,8 +112,8 @@ static weft_status take_assignment(const weft_assign *assign, weft_meeting_resul
     return WEFT_OK;
 }
 
-/* From the greeting to "go". WEFT_IN_PROGRESS: to be tried again. */
-static weft_status attend(const weft_guest *guest, int meeting, uint64_t token, weft_meeting_result *result)
+/* From the join to "go". WEFT_IN_PROGRESS: to be tried again. */
+static weft_status take_part(const weft_guest *guest, int meeting, weft_meeting_result *result)
 {
     /* The server's verdict at the deadline says who is missing: wait a little longer for it. */
     int64_t grace_ns = guest->deadline_ns == WEFT_NEVER ? WEFT_NEVER :
@@ -121,9 +121,7 @@ static weft_status attend(const weft_guest *guest, int meeting, uint64_t token, 
     weft_frame_header header;
     uint8_t *payload = NULL, frame[WEFT_FRAME_HEADER_BYTES];
     weft_assign assign;
-    weft_status status = send_join(guest, meeting, token);
-    if (status == WEFT_OK)
-        status = weft_meeting_receive(meeting, grace_ns, &header, &payload);
+    weft_status status = weft_meeting_receive(meeting, grace_ns, &header, &payload);
     if (status != WEFT_OK)
         return status;
     if (header.type == WEFT_FRAME_RETRY) {
@@ -138,11 +136,8 @@ static weft_status attend(const weft_guest *guest, int meeting, uint64_t token, 
     if (status == WEFT_OK)
         status = weft_meeting_connect_edges(meeting, guest->listener, &assign, grace_ns, result);
     weft_free(payload);
-    if (status != WEFT_OK) {
-        if (status != WEFT_IN_PROGRESS)
-            send_failure(meeting, status);
+    if (status != WEFT_OK)
         return status;
-    }
     weft_frame_encode(WEFT_FRAME_CONNECTED, 0, frame);
     if (!weft_control_write(meeting, frame, sizeof frame, grace_ns))
         return weft_fail_errno(WEFT_ERR_PEER, "the connection to the meeting place broke");
@@ -152,6 +147,20 @@ static weft_status attend(const weft_guest *guest, int meeting, uint64_t token, 
         return WEFT_IN_PROGRESS;
     if (status == WEFT_OK && header.type != WEFT_FRAME_GO)
         status = weft_fail(WEFT_ERR_PEER, "the meeting place sent a malformed message");
+    return status;
+}
+
+/* Once greeted. What goes wrong here is told, also if the other side knows it. */
+static weft_status attend(const weft_guest *guest, int meeting, uint64_t token, weft_meeting_result *result)
+{
+    weft_status status = send_join(guest, meeting, token);
+    if (status != WEFT_OK)
+        return status;
+    if (guest->refusal != WEFT_OK)
+        send_failure(meeting, guest->refusal, guest->reason);
+    status = take_part(guest, meeting, result);
+    if (status != WEFT_OK && status != WEFT_IN_PROGRESS && guest->refusal == WEFT_OK)
+        send_failure(meeting, status, weft_last_error());
     return status;
 }
 
@@ -180,23 +189,21 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
 {
     char reason[WEFT_MEETING_TEXT_BYTES] = "nothing was tried";
     int64_t pause_ms = RETRY_LEAST_MS, patience_ms = guest->patience_ms, greeting_ms = guest->greeting_patience_ms;
-    weft_meeting_places *places = weft_alloc(sizeof *places);
+    weft_meeting_places places; /* not allocated: who has no memory can still say so */
     weft_status status = WEFT_OK;
     int retries = 0;
     *result = (weft_meeting_result){ .parent = -1, .children = { -1, -1, -1, -1 } };
-    if (places == NULL)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory to look for the meeting place");
     for (;;) {
-        places->count = 0;
-        places->token = guest->token;
-        status = guest->find(guest->context, places, guest->deadline_ns);
+        places.count = 0;
+        places.token = guest->token;
+        status = guest->find(guest->context, &places, guest->deadline_ns);
         if (status != WEFT_OK && status != WEFT_IN_PROGRESS && status != WEFT_ERR_TIMEOUT)
             break;
         if (status == WEFT_OK) {
-            rotate(places, retries);
-            int meeting = weft_meeting_dial(places, guest->deadline_ns, patience_ms, greeting_ms, reason);
+            rotate(&places, retries);
+            int meeting = weft_meeting_dial(&places, guest->deadline_ns, patience_ms, greeting_ms, reason);
             if (meeting >= 0) {
-                status = attend(guest, meeting, places->token, result);
+                status = attend(guest, meeting, places.token, result);
                 weft_control_close(meeting);
                 if (status == WEFT_OK)
                     break;
@@ -220,6 +227,5 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
         pause_until(guest->deadline_ns, pause_ms);
         pause_ms = pause_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : pause_ms * 2;
     }
-    weft_free(places);
     return status;
 }

@@ -137,6 +137,13 @@ void weft_meeting_fail(weft_meeting_server *s, weft_status status, const char *t
     atomic_store_explicit(&s->failed, true, memory_order_relaxed);
 }
 
+static void out_of_memory(weft_meeting_server *s)
+{
+    char text[80];
+    snprintf(text, sizeof text, "the meeting place (%spid %d) ran out of memory", s->of_rank_0 ? "rank 0, " : "", (int)getpid());
+    weft_meeting_fail(s, WEFT_ERR_MEMORY, text);
+}
+
 /* Shrink: somebody died meanwhile; everybody else begins again. */
 static void begin_again(weft_meeting_server *s)
 {
@@ -201,7 +208,7 @@ static void assign_all(weft_meeting_server *s)
     s->phase = MEETING_CONNECTING;
     s->connected = 0;
     if (old_rank == NULL || alive == NULL || frame == NULL) {
-        weft_meeting_fail(s, WEFT_ERR_MEMORY, "the meeting place ran out of memory");
+        out_of_memory(s);
     } else {
         weft_assign assign = { .job = weft_random64(), .size = (uint32_t)members, .alive = alive, .alive_bytes = alive_bytes };
         for (int r = 0, n = 0; r < s->size; r++) {
@@ -306,7 +313,7 @@ static void handle_join(weft_meeting_server *s, weft_meeting_guest *g, bool comp
     }
     if (s->size == 0 && complete && g->join.size >= 1 && g->join.size <= INT32_MAX) {
         if (!grow_to(s, (int)g->join.size)) {
-            weft_meeting_fail(s, WEFT_ERR_MEMORY, "the meeting place ran out of memory");
+            out_of_memory(s);
             return;
         }
     }
@@ -429,7 +436,7 @@ static void accept_all(weft_meeting_server *s)
         if (g == NULL || epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
             weft_free(g);
             weft_control_close(fd);
-            weft_meeting_fail(s, WEFT_ERR_MEMORY, "the meeting place ran out of memory");
+            out_of_memory(s);
             return;
         }
         g->fd = fd;
@@ -605,6 +612,7 @@ weft_status weft_meeting_serve(const weft_meeting_config *config, weft_meeting_s
     s->started_ns = weft_now_ns();
     s->sized_by_rank = -1;
     s->survivors = config->survivors;
+    s->of_rank_0 = config->size != 0 && !config->survivors;
     weft_status status = prepare(s, config);
     if (status == WEFT_OK) {
         int error = weft_control_thread_start(&s->thread, serve, s);

@@ -43,7 +43,7 @@ struct weft_meeting_server {
     uint64_t *told, *absent;      /* bits per rank */
     weft_status status;           /* the verdict */
     char text[WEFT_MEETING_TEXT_BYTES];
-    bool survivors;
+    bool survivors, of_rank_0;
     const weft_endpoint *endpoints;
     int64_t dead_peer_ms;
     int self;

@@ -24,17 +24,21 @@ static weft_status gather_bytes(weft_comm *c, const void *mine, void *all, size_
     return weft_call_run(c, &call);
 }
 
-/* Do all members of the new communicator have it? Asked over the parent, by everyone in it. */
+/* Do all members of the new communicator have it? Asked over the parent, by everyone in it. The lowest rank that has not is named. */
 static weft_status agree(weft_comm *parent, weft_status mine)
 {
-    int32_t worst = (int32_t)mine;
-    weft_call call = {.collective = WEFT_ALL_REDUCE, .send = &worst, .recv = &worst, .count = 1, .sizes_shared = true,
-                      .type = WEFT_I32, .op = WEFT_MAX};
+    uint64_t value = mine == WEFT_OK ? 0 : (uint64_t)(parent->ranks - parent->rank) << 32 | (uint32_t)mine;
+    weft_call call = {.collective = WEFT_ALL_REDUCE, .send = &value, .recv = &value, .count = 1, .sizes_shared = true,
+                      .type = WEFT_U64, .op = WEFT_MAX};
     char detail[256];
     snprintf(detail, sizeof detail, "%s", weft_last_error());
     weft_status status = weft_call_run(parent, &call);
-    if (status == WEFT_OK && worst != WEFT_OK)
-        return mine != WEFT_OK ? weft_fail(mine, "%s", detail) : weft_fail((weft_status)worst, "weft_comm_split failed on another rank");
+    if (status == WEFT_OK && value != 0) {
+        status = (weft_status)(uint32_t)value;
+        return mine != WEFT_OK ? weft_fail(mine, "%s", detail)
+                               : weft_fail(status, "weft_comm_split failed on rank %d: %s", parent->ranks - (int)(value >> 32),
+                                           weft_status_text(status));
+    }
     return status;
 }
 
@@ -81,8 +85,7 @@ static weft_status build_member(weft_comm *parent, split_entry *members, int n, 
         if (members[r].rank == parent->rank)
             mine = r;
     }
-    weft_status status = weft_comm_build(parent->engine, id, mine, n, world, &members[0].agreed,
-                                         weft_deadline_ns(parent->engine->settings.create_timeout), out);
+    weft_status status = weft_comm_build(parent->engine, id, mine, n, world, &members[0].agreed, out);
     weft_free(world);
     if (status == WEFT_OK)
         (*out)->timeout_ms = config && config->timeout_ms ? config->timeout_ms : parent->timeout_ms;
@@ -144,8 +147,12 @@ weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config
     if (status != WEFT_OK)
         return status;
     split_entry *all = weft_alloc_array((size_t)c->ranks, sizeof *all);
-    if (!all)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", c->ranks);
+    if (!all) {
+        pthread_mutex_lock(&c->engine->lock);
+        status = weft_comm_cannot_begin(c, weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", c->ranks));
+        pthread_mutex_unlock(&c->engine->lock);
+        return status;
+    }
     uint32_t id = 0;
     status = gather_entries(c, &mine, all, &id);
     if (status != WEFT_OK) {
@@ -159,6 +166,11 @@ weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config
     }
     weft_free(all);
     status = agree(c, status);
+    if (status == WEFT_OK) {
+        if (made)
+            status = weft_comm_connect(made, weft_deadline_ns(c->engine->settings.create_timeout));
+        status = agree(c, status);
+    }
     if (status != WEFT_OK) {
         weft_comm_free(made);
         return status;

@@ -98,6 +98,7 @@ struct weft_host {
     bool lock_made;
     _Atomic uint32_t mail_seen;
     weft_parcel *parcels;
+    bool parcel_lost; /* one could not be kept for lack of memory */
     weft_pending_offer *pending;
     _Atomic uint32_t pending_count;
     weft_offer_table sent, received;

@@ -112,8 +112,10 @@ static bool file_message(weft_host *h, int index, const weft_host_message *messa
 {
     if (message->kind == WEFT_MESSAGE_SEGMENT) {
         weft_parcel *parcel = weft_alloc(sizeof(*parcel));
-        if (!parcel)
+        if (!parcel) {
+            h->parcel_lost = true;
             return false;
+        }
         *parcel = (weft_parcel){h->parcels, *message, fd};
         h->parcels = parcel;
         return true;

@@ -59,8 +59,21 @@ static weft_status send_segment(weft_host *h, int index, const weft_host_message
     }
 }
 
+/* The others (but the first `told`) wait for it: a message of no bytes says that none will come. Its descriptor means
+ * nothing. The error stays the thread's. */
+static void refuse(weft_host *h, const int *indices, int count, int told, uint64_t key, int64_t deadline_ns, weft_status why)
+{
+    weft_host_message message;
+    char reason[256];
+    snprintf(reason, sizeof reason, "%s", weft_last_error());
+    weft_host_fill_message(h, &message, WEFT_MESSAGE_SEGMENT, key, 0, 0);
+    for (int i = 1 + told; i < count; i++)
+        (void)send_segment(h, indices[i], &message, h->mail_socket, deadline_ns);
+    weft_fail(why, "%s", reason);
+}
+
 static weft_status lead(weft_host *h, const int *indices, int count, uint64_t key, size_t bytes,
-                        int64_t deadline_ns, weft_segment *s)
+                        int64_t deadline_ns, weft_segment *s, int *told)
 {
     int fd = -1;
     void *address;
@@ -71,7 +84,8 @@ static weft_status lead(weft_host *h, const int *indices, int count, uint64_t ke
     s->id = weft_random64();
     weft_host_fill_message(h, &message, WEFT_MESSAGE_SEGMENT, key, s->id, bytes);
     for (int i = 1; i < count && status == WEFT_OK; i++)
-        status = send_segment(h, indices[i], &message, fd, deadline_ns);
+        if ((status = send_segment(h, indices[i], &message, fd, deadline_ns)) == WEFT_OK)
+            (*told)++;
     if (status == WEFT_OK && (status = weft_shared_map(s->id, fd, bytes, &address)) == WEFT_OK)
         s->base = address;
     close(fd);
@@ -96,10 +110,12 @@ static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, 
     for (bool gone = false;;) {
         pthread_mutex_lock(&h->lock);
         weft_host_read_mail(h);
-        bool found = weft_host_take_parcel(h, h->local_ranks[leader], key, &message, &fd);
+        bool found = weft_host_take_parcel(h, h->local_ranks[leader], key, &message, &fd), lost = h->parcel_lost;
         pthread_mutex_unlock(&h->lock);
         if (found)
             break;
+        if (lost)
+            return weft_fail(WEFT_ERR_MEMORY, "no memory to take a segment from another rank");
         if (gone)
             return weft_fail(WEFT_ERR_PEER, "rank %d is gone before it made a segment",
                              h->local_ranks[leader]);
@@ -118,7 +134,9 @@ static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, 
     }
     weft_status status;
     void *address;
-    if (message.bytes != bytes)
+    if (message.bytes == 0)
+        status = weft_fail(WEFT_ERR_PEER, "rank %d could not make a segment", h->local_ranks[leader]);
+    else if (message.bytes != bytes)
         status = weft_fail(WEFT_ERR_MISMATCH, "segment: rank %d made %llu bytes, rank %d expects %zu",
                            h->local_ranks[leader], (unsigned long long)message.bytes, h->rank, bytes);
     else if ((status = weft_shared_map(message.id, fd, bytes, &address)) == WEFT_OK) {
@@ -132,13 +150,17 @@ static weft_status follow(weft_host *h, int leader, uint64_t key, size_t bytes, 
 weft_status weft_segment_create(weft_host *h, const int *indices, int count, uint64_t key,
                                 size_t region_bytes, int64_t deadline_ns, weft_segment **out)
 {
-    int position;
+    int position, told = 0;
     weft_status status = check_members(h, indices, count, &position);
     if (status != WEFT_OK)
         return status;
     weft_segment *s = weft_alloc(sizeof(*s));
-    if (!s)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for a segment");
+    if (!s) {
+        status = weft_fail(WEFT_ERR_MEMORY, "no memory for a segment");
+        if (position == 0)
+            refuse(h, indices, count, told, key, deadline_ns, status);
+        return status;
+    }
     s->count = count;
     s->region_bytes = weft_round_up(region_bytes ? region_bytes : 1, (size_t)sysconf(_SC_PAGESIZE));
     size_t bytes;
@@ -146,11 +168,13 @@ weft_status weft_segment_create(weft_host *h, const int *indices, int count, uin
         status = weft_fail(WEFT_ERR_INVALID, "segment: %d regions of %zu bytes are too large", count,
                            region_bytes);
     else if (position == 0)
-        status = lead(h, indices, count, key, bytes, deadline_ns, s);
+        status = lead(h, indices, count, key, bytes, deadline_ns, s, &told);
     else
         status = follow(h, indices[0], key, bytes, deadline_ns, s);
     if (status != WEFT_OK) {
         weft_free(s);
+        if (position == 0)
+            refuse(h, indices, count, told, key, deadline_ns, status);
         return status;
     }
     *out = s;
