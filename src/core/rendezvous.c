@@ -11,7 +11,7 @@
 #include "core/rendezvous_file.h"
 #include "core/rendezvous_url.h"
 
-enum { FIRST_PATIENCE_MS = 1000, REFUSE_MS = 2000, BIND_TRIES = 10, BIND_PAUSE_MS = 50, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
+enum { FIRST_PATIENCE_MS = 1000, REFUSE_MS = 2000, DOUBLE_PATIENCE_MS = 500, BIND_TRIES = 10, BIND_PAUSE_MS = 50, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
 static const uint8_t id_magic[8] = { 'W', 'E', 'F', 'T', 'i', 'd', '0', '1' };
 _Static_assert(8 + 8 + 3 + WEFT_ID_ADDRESSES * WEFT_ADDRESS_BYTES <= WEFT_UNIQUE_ID_BYTES, "an id must hold its addresses");
 
@@ -114,6 +114,42 @@ static weft_status find_store(void *context, weft_meeting_places *places, int64_
 
 /* ---- rank 0's server -------------------------------------------------------------------------------- */
 
+typedef struct taken_ports {
+    uint16_t low, high;
+} taken_ports;
+
+static weft_status find_taken(void *context, weft_meeting_places *places, int64_t deadline_ns)
+{
+    const taken_ports *taken = context;
+    (void)deadline_ns;
+    for (uint32_t port = taken->low; port <= taken->high; port++)
+        add_loopback(places, (uint16_t)port);
+    return WEFT_OK;
+}
+
+/* If it is another rank 0 of this group that has those ports, joining it is the way to tell everybody. WEFT_OK: it is not. */
+static weft_status find_double(const weft_control_config *config, uint16_t low, uint16_t high, uint64_t token)
+{
+    taken_ports taken = { low, high };
+    weft_meeting_result result;
+    int64_t soon = weft_deadline_ns(REFUSE_MS);
+    weft_guest guest = { .rank = config->rank, .size = config->size, .place = "of another rank 0", .find = find_taken,
+                         .context = &taken, .token = token, .listener = -1, .once = true, .patience_ms = DOUBLE_PATIENCE_MS,
+                         .greeting_patience_ms = DOUBLE_PATIENCE_MS,
+                         .deadline_ns = soon < config->deadline_ns ? soon : config->deadline_ns };
+    char kept[WEFT_MEETING_TEXT_BYTES];
+    snprintf(kept, sizeof kept, "%s", weft_last_error());
+    weft_status status = weft_meeting_join(&guest, &result);
+    if (status == WEFT_ERR_MISMATCH)
+        return status;
+    if (status == WEFT_OK)
+        weft_meeting_release(&result);
+    weft_clear_error();
+    if (kept[0] != 0)
+        weft_fail(WEFT_ERR_SYSTEM, "%s", kept);
+    return WEFT_OK;
+}
+
 static weft_status serve(const weft_control_config *config, uint16_t low, uint16_t high, uint64_t token,
                          finding *f, weft_meeting_server **server)
 {
@@ -124,6 +160,14 @@ static weft_status serve(const weft_control_config *config, uint16_t low, uint16
     for (int i = 0; status != WEFT_OK && errno == EADDRINUSE && i < BIND_TRIES; i++) {
         poll(NULL, 0, BIND_PAUSE_MS);
         status = weft_control_listen(low, high, &listener, &f->own_port);
+    }
+    bool none = status != WEFT_OK && errno == EADDRINUSE, known = config->kind == WEFT_RENDEZVOUS_URL && f->url.path[0] == 0;
+    if (known && (none || (status == WEFT_OK && f->own_port > low))) {
+        weft_status found = find_double(config, low, none ? high : (uint16_t)(f->own_port - 1), token);
+        if (found != WEFT_OK && status == WEFT_OK)
+            weft_control_close(listener);
+        if (found != WEFT_OK)
+            return found;
     }
     if (status != WEFT_OK)
         return status;
@@ -308,6 +352,8 @@ weft_status weft_rendezvous_meet(const weft_control_config *config, int *listene
     }
     if (server != NULL)
         weft_meeting_finish(server, status);
+    if (server != NULL && status == WEFT_ERR_TIMEOUT && config->kind == WEFT_RENDEZVOUS_URL) /* perhaps they look elsewhere */
+        weft_fail_context(status, "meeting place %s", config->url);
     weft_file_remove(&f.file);
     if (status != WEFT_OK) {
         weft_control_close(*listener);
