@@ -72,7 +72,7 @@ endif
 # built with the rest, so that it cannot rot; the others by `make compare`, where their packages are.
 COMPARE_DIR := $(BUILD)/compare
 COMPARE_PARTS := $(patsubst %,$(BUILD)/obj/perf/compare/%.o,measure check overlap)
-PROGRAMS += $(COMPARE_DIR)/compare-weft $(COMPARE_DIR)/compare-floors
+PROGRAMS += $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn)
 ifneq ($(filter compare%,$(MAKECMDGOALS)),)
 COMPARE_PEERS := $(foreach mpi,openmpi mpich,$(if $(shell command -v mpicc.$(mpi)),$(COMPARE_DIR)/compare-$(mpi))) \
                  $(if $(wildcard /usr/include/gloo/context.h),$(COMPARE_DIR)/compare-gloo)
@@ -131,7 +131,7 @@ $(BUILD)/obj/perf/compare/%.o: perf/compare/%.c $(BUILD)/flags
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) $(COMPARE_CFLAGS) -MMD -MP -c $< -o $@
 $(COMPARE_DIR)/compare-weft: $(BUILD)/obj/perf/compare/peer_weft.o $(COMPARE_PARTS) $(STATIC)
 	$(call link)
-$(COMPARE_DIR)/compare-floors: $(BUILD)/obj/perf/compare/floors.o
+$(COMPARE_DIR)/compare-floors $(COMPARE_DIR)/compare-spawn: $(COMPARE_DIR)/compare-%: $(BUILD)/obj/perf/compare/%.o
 	$(call link)
 COMPARE_MPI := $(COMPARE_DIR)/compare-openmpi $(COMPARE_DIR)/compare-mpich
 $(COMPARE_MPI): $(COMPARE_DIR)/compare-%: perf/compare/peer_mpi.c $(COMPARE_PARTS) perf/compare/measure.h
@@ -206,7 +206,7 @@ COMPARE_ARGS ?=
 compare: deps-compare
 	@$(MAKE) --no-print-directory all compare-programs
 	@python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
-compare-programs: $(COMPARE_DIR)/compare-weft $(COMPARE_DIR)/compare-floors $(COMPARE_PEERS)
+compare-programs: $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn) $(COMPARE_PEERS)
 
 # Seconds that each fuzzer runs in `make test`, and in `make test-full`.
 FUZZ_SECONDS ?= 3

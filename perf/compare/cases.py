@@ -8,7 +8,8 @@ KB, MB = 1 << 10, 1 << 20
 
 Cell = namedtuple("Cell", "collective type bytes")
 Case = namedtuple("Case", "name text kind ranks largest")
-Variant = namedtuple("Variant", "library name options environment")
+# largest: bytes beyond which the setting does not work. 0: no such limit.
+Variant = namedtuple("Variant", "library name options environment largest", defaults=(0,))
 
 CASES = {case.name: case for case in (
     Case("shm2", "2 ranks, shared memory", "shm", 2, 256 * MB),
@@ -59,39 +60,35 @@ def cells_of(case, collectives, types, sizes=None):
 
 
 def openmpi(library, case, crowded):
-    """ob1 over the transport that the case is about, and UCX; coll/sm and waiting with and without giving up the core."""
-    variants = []
-    yields = [("", "1"), (" no yield", "0")] if crowded else [("", "0")]
-    for suffix, yields_when_idle in yields:
-        common = ["--mca", "mpi_yield_when_idle", yields_when_idle]
+    """ob1 over the transport that the case is about, with and without coll/sm, and UCX. With more ranks than cores waiting ranks
+    give up their core, as Open MPI does by itself where it knows of them: else one list of cells takes minutes."""
+    common = ["--mca", "mpi_yield_when_idle", "1" if crowded else "0"]
+    ucx = common + ["--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca", "pml_ucx_devices", "any"]
+    if case.kind == "shm":
         shared = "vader" if library == "openmpi" else "sm"
-        if case.kind == "shm":
-            ob1 = ["--mca", "pml", "ob1", "--mca", "btl", f"self,{shared}"]
-            variants.append(Variant(library, "ob1" + suffix, common + ob1, {}))
-            variants.append(Variant(library, "ob1, coll sm" + suffix, common + ob1 + ["--mca", "coll_sm_priority", "100"], {}))
-            ucx_environment = {}
-        else:
-            device = "lo" if case.kind == "tcp" else "eth0"
-            variants.append(Variant(library, "ob1" + suffix, common + [
-                "--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", device], {}))
-            ucx_environment = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device}
-        ucx = ["--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca", "pml_ucx_devices", "any"]
-        variants.append(Variant(library, "ucx" + suffix, common + ucx, ucx_environment))
-    return variants
+        ob1 = common + ["--mca", "pml", "ob1", "--mca", "btl", f"self,{shared}"]
+        return [Variant(library, "ob1", ob1, {}), Variant(library, "ob1, coll sm", ob1 + ["--mca", "coll_sm_priority", "100"], {}),
+                Variant(library, "ucx", ucx, {})]
+    device = "lo" if case.kind == "tcp" else "eth0"
+    ob1 = common + ["--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", device]
+    return [Variant(library, "ob1", ob1, {}), Variant(library, "ucx", ucx, {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device})]
 
 
 def mpich(case):
     if case.kind == "shm":
         gathered = {f"MPIR_CVAR_{name}_POSIX_INTRA_ALGORITHM": "release_gather" for name in ("ALLREDUCE", "BCAST", "BARRIER")}
-        return [Variant("mpich", "as it comes", [], {}), Variant("mpich", "release_gather", [], gathered)]
+        return [Variant("mpich", "as it comes", [], {}), Variant("mpich", "release_gather", [], gathered),
+                Variant("mpich", "ucx sm", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "sm,self"})]
     device = "lo" if case.kind == "tcp" else "eth0"
     return [Variant("mpich", "ucx tcp", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device})]
 
 
 def gloo(crowded):
-    names = ["ring", "bcube", "halving_doubling", "ring_chunked"]
-    # Polling in the calling thread wants a core for each rank.
-    return [Variant("gloo", name, [], {}) for name in names + ([] if crowded else ["halving_doubling_sync", "ring_chunked_sync"])]
+    variants = [Variant("gloo", name, [], {}) for name in ("ring", "bcube", "halving_doubling", "ring_chunked")]
+    if not crowded:
+        # Polling in the calling thread wants a core for each rank, and both sides block in a write that the sockets cannot hold.
+        variants += [Variant("gloo", name + "_sync", [], {}, MB) for name in ("halving_doubling", "ring_chunked")]
+    return variants
 
 
 def variants_of(library, case, cpus):

@@ -11,6 +11,7 @@ import sys
 import time
 
 import cases
+import extras
 import floors
 import launch
 import plot
@@ -19,15 +20,16 @@ import report
 import world
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# A case's own limit for one launch, in seconds.
-LIMIT_S = 240
+# For one launch, in seconds.
+LIMIT_S = 90
+EVERYTHING = [*cases.CASES, "startup", "overlap"]
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Weft beside other libraries, measured.")
     parser.add_argument("--programs", default="build/compare", help="folder of compare-weft, compare-openmpi, ... (default: %(default)s)")
     parser.add_argument("--out", help="folder for table.txt, results.json and plot.svg (default: that of the programs)")
-    parser.add_argument("--cases", help="of " + ",".join(cases.CASES) + " (default: all)")
+    parser.add_argument("--cases", help="of " + ",".join(EVERYTHING) + " (default: all)")
     parser.add_argument("--collectives", help="of " + ",".join(cases.COLLECTIVES))
     parser.add_argument("--types", help="f32,bf16")
     parser.add_argument("--sizes", help="8,4K,2M: instead of the usual ones")
@@ -89,8 +91,9 @@ class Run:
 
     def pick(self):
         o = self.options
-        kinds = choose(o.cases, cases.CASES, "case")
-        self.cases = [cases.CASES[name] for name in (["shm2"] if o.quick and o.cases is None else kinds)]
+        self.kinds = ["shm2"] if o.quick and o.cases is None else choose(o.cases, EVERYTHING, "case")
+        self.cases = [cases.CASES[name] for name in self.kinds if name in cases.CASES]
+        self.startup, self.overlap, self.floors = ([], []), [], {}
         self.collectives = choose(o.collectives, cases.COLLECTIVES, "collective")
         self.types = choose(o.types, cases.TYPES, "type")
         self.sizes = [cases.parse_size(s) for s in o.sizes.split(",")] if o.sizes else cases.SIZES if o.quick else None
@@ -124,7 +127,8 @@ class Run:
             return {variants[0].name: (variants[0], cells)}
         best = {}
         for variant in variants:
-            for key, us in self.launch(variant, case, cells, self.options.ms / 2).times.items():
+            mine = [cell for cell in cells if not variant.largest or cell.bytes <= variant.largest]
+            for key, us in self.launch(variant, case, mine, self.options.ms / 2).times.items():
                 if key not in best or us < best[key][0]:
                     best[key] = (us, variant)
         chosen = {}
@@ -165,7 +169,8 @@ class Run:
 
     def add_memory(self, case, name, outcome):
         pairs = [[float(word) for word in words] for _, words in outcome.lines.get("memory", [])]
-        if pairs:
+        # Registered buffers of the other ranks are mapped here and would be counted again.
+        if pairs and name != "registered":
             by_library = self.memory.setdefault(case.name, {})
             before = by_library.get(name, (0, 0))
             by_library[name] = tuple(max(before[i], *[pair[i] for pair in pairs]) for i in range(2))
@@ -196,12 +201,22 @@ class Run:
 
     def all(self):
         self.open_places()
+        if self.cases:
+            self.measure_floors()
+        for case in self.cases:
+            self.run_case(case)
+        if "overlap" in self.kinds:
+            say(f"{self.stamp()} overlap")
+            self.overlap = extras.overlap(self.programs, ["weft", *self.peers], self.cpus, 3, ["shm2", "tcp2"])
+        if "startup" in self.kinds:
+            say(f"{self.stamp()} start-up")
+            self.startup = extras.startup(self.programs, ["weft", *self.peers], self.cpus, 3, say)
+
+    def measure_floors(self):
         sizes = sorted({c.bytes for case in self.cases if case.kind == "shm"
                         for c in cases.cells_of(case, self.collectives, self.types, self.sizes) if c.bytes} | {8, 4096, cases.MB})
         say(f"{self.stamp()} floors")
         self.floors = floors.measure(os.path.join(self.programs, "compare-floors"), self.cases, sizes, self.places)
-        for case in self.cases:
-            self.run_case(case)
 
 
 def key_of(cell):
@@ -210,11 +225,12 @@ def key_of(cell):
 
 def write(run, folder, name_of):
     rows = run.rows()
-    text = report.table(rows, ["registered", *run.peers]) + report.summary(rows, run.memory)
+    text = report.table(rows, ["registered", *run.peers]) + (report.summary(rows, run.memory) if rows else [])
+    text += extras.overlap_table(run.overlap) + extras.startup_table(*run.startup)
     text += ["", *["note: " + note for note in run.notes]]
     here = machine()
     document = {"machine": here, "versions": versions(), "rounds": run.options.rounds, "floors": run.floors, "rows": rows,
-                "memory_kb": run.memory, "settings": run.chosen, "notes": run.notes}
+                "memory_kb": run.memory, "startup": run.startup[0], "overlap": run.overlap, "settings": run.chosen, "notes": run.notes}
     heading = f"all_reduce f32: time of each peer over Weft's ({here['cpus']} x {here['cpu']})"
     for key, content in (("table", "\n".join(text) + "\n"), ("json", json.dumps(document, indent=1) + "\n"),
                          ("svg", plot.draw(rows, heading))):

@@ -98,8 +98,8 @@ def of_socket(case, cell, floors):
 
 
 def of_memory(case, cell, floors, cpus):
-    """all_reduce: the plain loops. The others: what a rank receives from others is copied once. More ranks than cores: these
-    take turns."""
+    """all_reduce: the plain loops, staged. The others: the whole output is written once, what belongs there is read once. More
+    ranks than cores: these take turns."""
     if not floors.get("exchange_us"):
         return None
     turns = max(1, case.ranks / cpus)
@@ -107,11 +107,13 @@ def of_memory(case, cell, floors, cpus):
     if cell.collective == "barrier":
         return crossing * turns
     if cell.collective == "all_reduce" and cell.type == "f32" and case.ranks == 2:
-        loops = [inside(floors["flat_us"], cell.bytes)] if cell.bytes <= 64 << 10 else []
-        loops += [inside(floors["staged_us"], cell.bytes)] if cell.bytes >= 4096 else []
-        return min(loops)
-    received = cell.bytes if cell.collective in ("all_reduce", "broadcast") else cell.bytes * (case.ranks - 1) / case.ranks
-    return turns * max(crossing, inside(floors["copy_us"], received))
+        return min(inside(floors[way], cell.bytes) for way in ("flat_us", "staged_us"))
+    if cell.collective == "reduce_scatter":
+        own = cell.bytes / case.ranks
+        bytes_us = inside(floors["copy_us"], own) + inside(floors["read_us"], cell.bytes - own)
+    else:
+        bytes_us = inside(floors["copy_us"], cell.bytes)
+    return turns * max(crossing, bytes_us)
 
 
 def of(case, cell, floors, cpus):

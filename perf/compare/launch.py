@@ -67,6 +67,8 @@ def commands(variant, case, place, program, arguments, meeting):
     common = {"WORLD_SIZE": str(case.ranks), "MASTER_ADDR": place.addresses[0] if place.addresses else "127.0.0.1",
               "MASTER_PORT": str(free_port()), "COMPARE_STORE": meeting, "COMPARE_INTERFACE": place.interface,
               "WEFT_INTERFACES": place.interface, **variant.environment}
+    if place.addresses is None:
+        return [([os.path.join(os.path.dirname(program), "compare-spawn"), str(case.ranks), program, *arguments], common)]
     return [(place.prefix(rank) + [program, *arguments], {**common, "RANK": str(rank)}) for rank in range(case.ranks)]
 
 
@@ -88,13 +90,13 @@ def end(processes):
 
 def wait(processes, limit):
     """'' or why it was no success. Ranks that do not go on when one has failed are ended soon."""
-    until = time.monotonic() + limit
+    until, failed = time.monotonic() + limit, []
     while any(p.poll() is None for p in processes):
-        if any(p.poll() not in (None, 0) for p in processes):
+        if not failed and any(p.poll() not in (None, 0) for p in processes):
+            failed = [p.returncode for p in processes if p.returncode not in (None, 0)]
             until = min(until, time.monotonic() + 5)
         if time.monotonic() > until:
             end(processes)
-            failed = [p.returncode for p in processes if p.returncode not in (0, -signal.SIGTERM, -signal.SIGKILL)]
             return f"exit codes {failed}" if failed else f"did not end within {limit:.0f} s"
         time.sleep(0.01)
     codes = [p.returncode for p in processes]
@@ -153,7 +155,8 @@ def run(variant, case, place, programs, cells, ms, mode="cells", limit=150):
             said.seek(0)
             text = said.read().strip()
         if outcome.problem:
-            outcome.problem += ": " + (text.splitlines() or ["it said nothing"])[0][:200]
+            told = [line for line in text.splitlines() if any(c.isalnum() for c in line)]
+            outcome.problem += ": " + told[0].strip()[:200] if told else ""
             if os.environ.get("COMPARE_VERBOSE"):
                 print(text, flush=True)
         collect(read_lines(folder, case.ranks), outcome)

@@ -3,6 +3,7 @@
  * poll their sockets in the calling thread. Gloo knows no bf16: sums are a function of ours over 16-bit words. */
 #include "measure.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -206,6 +207,7 @@ int start(const char *wanted, int *rank, int *ranks)
         auto device = gloo::transport::tcp::CreateDevice(attributes);
         gloo::rendezvous::FileStore meeting(store);
         context = std::make_shared<gloo::rendezvous::Context>(*rank, *ranks);
+        context->setTimeout(std::chrono::seconds(10));
         context->connectFullMesh(meeting, device);
         for (int peer = 0; sync_mode && peer < *ranks; peer++)
             if (peer != *rank)

@@ -3,6 +3,9 @@ import cases
 import floors as floors_of
 import ratios
 
+# From here on memory is the limit.
+LARGE_BYTES = 16 * cases.MB
+
 
 def rows_of(times, case, cells, libraries, floors, cpus, standins):
     """times[library][cell] = [us or None per round]. A row per cell that Weft and at least one peer have."""
@@ -28,6 +31,8 @@ def rows_of(times, case, cells, libraries, floors, cpus, standins):
         floor = floors_of.of(case, cell, floors, cpus)
         if floor:
             row["floor_us"] = round(floor, 4)
+        if "registered" in row["us"] and case.ranks == 2 and cell.type == "f32" and "mapped_us" in floors:
+            row["mapped_floor_us"] = round(floors_of.inside(floors["mapped_us"], cell.bytes), 4)
         add_standin(row, standins)
         rows.append(row)
     return rows
@@ -101,6 +106,16 @@ def means(rows):
     return found
 
 
+def large_rows(rows):
+    """How near the large ones come to the same copies by plain loops."""
+    lines = []
+    for row in rows:
+        if row["bytes"] >= LARGE_BYTES and "mapped_floor_us" in row and "floor_us" in row:
+            lines.append(f"{title(row)} {cases.show_size(row['bytes'])}: private buffers at {row['floor_us'] / row['us']['weft']:.0%} of the "
+                         f"staged plain loops, registered ones at {row['mapped_floor_us'] / row['us']['registered']:.0%} of the mapped ones")
+    return lines
+
+
 def summary(rows, memory):
     lines = ["", "best/Weft in geometric mean over all sizes, and the worst size:"]
     for case_name, collective, kind, mean, worst in means(rows):
@@ -108,6 +123,7 @@ def summary(rows, memory):
                      f"{cases.show_size(worst['bytes']) if worst['bytes'] else 'any size'} ({cases.LIBRARIES[worst['best']]})")
     late = [row for row in rows if row.get("behind")]
     lines.append(f"{len(late)} of {len([r for r in rows if 'best' in r])} cells behind the best peer (interval of the ratio below 0.95)")
+    lines += large_rows(rows)
     if memory:
         lines += ["", "memory of the hungriest rank above its buffers, after start and barrier / after all cells (MB):"]
         for case_name, by_library in memory.items():

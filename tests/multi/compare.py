@@ -12,6 +12,7 @@ import xml.etree.ElementTree
 sys.dont_write_bytecode = True
 sys.path.insert(0, "perf/compare")
 import cases  # noqa: E402
+import extras  # noqa: E402
 import floors  # noqa: E402
 import plot  # noqa: E402
 import ratios  # noqa: E402
@@ -81,6 +82,18 @@ def floors_between():
     check(floors.sent_bytes("all_reduce", 100, 4) == 150 and floors.sent_bytes("broadcast", 100, 4) == 100, "bytes sent")
 
 
+def overlap_and_startup():
+    # Of 100 us all but 20 hide behind a computation that then takes a tenth longer; looked at, all hides and nothing slows.
+    numbers = extras.overlap_numbers([100e3, 100e3, 120e3, 110e3, 100e3, 100e3])
+    wanted = {"alone_us": 100, "hidden": 0.8, "slowed": 0.1, "hidden_polled": 1, "slowed_polled": 0}
+    check(all(abs(numbers[key] - value) < 1e-9 for key, value in wanted.items()), f"overlap: {numbers}")
+    text = "\n".join(extras.overlap_table([{"case": "shm2", "library": "weft", "bytes": 1 << 20, **numbers}]))
+    check("80%" in text and "1 MB" in text, text)
+    rows = [{"library": name, "ranks": ranks, "whole_s": 0.5, "init_s": 0.25} for name, ranks in (("weft", 2), ("weft", 512), ("mpich", 2))]
+    lines = extras.startup_table(rows, ["MPICH: 512 ranks: not today"])
+    check(lines[-2].split() == ["512", "500", "/", "250", "-"] and "not today" in lines[-1], f"start-up: {lines}")
+
+
 def smallest_run():
     """Every collective and type, two sizes, one round."""
     with tempfile.TemporaryDirectory() as place:
@@ -103,6 +116,6 @@ def smallest_run():
     check(done.returncode != 0 and "moon" in done.stderr, f"a case that there is not: {done}")
 
 
-for test in (statistics, table_and_picture, floors_between, smallest_run):
+for test in (statistics, table_and_picture, floors_between, overlap_and_startup, smallest_run):
     test()
 sys.exit(1 if problems else 0)
