@@ -5,6 +5,8 @@
 
 #include "core/control_object.h"
 
+enum { LISTEN_TRIES = 64 };
+
 typedef struct shrinking {
     weft_control *c;
     uint64_t *gone;          /* dead or left, as far as this rank knows */
@@ -81,6 +83,30 @@ static weft_status check_survivors(const weft_control *c, const weft_meeting_res
            weft_fail(WEFT_ERR_PEER, "the survivors' meeting sent a malformed list");
 }
 
+static bool was_a_members(const weft_control *c, uint16_t port)
+{
+    for (int r = 0; r < c->size; r++) {
+        if (c->endpoints[r].port == port)
+            return true;
+    }
+    return false;
+}
+
+/* A new listener at a port that no rank has or had: who finds somebody listening at a dead rank's port takes it for alive. */
+static weft_status listen_apart(const weft_control *c, uint16_t low, uint16_t high, int *listener, uint16_t *port)
+{
+    int held[LISTEN_TRIES], n = 0;
+    weft_status status = weft_control_listen(low, high, listener, port);
+    while (status == WEFT_OK && was_a_members(c, *port) && n < LISTEN_TRIES) {
+        held[n++] = *listener;
+        status = weft_control_listen(low, high, listener, port);
+    }
+    while (n > 0)
+        weft_control_close(held[--n]);
+    /* Where there is no other port, one of the dead must do. */
+    return status == WEFT_OK ? status : weft_control_listen(low, high, listener, port);
+}
+
 static weft_status meet_survivors(weft_control *c, int64_t deadline_ns, int *listener, weft_endpoint *listen,
                                   weft_meeting_result *result)
 {
@@ -89,7 +115,7 @@ static weft_status meet_survivors(weft_control *c, int64_t deadline_ns, int *lis
     if (status == WEFT_OK)
         status = weft_control_addresses(c->interfaces, listen);
     if (status == WEFT_OK)
-        status = weft_control_listen(low, high, listener, &listen->port);
+        status = listen_apart(c, low, high, listener, &listen->port);
     if (status != WEFT_OK)
         return status;
     shrinking s = { .c = c };

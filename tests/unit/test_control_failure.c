@@ -257,6 +257,8 @@ static void test_news_reaches_each_rank_once(void **state)
 
 /* ---- shrink ------------------------------------------------------------------------------------------- */
 
+static const char *shrink_ports; /* of the ranks' listeners, NULL: any */
+
 /* Waits for the first death and for the test's word, shrinks, and all-gathers among the survivors. */
 static void shrink(int rank, int size, const void *context, outcome *result)
 {
@@ -265,6 +267,7 @@ static void shrink(int rank, int size, const void *context, outcome *result)
     bool alive[64] = { false };
     notice_box *box = notice_box_create();
     weft_control_config config = rank_config(rank, size, context, 20000);
+    config.port_range = shrink_ports;
     config.notice = notice_box_put;
     config.notice_context = box;
     weft_status status = weft_control_create(&config, &c);
@@ -350,6 +353,17 @@ static void test_a_death_during_the_shrink_is_survived(void **state)
     }
 }
 
+/* The survivors open new listeners, which get the lowest ports that are free: those of the dead. */
+static void test_a_port_of_the_dead_is_not_taken_for_their_life(void **state)
+{
+    static char range[32];
+    int port = free_port(20);
+    snprintf(range, sizeof range, "%d-%d", port, port + 20);
+    shrink_ports = range;
+    test_a_death_during_the_shrink_is_survived(state);
+    shrink_ports = NULL;
+}
+
 static void test_a_survivor_that_does_not_shrink_is_named(void **state)
 {
     (void)state;
@@ -419,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_news_reaches_each_rank_once),
         cmocka_unit_test(test_survivors_meet_again),
         cmocka_unit_test(test_a_death_during_the_shrink_is_survived),
+        cmocka_unit_test(test_a_port_of_the_dead_is_not_taken_for_their_life),
         cmocka_unit_test(test_a_survivor_that_does_not_shrink_is_named),
         cmocka_unit_test(test_shrink_without_a_death_keeps_all),
     };
