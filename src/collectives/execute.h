@@ -76,9 +76,13 @@ typedef struct weft_local_board {
     _Atomic uint64_t words[2];              /* the fingerprint */
 } weft_local_board;
 /* Which buffers of a collective its peers read in place: memory id (0: staged) and where the buffer starts in it. Written
- * before the rank's first signal in the slot. */
+ * before the rank's first signal in the slot. The first `head` and last bytes, from `tail` on, of a buffer that was registered
+ * and begins or ends amid a page are not shared: what is published of them is copied to edge[side][0 and 1]. */
+enum { WEFT_EDGE_BYTES = 4096 + 64 }; /* a page and the rest of an element */
 typedef struct weft_local_mapping {
     _Alignas(64) uint64_t memory_id[2], offset[2]; /* [input, output] */
+    uint64_t head[2], tail[2];                     /* in bytes from the buffer's beginning */
+    unsigned char edge[2][2][WEFT_EDGE_BYTES];
 } weft_local_mapping;
 enum { WEFT_BOARDS = 16 };
 typedef struct weft_local_region {

@@ -21,7 +21,28 @@ static char *peer_base(const weft_execution *x, const weft_place *p, bool *stage
         return NULL;
     size_t bytes;
     char *base = weft_host_map(e->host, e->local_host_index[position], m->memory_id[side], &bytes);
-    return base ? base + m->offset[side] : NULL;
+    return base ? (char *)((uintptr_t)base + m->offset[side]) : NULL; /* modulo: an edge may lie before the shared pages */
+}
+
+/* `bytes` of a local peer's buffer are read in place from *start on: fewer, or from elsewhere, where they are an edge of it. */
+static size_t step_over_edge(const weft_execution *x, const weft_place *p, char **start, size_t bytes)
+{
+    const weft_exec *e = x->exec;
+    int side = p->buffer == WEFT_OUTPUT;
+    weft_local_mapping *m = &e->regions[e->local_position[p->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    if (m->memory_id[side] == 0 || (m->head[side] == 0 && m->tail[side] == UINT64_MAX))
+        return bytes;
+    bool staged;
+    size_t at = (uintptr_t)*start - (uintptr_t)peer_base(x, p, &staged);
+    if (at < m->head[side]) {
+        *start = (char *)m->edge[side][0] + at;
+        return weft_min_size(bytes, m->head[side] - at);
+    }
+    if (at >= m->tail[side]) {
+        *start = (char *)m->edge[side][1] + (at - m->tail[side]);
+        return bytes;
+    }
+    return weft_min_size(bytes, m->tail[side] - at);
 }
 
 bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step)
@@ -64,7 +85,13 @@ void weft_execute_announce_mapping(weft_execution *x)
         size_t bytes = (size_t)l->blocks * l->count * l->element_bytes;
         bool published = side ? x->ready->schedule->publishes_output : x->ready->schedule->publishes_input;
         weft_memory_place *place = &x->mapped[side];
-        bool found = x->may_map && published && l->base && bytes >= WEFT_MAP_BYTES && weft_memory_find(l->base, bytes, place);
+        size_t head = 0, tail = 0;
+        bool found = x->may_map && published && l->base && bytes >= WEFT_MAP_BYTES &&
+                     weft_memory_find_inner(l->base, bytes, place, &head, &tail);
+        /* whole elements: an odd address may put one on the boundary */
+        head = weft_round_up(head, l->element_bytes);
+        tail = weft_round_up(tail, l->element_bytes);
+        found = found && head <= WEFT_EDGE_BYTES && tail <= WEFT_EDGE_BYTES && head + tail <= bytes;
         for (int i = 0; found && i < e->local_count; i++)
             if (e->local_ranks[i] != e->rank)
                 found = weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
@@ -72,6 +99,8 @@ void weft_execute_announce_mapping(weft_execution *x)
             *place = (weft_memory_place){.memory_id = 0};
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;
+        m->head[side] = found ? head : 0;
+        m->tail[side] = found && tail ? bytes - tail : UINT64_MAX;
     }
 }
 
@@ -138,12 +167,15 @@ size_t weft_cursor_next(const weft_execution *x, const weft_task *t, weft_cursor
         size_t bytes = chunk_at(x, t, p, c->like, c->run, c->chunk, &start);
         size_t left = bytes - c->offset;
         start += c->offset;
+        size_t run = left;
+        if (left && p->rank != x->exec->rank && p->buffer != WEFT_SCRATCH)
+            run = step_over_edge(x, p, &start, left);
         if (left && got && start != *address + got)
             break; /* not contiguous */
         if (left) {
             if (!got)
                 *address = start;
-            size_t take = weft_min_size(left, most - got);
+            size_t take = weft_min_size(run, most - got);
             got += take;
             c->offset += take;
             left -= take;
@@ -230,11 +262,38 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
     }
 }
 
+/* Copies what [at, at + bytes) of a buffer, which lies at `from`, has in common with [first, end) to where that range is kept. */
+static void publish_common(unsigned char *kept, uint64_t first, uint64_t end, const char *from, uint64_t at, size_t bytes)
+{
+    uint64_t low = at > first ? at : first, high = at + bytes < end ? at + bytes : end;
+    if (low < high)
+        memcpy(kept + (low - first), from + (low - at), high - low);
+}
+
+static void publish_edges(weft_execution *x, weft_task *t, const weft_place *p)
+{
+    const weft_exec *e = x->exec;
+    int side = p->buffer == WEFT_OUTPUT;
+    weft_local_mapping *m = &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    if (m->head[side] == 0 && m->tail[side] == UINT64_MAX)
+        return;
+    for (uint32_t run = 0; run < p->repeat; run++)
+        for (uint32_t i = 0; i < p->count; i++) {
+            char *from;
+            size_t bytes = chunk_at(x, t, p, NULL, run, i, &from);
+            uint64_t at = (uintptr_t)from - (uintptr_t)x->layouts[side].base;
+            publish_common(m->edge[side][0], 0, m->head[side], from, at, bytes);
+            publish_common(m->edge[side][1], m->tail[side], UINT64_MAX, from, at, bytes);
+        }
+}
+
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step)
 {
     const weft_place *p = &step->src;
-    if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id)
+    if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id) {
+        publish_edges(x, t, p);
         return;
+    }
     char *stage = stage_of(x, t, x->exec->rank);
     for (uint32_t run = 0; run < p->repeat; run++)
         for (uint32_t i = 0; i < p->count; i++) {

@@ -100,7 +100,7 @@ static void table_remove(const memory *m)
     }
 }
 
-bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *place)
+bool weft_memory_find_inner(const void *pointer, size_t bytes, weft_memory_place *place, size_t *head, size_t *tail)
 {
     /* The caller's own buffers were entered by calls that happened before this one. */
     if (atomic_load_explicit(&table_size, memory_order_acquire) == 0)
@@ -110,13 +110,21 @@ bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *plac
     pthread_rwlock_rdlock(&table_lock);
     size_t above = table_above(at);
     const memory *m = above > 0 ? table[above - 1] : NULL;
-    if (m && at >= m->start && at - m->start < m->mapped && bytes <= m->mapped - (at - m->start)) {
-        found = true;
-        *place =
-            (weft_memory_place){m->id, m->file_start + (at - m->start), m->file_start + m->mapped, m->fd};
+    if (m && m->mapped && at - m->base < m->bytes && bytes <= m->bytes - (at - m->base)) {
+        uintptr_t start = m->start, end = m->start + m->mapped;
+        *head = at < start ? start - at : 0;
+        *tail = at + bytes > end ? at + bytes - end : 0;
+        found = at < end && *head <= bytes && *head + *tail <= bytes;
+        *place = (weft_memory_place){m->id, m->file_start + (at - start), m->file_start + m->mapped, m->fd};
     }
     pthread_rwlock_unlock(&table_lock);
     return found;
+}
+
+bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *place)
+{
+    size_t head, tail;
+    return weft_memory_find_inner(pointer, bytes, place, &head, &tail) && head == 0 && tail == 0;
 }
 
 size_t weft_memory_ended(uint64_t *seen, uint64_t *ids, size_t room)

@@ -19,6 +19,9 @@ typedef struct weft_memory_place {
  * counts without its edges (its first and last page, if not whole). Any thread; one load if the process
  * has no such memory. */
 bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *place);
+/* The same for a range that may reach into the edges of a registered one: its first *head and last *tail bytes are not
+ * shared, and place->offset (modulo 2^64) is where its first byte would lie. False if nothing of it is shared. */
+bool weft_memory_find_inner(const void *pointer, size_t bytes, weft_memory_place *place, size_t *head, size_t *tail);
 
 /* Memories that have ended, so that peers can be told: ids of the ended ones number *seen and later, at most `room`;
  * returns how many, moves *seen on. The oldest are forgotten after WEFT_MEMORY_ENDED further ones. One load if there are none. */
