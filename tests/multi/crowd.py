@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # More ranks than cores: eight do every collective quickly enough, hundreds meet and reach a barrier; how long that takes and
 # grows is printed, not judged. A small /dev/shm is not used. Ctrl-C leaves nothing.
+# runs alone
 import os
 import signal
 import subprocess
