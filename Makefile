@@ -245,7 +245,7 @@ install: all
 	    done; \
 	done
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	for program in weft-perf weft-plan; do \
+	for program in weft-perf weft-plan weft-topo; do \
 	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
 	done
 

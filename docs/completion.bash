@@ -1,4 +1,4 @@
-# bash completion for weft-perf, weft-perf-mpi and weft-plan. Flags come from the program's own --help, so they are always
+# bash completion for weft-perf, weft-perf-mpi, weft-plan and weft-topo. Flags come from the program's own --help, so they are always
 # the right ones; only the values of flags are listed here.
 
 _weft_words() {
@@ -20,11 +20,15 @@ _weft() {
     local program=$1 current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words
     COMPREPLY=()
     case $previous in
-    -J | --output_file | --tune | --output)
+    -J | --output_file | --tune | --output | -f | --file | --diff | --compare)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
     esac
+    if [[ $program = *weft-topo && $current != -* ]]; then # machine files
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+    fi
     words=$(_weft_words "$program" "$previous")
     if [ -z "$words" ]; then
         if [[ $current = -* ]]; then
@@ -37,4 +41,4 @@ _weft() {
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -F _weft weft-perf weft-perf-mpi weft-plan
+complete -F _weft weft-perf weft-perf-mpi weft-plan weft-topo

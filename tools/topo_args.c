@@ -1,0 +1,162 @@
+/* weft-topo's command line: flags, values, help. What is wrong is said with the value and the remedy. */
+#include "topo_args.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage_text[] =
+    "Shows how a machine is built: processors, memory, PCI, NICs, GPUs and the links between\n"
+    "them, with what each link carries.\n"
+    "\n"
+    "usage: weft-topo [flags] FILE\n"
+    "\n"
+    "FILE: another machine's: NCCL or RCCL topology XML, hwloc XML (2, 3), the text of\n"
+    "  nvidia-smi topo -m, or Weft's own XML or JSON; \n"
+    "\n"
+    "What is read.\n"
+    "  -f, --file FILE        the same as FILE\n"
+    "\n"
+    "What is shown: one of these (default: the tree, in a screen).\n"
+    "      --matrix           how each pair of GPUs, NICs and NUMA nodes is joined\n"
+    "      --nics             which NIC each GPU (or NUMA node) takes, and its rail\n"
+    "      --explain A B      the path from A to B, step by step, and what limits it\n"
+    "      --json             all of it, as JSON\n"
+    "      --xml              all of it, as XML\n"
+    "      --nccl-xml         NCCL topology XML, for NCCL_TOPO_FILE\n"
+    "      --color            colours also where the output is no terminal\n"
+    "      --help             this text\n"
+    "      --version          the version\n"
+    "\n"
+    "Exit code: 0; 1: a machine cannot be read; 2: wrong usage.\n";
+
+void topo_print_help(FILE *stream)
+{
+    fputs(usage_text, stream);
+}
+
+static bool wrong(topo_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool wrong(topo_args *args, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(args->error, sizeof(args->error), format, list);
+    va_end(list);
+    return false;
+}
+
+typedef enum flag {
+    FLAG_FILE, FLAG_SYSFS, FLAG_HWLOC, FLAG_MATRIX, FLAG_NICS, FLAG_RINGS, FLAG_TREES, FLAG_NETWORK, FLAG_COMPARE, FLAG_EXPLAIN,
+    FLAG_CHECK, FLAG_DIFF, FLAG_JSON, FLAG_XML, FLAG_NCCL_XML, FLAG_DOT, FLAG_SVG, FLAG_COLOR, FLAG_HELP, FLAG_VERSION
+} flag;
+
+/* Values of a flag; the action that it chooses, -1: none. */
+static const struct {
+    const char *name;
+    flag flag;
+    int values, action;
+} flags[] = {
+    {"-f", FLAG_FILE, 1, -1},
+    {"--file", FLAG_FILE, 1, -1},
+    {"--matrix", FLAG_MATRIX, 0, TOPO_MATRIX},
+    {"--nics", FLAG_NICS, 0, TOPO_NICS},
+    {"--explain", FLAG_EXPLAIN, 2, TOPO_EXPLAIN},
+    {"--json", FLAG_JSON, 0, TOPO_JSON},
+    {"--xml", FLAG_XML, 0, TOPO_XML},
+    {"--nccl-xml", FLAG_NCCL_XML, 0, TOPO_NCCL_XML},
+    {"--color", FLAG_COLOR, 0, -1},
+    {"--help", FLAG_HELP, 0, TOPO_HELP},
+    {"--version", FLAG_VERSION, 0, TOPO_VERSION},
+};
+
+static bool set_file(topo_args *args, const char *file)
+{
+    if (args->file)
+        return wrong(args, "%s: only one machine file (%s is there already); --diff compares two", file, args->file);
+    args->file = file;
+    return true;
+}
+
+static bool parse_channels(topo_args *args, const char *text)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (!isdigit((unsigned char)*text) || *end || number > 256)
+        return wrong(args, "--rings %s: give a number from 0 to 256", text);
+    args->channels = (int)number;
+    args->rings = true;
+    return true;
+}
+
+static bool take(topo_args *args, flag which, const char *const *value)
+{
+    switch (which) {
+    case FLAG_FILE:
+        return set_file(args, value[0]);
+    case FLAG_SYSFS:
+        args->root = value[0];
+        return true;
+    case FLAG_RINGS:
+        return parse_channels(args, value[0]);
+    case FLAG_EXPLAIN:
+    case FLAG_DIFF:
+    case FLAG_COMPARE:
+        args->first = value[0];
+        args->second = value[1];
+        return true;
+    default:
+        args->hwloc |= which == FLAG_HWLOC;
+        args->color |= which == FLAG_COLOR;
+        args->trees |= which == FLAG_TREES;
+        args->network |= which == FLAG_NETWORK;
+        return true;
+    }
+}
+
+/* One flag with its values at argv[*at]; "--flag=value" for those with one. */
+static bool parse_flag(topo_args *args, int argc, char **argv, int *at)
+{
+    const char *text = argv[*at], *equals = text[0] == '-' && text[1] == '-' ? strchr(text, '=') : NULL;
+    size_t length = equals ? (size_t)(equals - text) : strlen(text);
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        const char *value[2] = {equals ? equals + 1 : NULL, NULL};
+        if (strlen(flags[i].name) != length || strncmp(flags[i].name, text, length) != 0)
+            continue;
+        if (equals && flags[i].values != 1)
+            return wrong(args, "%s takes no value after =", flags[i].name);
+        for (int v = equals ? 1 : 0; v < flags[i].values; v++) {
+            if (*at + 1 >= argc)
+                return wrong(args, "%s: give %s after it", flags[i].name, flags[i].values == 2 ? "two values" : "a value");
+            value[v] = argv[++*at];
+        }
+        int action = flags[i].action;
+        if (action >= 0 && args->action != TOPO_TREE && (int)args->action != action && action != TOPO_HELP)
+            return wrong(args, "%s: only one thing is shown at a time", flags[i].name);
+        if (action >= 0)
+            args->action = (topo_action)action;
+        return take(args, flags[i].flag, value);
+    }
+    return wrong(args, "%s: there is no such flag; --help lists them", text);
+}
+
+bool topo_args_parse(topo_args *args, int argc, char **argv)
+{
+    memset(args, 0, sizeof *args);
+    args->color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+    for (int i = 1; i < argc; i++) {
+        bool fine = argv[i][0] == '-' && argv[i][1] ? parse_flag(args, argc, argv, &i) : set_file(args, argv[i]);
+        if (!fine)
+            return false;
+    }
+    if (!args->file && args->action != TOPO_HELP && args->action != TOPO_VERSION)
+        return wrong(args, "give a machine file; --help says which");
+    if (args->action == TOPO_DIFF && args->file)
+        return wrong(args, "--diff names both machines: leave out %s", args->file);
+    if (args->network && args->action != TOPO_CHANNELS)
+        return wrong(args, "--network goes with --rings and --trees");
+    if (args->file && (args->root || args->hwloc))
+        return wrong(args, "%s goes without --sysfs and --hwloc, which read this machine", args->file);
+    return true;
+}

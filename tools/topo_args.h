@@ -1,0 +1,39 @@
+/* weft-topo's command line, and what its parts share. */
+#ifndef WEFT_TOPO_ARGS_H
+#define WEFT_TOPO_ARGS_H
+
+#include <stdio.h>
+#include <weft/topology.h>
+
+enum { TOPO_EXIT_FAILED = 1, TOPO_EXIT_USAGE = 2 };
+
+typedef enum topo_action {
+    TOPO_TREE, TOPO_MATRIX, TOPO_JSON, TOPO_XML, TOPO_NCCL_XML, TOPO_DOT, TOPO_SVG, TOPO_CHANNELS, TOPO_EXPLAIN, TOPO_CHECK,
+    TOPO_DIFF, TOPO_COMPARE, TOPO_NICS, TOPO_HELP, TOPO_VERSION
+} topo_action;
+
+typedef struct topo_args {
+    topo_action action;
+    const char *file;           /* NULL: this machine */
+    const char *first, *second; /* of --explain, --diff; first: of --compare */
+    const char *root;           /* another root of /sys */
+    bool hwloc, color, rings, trees, network;
+    int channels;               /* at most; 0: chosen */
+    char error[256];            /* what is wrong with the command line */
+} topo_args;
+
+/* False: wrong usage, said in args->error. */
+bool topo_args_parse(topo_args *args, int argc, char **argv);
+void topo_print_help(FILE *stream);
+
+/* Each gives the exit code. */
+int topo_show_tree(const weft_topology *t, bool color);
+int topo_show_matrix(const weft_topology *t, bool color);
+int topo_show_nics(const weft_topology *t);
+int topo_show_explanation(const weft_topology *t, const char *from, const char *to);
+
+/* "24.0 GB/s", "10 Gbit/s" below a gigabyte per second: at most 15 characters. */
+void topo_rate_text(double bandwidth_Bps, char *text, size_t bytes);
+/* The GPUs, NICs and NUMA nodes that matrices and pictures show; how many, at most `room`. */
+int topo_list_ends(const weft_topology *t, int *list, int room);
+#endif
