@@ -3,7 +3,9 @@
 #include "perf_launch.h"
 #include "perf_run.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One forked rank. */
 static int run_forked(const perf_args *args, int rank, int ranks, const weft_unique_id *id)
@@ -42,7 +44,10 @@ static int print_information(const perf_args *args)
     case PERF_HELP_ENV: weft_settings_print(stdout); break;
     default: printf("weft-perf %s (%s)\n", weft_version(), weft_build_info()); break;
     }
-    return fflush(stdout) == 0 ? PERF_OK : PERF_FAILED;
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return PERF_OK;
+    fprintf(stderr, "%s: cannot write to standard output: %s\n", args->program, strerror(errno));
+    return PERF_FAILED;
 }
 
 int main(int argc, char **argv)

@@ -73,6 +73,11 @@ expect 1 "lower -e" all_reduce -e 900G
 
 expect 0 "usage: weft-perf COLLECTIVE" --help
 expect 0 "WEFT_ALGORITHM" --help-env
+for text in --help --help-env --version; do
+    "$perf" "$text" >/dev/full 2>"$place/error"
+    [ $? -eq 1 ] && grep -q "No space left" "$place/error" ||
+        { echo "$text to a full disk: $(cat "$place/error")"; failures=$((failures + 1)); }
+done
 expect 0 "weft-perf 0." --version
 # The launcher's rank speaks once for all.
 output=$(RANK=1 WORLD_SIZE=2 "$perf" --help; RANK=1 WORLD_SIZE=2 "$perf" nonsense 2>&1)
