@@ -267,7 +267,7 @@ static void test_uneven(void **state)
         for (int ranks = 2; ranks <= 4; ranks++) {
             weft_config config = WEFT_CONFIG_INIT;
             config.algorithm = algorithms[k];
-            config.timeout_ms = CHECK_TIMEOUT_MS;
+            config.timeout_ms = 2 * CHECK_TIMEOUT_MS;
             on_ranks_with(ranks, &config, uneven, NULL);
         }
 }
