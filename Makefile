@@ -71,7 +71,8 @@ endif
 # The comparison with other libraries: one program each around the same loop, beside the one that measures floors. Weft's own is
 # built with the rest, so that it cannot rot; the others by `make compare`, where their packages are.
 COMPARE_DIR := $(BUILD)/compare
-COMPARE_PARTS := $(patsubst %,$(BUILD)/obj/perf/compare/%.o,measure check overlap)
+COMPARE_SOURCES := $(patsubst %,perf/compare/%.c,measure check overlap)
+COMPARE_PARTS := $(COMPARE_SOURCES:%.c=$(BUILD)/obj/%.o)
 PROGRAMS += $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn)
 ifneq ($(filter compare%,$(MAKECMDGOALS)),)
 COMPARE_PEERS := $(foreach mpi,openmpi mpich,$(if $(shell command -v mpicc.$(mpi)),$(COMPARE_DIR)/compare-$(mpi))) \
@@ -138,6 +139,11 @@ $(COMPARE_MPI): $(COMPARE_DIR)/compare-%: perf/compare/peer_mpi.c $(COMPARE_PART
 	$(call say,MPI) OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$* $(CFLAGS) $(COMPARE_CFLAGS) $(filter %.c %.o,$^) -o $@ $(LIBS)
 $(COMPARE_DIR)/compare-gloo: perf/compare/peer_gloo.cc $(COMPARE_PARTS) perf/compare/measure.h
 	$(call say,CXX) $(CXX) -Wall -Wextra $(CFLAGS) $(COMPARE_CFLAGS) $(filter %.cc %.o,$^) -o $@ -lgloo $(LIBS)
+# Built whole inside: its libc is newer than ours.
+$(COMPARE_DIR)/compare-openmpi5: perf/compare/peer_mpi.c $(wildcard perf/compare/*.h) $(COMPARE_SOURCES)
+	perf/compare/debian13 make '$(abspath $(BUILD)/debian13)'
+	$(call say,MPI) perf/compare/debian13 run '$(abspath $(BUILD)/debian13)' '$(CURDIR)' sh -c \
+	    'cd "$(CURDIR)" && mpicc.openmpi -std=gnu11 $(COMPARE_CFLAGS) $(filter %.c,$^) -o "$(abspath $@)"'
 
 define tool_parts
 $(BUILD)/bin/weft-$(1): $(call object,$(wildcard tools/$(1)_*.c))
@@ -201,11 +207,12 @@ run: deps-run
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/bin/weft-perf all_reduce --ranks 4 -b 8 -e 32M -f 4
 
-# COMPARE=quick: three minutes, shared memory only; COMPARE_ARGS: see perf/compare/compare.py --help.
+# COMPARE=quick: three minutes, shared memory only; COMPARE_DEBIAN13=1: Open MPI 5 too, from a Debian 13 in a folder; COMPARE_ARGS: see perf/compare/compare.py --help.
 COMPARE_ARGS ?=
 compare: deps-compare
 	@$(MAKE) --no-print-directory all compare-programs
-	@python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
+	$(if $(COMPARE_DEBIAN13),@$(MAKE) --no-print-directory $(COMPARE_DIR)/compare-openmpi5)
+	@COMPARE_DEBIAN13_FOLDER='$(abspath $(BUILD)/debian13)' python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
 compare-programs: $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn) $(COMPARE_PEERS)
 
 # Seconds that each fuzzer runs in `make test`, and in `make test-full`.

@@ -25,6 +25,7 @@ PEERS = [name for name in LIBRARIES if name != "weft"]
 MAIN_SIZES = [8, 64, 512, KB, 4 * KB, 16 * KB, 32 * KB, 64 * KB, 256 * KB, MB, 2 * MB, 4 * MB, 16 * MB, 64 * MB, 256 * MB]
 SIZES = [8, 512, 4 * KB, 32 * KB, 256 * KB, 2 * MB, 16 * MB]
 FEW_SIZES = [8, 4 * KB, 256 * KB, 16 * MB]
+SLOW_SIZES = [8, 4 * KB, 256 * KB, 4 * MB]
 
 
 def parse_size(text):
@@ -39,12 +40,16 @@ def show_size(size):
     return f"{size} B"
 
 
-def sizes_of(collective, kind):
+def sizes_of(case, collective, kind):
+    """Between hosts and with many ranks on few cores calls take long: fewer cells there."""
     if collective == "barrier":
         return [0] if kind == "f32" else []
+    slow = case.kind == "hosts" or case.ranks > 4
+    if slow and collective != "all_reduce":
+        return SLOW_SIZES if kind == "f32" else []
     if kind == "f32":
         return MAIN_SIZES if collective == "all_reduce" else SIZES
-    return SIZES if collective == "all_reduce" else FEW_SIZES
+    return SIZES if collective == "all_reduce" and not slow else FEW_SIZES
 
 
 def cells_of(case, collectives, types, sizes=None):
@@ -52,7 +57,7 @@ def cells_of(case, collectives, types, sizes=None):
     cells = []
     for collective in collectives:
         for kind in types:
-            chosen = sizes_of(collective, kind)
+            chosen = sizes_of(case, collective, kind)
             if sizes is not None and collective != "barrier":
                 chosen = sizes
             cells += [Cell(collective, kind, size) for size in chosen if size <= case.largest]

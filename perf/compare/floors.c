@@ -1,8 +1,9 @@
 /* The floors under the comparison, measured by plain loops of two processes on two CPUs (or of one, where there is no second):
  * what a cache line takes to cross, memory to be copied and read, an all_reduce to be done by nothing but its copies, two sockets
- * to exchange a few bytes. Prints JSON. Usage: compare-floors local [BYTES,...] | serve PORT | connect HOST PORT */
+ * to exchange bytes. Prints JSON. Usage: compare-floors local [BYTES,...] | serve PORT | connect HOST PORT */
 #define _GNU_SOURCE /* CPU sets, memfd */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE = 64, SIDES = 2, TILE = 128 << 10, ROUNDS = 20000, SAMPLES = 9, MOST_SIZES = 64, SOCKET_ROUNDS = 4000 };
+enum { LINE = 64, SIDES = 2, TILE = 128 << 10, ROUNDS = 20000, SAMPLES = 9, MOST_SIZES = 64 };
 static const size_t LARGEST = (size_t)256 << 20;
 
 typedef struct flag { _Alignas(2 * LINE) _Atomic uint32_t value; uint32_t data[15]; } flag;
@@ -324,16 +325,26 @@ static int run_local(const char *text)
     return 0;
 }
 
-/* ---- sockets: both sides send 8 bytes and receive 8 ---- */
+/* ---- sockets: both sides send some bytes and receive as many at the same time ---- */
 
-static bool all(int fd, void *data, size_t bytes, bool receive)
+static const size_t socket_sizes[] = { 8, 4 << 10, 32 << 10, 256 << 10, 2 << 20, 16 << 20 };
+
+/* What has been moved stays in cache until the other way had its turn. */
+enum { SOCKET_CHUNK = 256 << 10 };
+
+static bool exchange_bytes(int fd, char *out, char *in, size_t bytes)
 {
-    for (size_t done = 0; done < bytes;) {
-        ssize_t n = receive ? recv(fd, (char *)data + done, bytes - done, MSG_DONTWAIT) : send(fd, (char *)data + done, bytes - done, 0);
-        if (n > 0)
-            done += (size_t)n;
-        else if (!receive || n == 0)
+    for (size_t sent = 0, got = 0; sent < bytes || got < bytes;) {
+        size_t left = bytes - sent < SOCKET_CHUNK ? bytes - sent : SOCKET_CHUNK;
+        ssize_t n = left > 0 ? send(fd, out + sent, left, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+        if (n < 0 && errno != EAGAIN)
             return false;
+        sent += n > 0 ? (size_t)n : 0;
+        left = bytes - got < SOCKET_CHUNK ? bytes - got : SOCKET_CHUNK;
+        n = left > 0 ? recv(fd, in + got, left, MSG_DONTWAIT) : 0;
+        if ((n < 0 && errno != EAGAIN) || (n == 0 && left > 0))
+            return false;
+        got += n > 0 ? (size_t)n : 0;
     }
     return true;
 }
@@ -341,19 +352,27 @@ static bool all(int fd, void *data, size_t bytes, bool receive)
 static int exchange_over(int fd, bool prints)
 {
     int one = 1;
-    double samples[SAMPLES];
-    uint64_t word = 1;
-    alarm(60);
+    size_t most = socket_sizes[sizeof socket_sizes / sizeof *socket_sizes - 1];
+    char *out = memory(most, MAP_PRIVATE), *in = memory(most, MAP_PRIVATE);
+    memset(out, 1, most);
+    memset(in, 1, most);
+    alarm(120);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    for (int s = 0; s < SAMPLES; s++) {
-        double start = now_ns();
-        for (int i = 0; i < SOCKET_ROUNDS / SAMPLES; i++)
-            if (!all(fd, &word, sizeof word, false) || !all(fd, &word, sizeof word, true))
-                return 1;
-        samples[s] = (now_ns() - start) / (SOCKET_ROUNDS / SAMPLES) / 1000;
+    for (size_t i = 0; i < sizeof socket_sizes / sizeof *socket_sizes; i++) {
+        double samples[SAMPLES];
+        int calls = calls_for(socket_sizes[i]) / 4 + 1;
+        for (int s = 0; s < SAMPLES; s++) {
+            double start = now_ns();
+            for (int k = 0; k < calls; k++)
+                if (!exchange_bytes(fd, out, in, socket_sizes[i]))
+                    return 1;
+            samples[s] = (now_ns() - start) / calls / 1000;
+        }
+        if (prints)
+            printf("%s\"%zu\": %.3f", i == 0 ? "{" : ", ", socket_sizes[i], least_of(samples, SAMPLES));
     }
     if (prints)
-        printf("{\"tcp_exchange_us\": %.3f}\n", least_of(samples, SAMPLES));
+        printf("}\n");
     return 0;
 }
 

@@ -11,6 +11,8 @@ import time
 
 import ratios
 
+DEBIAN13 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "debian13")
+
 
 def free_port():
     with socket.socket() as s:
@@ -54,10 +56,12 @@ def commands(variant, case, place, program, arguments, meeting):
     """[(command, environment)], one for a launcher that starts all ranks, else one per rank."""
     quiet = {"OMPI_MCA_btl_base_warn_component_unused": "0", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     if variant.library.startswith("openmpi"):
-        launcher = os.environ.get("COMPARE_OPENMPI5_MPIRUN", "mpirun") if variant.library == "openmpi5" else "mpirun.openmpi"
+        launcher = ["mpirun.openmpi"]
+        if variant.library == "openmpi5":
+            launcher = [DEBIAN13, "run", os.environ.get("COMPARE_DEBIAN13_FOLDER", ""), os.path.dirname(program), *launcher]
         crowded = case.ranks > len(os.sched_getaffinity(0))
         bind = ["--bind-to", "none"] if crowded else ["--bind-to", "core"]
-        return [(place.prefix(0) + [launcher, "--oversubscribe", *bind, "-np", str(case.ranks), *place.openmpi(), *variant.options,
+        return [(place.prefix(0) + [*launcher, "--oversubscribe", *bind, "-np", str(case.ranks), *place.openmpi(), *variant.options,
                                     program, *arguments], {**quiet, **variant.environment})]
     if variant.library == "mpich":
         return [(place.prefix(0) + ["mpiexec.mpich", "-np", str(case.ranks), *place.mpich(), *variant.options, program, *arguments],

@@ -31,6 +31,7 @@
 namespace {
 
 std::shared_ptr<gloo::rendezvous::Context> context;
+std::unique_ptr<gloo::rendezvous::FileStore> meeting;
 std::unique_ptr<gloo::Algorithm> algorithm;
 std::string variant = "ring";
 bool sync_mode, old_interface;
@@ -205,10 +206,10 @@ int start(const char *wanted, int *rank, int *ranks)
         gloo::transport::tcp::attr attributes;
         attributes.iface = interface != nullptr ? interface : "lo";
         auto device = gloo::transport::tcp::CreateDevice(attributes);
-        gloo::rendezvous::FileStore meeting(store);
+        meeting.reset(new gloo::rendezvous::FileStore(store));
         context = std::make_shared<gloo::rendezvous::Context>(*rank, *ranks);
         context->setTimeout(std::chrono::seconds(10));
-        context->connectFullMesh(meeting, device);
+        context->connectFullMesh(*meeting, device);
         for (int peer = 0; sync_mode && peer < *ranks; peer++)
             if (peer != *rank)
                 context->getPair(peer)->setSync(true, true);
@@ -238,7 +239,19 @@ int run(const compare_cell *c, void *send, void *recv)
 }
 
 void release() { algorithm.reset(); }
-void finish() { context.reset(); }
+
+/* A rank that closes its connections makes those fail who have not yet looked at what came last: all wait for all, elsewhere. */
+void finish()
+{
+    (void)guarded("finish", [] {
+        std::vector<std::string> keys;
+        for (int rank = 0; rank < context->size; rank++)
+            keys.push_back("finished" + std::to_string(rank));
+        meeting->set(keys[static_cast<size_t>(context->rank)], std::vector<char>{1});
+        meeting->wait(keys);
+        context.reset();
+    });
+}
 
 } // namespace
 

@@ -7,7 +7,7 @@ import cases
 
 COLOURS = {"weft": "#8a5cf6", "openmpi": "#e8710a", "openmpi5": "#b45309", "mpich": "#0e9f8e", "gloo": "#d6336c", "floor": "#868e96"}
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP_X, GAP_Y = 380, 230, 60, 76, 70, 74
-# Ratios outside are drawn at the edge.
+# Ratios outside are drawn at the edge; a floor is not.
 LEAST, MOST = 0.25, 128
 
 STYLE = """
@@ -84,13 +84,15 @@ def draw(rows, heading, collective="all_reduce", kind="f32"):
         return ""
     columns = min(2, len(shown))
     width = LEFT + columns * PANEL_WIDTH + (columns - 1) * GAP_X + 24
-    height = TOP + math.ceil(len(shown) / columns) * (PANEL_HEIGHT + GAP_Y)
+    height = TOP + math.ceil(len(shown) / columns) * (PANEL_HEIGHT + GAP_Y) - GAP_Y + 56
     names = ["weft", *[name for name in cases.PEERS if any(name in row["ratio"] for row in chosen)]]
     if any("floor_us" in row for row in chosen):
         names.append("floor")
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
            f"<title>{escape(heading)}</title>", f"<style>{STYLE}</style>",
-           f'<text class="title" x="{LEFT - 40}" y="22">{escape(heading)}</text>', *legend(names, LEFT - 40, 42)]
+           f'<text class="title" x="{LEFT - 40}" y="22">{escape(heading)}</text>', *legend(names, LEFT - 40, 42),
+           f'<text x="{LEFT - 40}" y="{height - 10}">Above the line of Weft: slower than Weft. Bands: 95 % intervals of the median '
+           f'ratio. Points on the upper edge lie beyond {MOST}x.</text>']
     for index, case_name in enumerate(shown):
         mine = sorted((row for row in chosen if row["case"] == case_name), key=lambda row: row["bytes"])
         panel = Panel(LEFT + index % columns * (PANEL_WIDTH + GAP_X), TOP + index // columns * (PANEL_HEIGHT + GAP_Y),
@@ -99,6 +101,7 @@ def draw(rows, heading, collective="all_reduce", kind="f32"):
         for name in names[1:]:
             if name == "floor":
                 points = [(row["bytes"], *[row["floor_us"] / row["us"]["weft"]] * 3) for row in mine if "floor_us" in row]
+                points = [point for point in points if point[1] >= LEAST]
             else:
                 points = [(row["bytes"], *row["ratio"][name]) for row in mine if name in row["ratio"]]
             if points:

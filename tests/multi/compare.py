@@ -54,7 +54,7 @@ def example_rows():
     times = {"weft": {c: [1.0 + c.bytes, 1.1 + c.bytes] for c in cells}, "openmpi": {c: [2.0 + c.bytes, 0.5 + c.bytes] for c in cells},
              "gloo": {c: [None, 500.0 + c.bytes] for c in cells[:3]}}
     standins = {"rows": [{"case": "shm2", "collective": "all_reduce", "type": "f32", "best_us": {"8": 3}, "openmpi_us": {"8": 6}}]}
-    measured = {key: {"8": 0.2, "4096": 1.0, "16777216": 4000.0} for key in ("flat_us", "staged_us", "copy_us")}
+    measured = {key: {"8": 5.0, "4096": 3000.0, "268435456": 2e8} for key in ("flat_us", "staged_us", "copy_us")}
     return report.rows_of(times, case, cells, ["openmpi", "gloo"], {"exchange_us": 0.1, **measured}, 2, standins)
 
 
