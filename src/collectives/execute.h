@@ -123,7 +123,8 @@ struct weft_exec {
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
     uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
     uint64_t memories_ended;    /* of this process, that local peers were told of */
-    int spins;                  /* looks at a signal before a call on the inline path goes on in the executor */
+    int spins, yields;          /* looks at a signal, without and with giving up the core in between, before a call on the inline
+                                   path goes on in the executor */
     void (*trace)(void *context, uint32_t step); /* NULL, but in tests: a step of a lane is over */
     void *trace_context;
     uint64_t last_done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];

@@ -2,6 +2,7 @@
  * src/core; the protocol in shared memory is the executor's (execute.c). */
 #include "collectives/inline.h"
 
+#include <sched.h>
 #include <string.h>
 
 enum { SOURCES_MAX = 64, BASE_INPUT = WEFT_INPUT, BASE_OUTPUT = WEFT_OUTPUT, BASE_STAGE };
@@ -265,18 +266,23 @@ static inline bool raised(const inline_run *r, const inline_move *m)
            atomic_load_explicit(&flag->words[2], memory_order_relaxed) == r->point->before;
 }
 
-/* The first looks follow one another closely: a pause of the processor takes as long as the line takes to come. */
+/* The first looks follow one another closely: a pause of the processor takes as long as the line takes to come. With more ranks
+ * than cores the one waited for may need this core. */
 static bool await(const inline_run *r, const inline_move *m)
 {
     enum { CLOSE_LOOKS = 64 };
-    for (int looks = r->e->spins;; looks--) {
+    for (int looks = 0; looks <= r->e->spins; looks++) {
         if (raised(r, m))
             return true;
-        if (looks <= 0)
-            return false;
-        if (looks < r->e->spins - CLOSE_LOOKS)
+        if (looks >= CLOSE_LOOKS)
             weft_cpu_relax();
     }
+    for (int looks = 0; looks < r->e->yields; looks++) {
+        sched_yield();
+        if (raised(r, m))
+            return true;
+    }
+    return false;
 }
 
 /* The moves from the first on; false: a wait is not over. */

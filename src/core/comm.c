@@ -325,7 +325,7 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
         return status;
     c->exec = (weft_exec){.wire = &e->wire, .comm = c->client.comm, .rank = c->rank, .ranks = c->ranks, .world = c->world,
                           .from_world = c->from_world, .slice_bytes = slice_bytes(c, agreed), .host = e->host,
-                          .local_count = c->local_count, .spins = (int)(e->spin_ns / 20),
+                          .local_count = c->local_count, .spins = (int)(e->spin_ns / 20), .yields = e->spin_ns ? 0 : e->yields,
                           .local_ranks = c->local_ranks,
                           .local_host_index = c->local_host_index, .local_position = c->local_position,
                           .regions = c->regions, .fail = exec_failed, .context = c};
