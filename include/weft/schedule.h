@@ -183,6 +183,7 @@ typedef struct weft_cost_model {
     double reduce_Bps;      /* result bytes per second, two sources, one rank */
     double step_ns;         /* executor's cost of a step */
     int cores_per_host;     /* ranks beyond it share */
+    double switch_ns;       /* a core's change to another rank: who waits for a rank that shares its core waits for that too */
 } weft_cost_model;
 /* Figures of an ordinary machine. */
 WEFT_API void weft_cost_model_default(weft_cost_model *model);

@@ -61,6 +61,7 @@ void weft_cost_model_default(weft_cost_model *model)
         .reduce_Bps = 10e9,
         .step_ns = 60,
         .cores_per_host = 16,
+        .switch_ns = 1000,
     };
 }
 
@@ -152,6 +153,12 @@ static double slowness_of(const simulation *m, int rank)
     return m->slowness[host_of(m->group, rank)];
 }
 
+/* Until the core is that rank's, which the others that share it must give up. */
+static double turn_of(const simulation *m, int rank)
+{
+    return (slowness_of(m, rank) - 1) * m->model->switch_ns;
+}
+
 /* Sends data whose first slice is there at first_ns and whose last at last_ns. Fills the arrival; returns
  * when the source is free again. */
 static double transfer(simulation *m, int from, int to, double first_ns, double last_ns, message *out)
@@ -167,7 +174,7 @@ static double transfer(simulation *m, int from, int to, double first_ns, double 
     double start = larger(first_ns, *out_free);
     double sent = larger(start + whole, last_ns + slice);
     *out_free = start + whole;
-    double begins = larger(start + link->latency_ns, *in_free);
+    double begins = larger(start + link->latency_ns + turn_of(m, to), *in_free);
     *in_free = begins + whole;
     out->first_ns = begins + slice;
     out->last_ns = larger(begins + whole, sent + link->latency_ns);
@@ -313,7 +320,7 @@ static void run_wait(simulation *m, actor *a, const weft_step *s)
         peer->waiters = index_of(m, a);
         return;
     }
-    double seen = s->value ? m->signal_ns[peer->first_signal + s->value - 1] + m->model->signal_ns : 0;
+    double seen = s->value ? m->signal_ns[peer->first_signal + s->value - 1] + m->model->signal_ns + turn_of(m, a->rank) : 0;
     double start = larger(a->now_ns, seen);
     double overhead = m->model->step_ns * slowness_of(m, a->rank);
     step_over(m, a, start, start + overhead);
@@ -495,7 +502,7 @@ static void release(simulation *m)
 weft_status weft_cost_model_check(const weft_cost_model *m)
 {
     if (m->local.bandwidth_Bps > 0 && m->remote.bandwidth_Bps > 0 && m->copy_Bps > 0 && m->reduce_Bps > 0 &&
-        m->local.latency_ns >= 0 && m->remote.latency_ns >= 0 && m->signal_ns >= 0 && m->step_ns >= 0)
+        m->local.latency_ns >= 0 && m->remote.latency_ns >= 0 && m->signal_ns >= 0 && m->step_ns >= 0 && m->switch_ns >= 0)
         return WEFT_OK;
     return weft_fail(WEFT_ERR_INVALID, "a cost model's bandwidths must be above 0 and its times at least 0");
 }

@@ -418,12 +418,13 @@ static void price(frame *f, const weft_cost_model *m, size_t bytes)
     f->bytes = f->collective == WEFT_BARRIER ? 0 : (double)bytes;
     f->block = f->bytes / f->n;
     f->step = m->step_ns * slow;
-    f->local = (way){ m->local.latency_ns + 2 * f->step, slow * 1e9 / m->local.bandwidth_Bps };
-    f->remote = (way){ m->remote.latency_ns + 2 * f->step, 1e9 / m->remote.bandwidth_Bps };
+    double turn = (slow - 1) * m->switch_ns;
+    f->local = (way){ m->local.latency_ns + turn + 2 * f->step, slow * 1e9 / m->local.bandwidth_Bps };
+    f->remote = (way){ m->remote.latency_ns + turn + 2 * f->step, 1e9 / m->remote.bandwidth_Bps };
     f->worst = f->hosts > 1 && (f->remote.byte > f->local.byte || f->most == 1) ? f->remote : f->local;
     f->copy = slow * 1e9 / m->copy_Bps;
     f->reduce = slow * 1e9 / m->reduce_Bps;
-    f->signal = m->signal_ns;
+    f->signal = m->signal_ns + turn;
 }
 
 static double time_of(const frame *f)
