@@ -87,7 +87,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
 SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
 
-all: $(STATIC) $(SHARED) $(PROGRAMS) python $(BUILD)/summary
+all: $(STATIC) $(SHARED) $(PROGRAMS) python mpi $(BUILD)/summary
 tests: $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
 help:
@@ -99,6 +99,7 @@ help:
 	@echo 'make test-all        both'
 	@echo 'make python          the package weft for Python into $(BUILD)/python'
 	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
+	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
@@ -164,6 +165,22 @@ $(BUILD)/python/weft/libweft.so.$(MAJOR): $(SHARED)
 $(BUILD)/python/%: integrations/python/%
 	$(call say,CP) cp $< $@
 
+# libweft-mpi.so, one for each MPI: by its own compiler wrapper and mpi.h.
+MPI_SRC := $(sort $(wildcard integrations/mpi/*.c))
+mpi_wrapper = $(shell echo '$(HASH)include <mpi.h>' | mpicc.$(1) -fsyntax-only -x c - 2>/dev/null && command -v mpicc.$(1))
+define mpi_library
+ifneq ($$(call mpi_wrapper,$(1)),)
+MPI_LIBRARIES += $(BUILD)/lib/$(1)/libweft-mpi.so
+$(MPI_SRC:%.c=$(BUILD)/obj/$(1)/%.o): $(BUILD)/obj/$(1)/%.o: %.c $(BUILD)/flags
+	$$(call say,CC,$$< for $(1)) OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$(1) $$(ALL_CFLAGS) -MMD -MP -c $$< -o $$@
+$(BUILD)/lib/$(1)/libweft-mpi.so: $(MPI_SRC:%.c=$(BUILD)/obj/$(1)/%.o) $(SHARED)
+	$$(call say,LD) OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$(1) $$(CFLAGS) -shared $$(filter %.o,$$^) -o $$@ \
+	    -L$(BUILD)/lib -lweft '-Wl,-rpath,$$$$ORIGIN/..:$$$$ORIGIN/../..' -pthread -ldl
+endif
+endef
+$(foreach m,openmpi mpich,$(eval $(call mpi_library,$(m))))
+mpi: $(MPI_LIBRARIES)
+
 define kind_support
 $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o $(call object,$(wildcard tests/support_*.c tests/$(1)/support_*.c)) $(STATIC)
 	$$(call link,-lcmocka)
@@ -185,6 +202,7 @@ pkg_version = $(shell pkg-config --modversion $(1) 2>/dev/null)
 $(BUILD)/summary: $(STATIC) $(SHARED) $(PROGRAMS)
 	@{ echo 'weft $(VERSION) in $(BUILD): $(CC) $(CFLAGS)'; \
 	$(call found,mpi,$(MPICC),libopenmpi-dev or libmpich-dev, (for weft-perf-mpi)) \
+	$(foreach m,openmpi mpich,$(call found,$(m),$(call mpi_wrapper,$(m)),lib$(m)-dev, (for $(BUILD)/lib/$(m)/libweft-mpi.so))) \
 	$(call found,hwloc,$(call pkg_version,hwloc),libhwloc-dev, (not used yet)) \
 	$(call found,openssl,$(call pkg_version,openssl),libssl-dev, (not used yet)) \
 	$(call found,verbs,$(call pkg_version,libibverbs),libibverbs-dev, (not used yet)) \
@@ -251,6 +269,7 @@ install: all
 	            echo ".so man$${page##*.}/$${page##*/}" > $$section/$$name.$${page##*.} || exit 1; \
 	    done; \
 	done
+	$(foreach library,$(MPI_LIBRARIES),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/weft/$(library:$(BUILD)/lib/%=%) &&) true
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	for program in weft-perf weft-plan weft-topo; do \
 	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
@@ -259,9 +278,9 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all python tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: all python mpi tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
 .PHONY: deps-compare compare compare-programs
 .SECONDARY:
 .DELETE_ON_ERROR:
 ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
--include $(ALL_OBJ:.o=.d)
+-include $(ALL_OBJ:.o=.d) $(foreach m,openmpi mpich,$(MPI_SRC:%.c=$(BUILD)/obj/$(m)/%.d))

@@ -23,7 +23,9 @@
     X(create_timeout, "WEFT_CREATE_TIMEOUT", ms, "5min", "how long creation waits for all ranks")                \
     X(dead_peer, "WEFT_DEAD_PEER", ms, "10s", "after how long an unreachable host counts as dead")               \
     X(spin, "WEFT_SPIN_US", int, "-1", "microseconds to spin before sleeping, -1: chosen by cores and ranks")    \
-    X(dump_on_error, "WEFT_DUMP", bool, "1", "print the flight recorder to stderr when a collective times out")
+    X(dump_on_error, "WEFT_DUMP", bool, "1", "print the flight recorder to stderr when a collective times out")  \
+    X(library, "WEFT_LIBRARY", string, "", "the libweft.so that the Python package loads")                       \
+    X(mpi_report, "WEFT_MPI_REPORT", bool, "0", "libweft-mpi.so: at the end, which calls Weft served (rank 0 prints)")
 
 #define WEFT_SETTING_TYPE_string const char *
 #define WEFT_SETTING_TYPE_level const char *

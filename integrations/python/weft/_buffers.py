@@ -40,8 +40,8 @@ class Buffer:
             view = memoryview(thing)
         except (TypeError, ValueError, BufferError) as error:
             dtype = f" of {thing.dtype}" if hasattr(thing, "dtype") else ""
-            raise InvalidArgument(f"{name}: {type(thing).__name__}{dtype} gives no buffer ({error}); pass a numpy array or another "
-                                  "object with the buffer protocol, of an elementary type") from None
+            raise InvalidArgument(f"{name}: {type(thing).__name__}{dtype} gives no buffer ({error}); pass a numpy array or "
+                                  "another object with the buffer protocol, of an elementary type") from None
         if not view.c_contiguous:
             raise InvalidArgument(f"{name}: the array of shape {view.shape} is not contiguous (strides {view.strides}); pass "
                                   "a contiguous one, such as numpy.ascontiguousarray gives")
@@ -86,8 +86,9 @@ def element_type(view, name, type_name):
     elif plain == "?" and not pair:
         found = "bool"
     if found is None or foreign:
-        raise InvalidArgument(f"{name}: elements of format '{text}' are no type of Weft{' (foreign byte order)' if foreign else ''}; "
-                              f"it has {', '.join(TYPES)}; type= says what raw bytes or integers of the same size mean")
+        reason = " (foreign byte order)" if foreign else ""
+        raise InvalidArgument(f"{name}: elements of format '{text}' are no type of Weft{reason}; it has {', '.join(TYPES)}; "
+                              "type= says what raw bytes or integers of the same size mean")
     return found, pair
 
 

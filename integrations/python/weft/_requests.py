@@ -235,7 +235,8 @@ def operation(function, commutes=True):
     def run(result, left, right, count, number, _context):
         name, size = list(TYPES)[number], TYPES[list(TYPES)[number]][1]
         try:
-            views = [memoryview((ctypes.c_char * (count * size)).from_address(address)).cast("B") for address in (result, left, right)]
+            views = [memoryview((ctypes.c_char * (count * size)).from_address(address)).cast("B")
+                     for address in (result, left, right)]
             function(*[view.cast(FORMATS[name]) if name in FORMATS else view for view in views])
         except BaseException as error:  # must not cross the library
             box[0]().problem = error
@@ -251,7 +252,8 @@ def operation(function, commutes=True):
 def premultiplied_sum(factor, type="f32"):
     """The sum of the inputs, each multiplied by its rank's factor, for elements of one type."""
     if type not in FORMATS:
-        raise InvalidArgument(f"premultiplied_sum: factors of type '{type}' cannot be written in Python; there are {', '.join(FORMATS)}")
+        raise InvalidArgument(f"premultiplied_sum: factors of type '{type}' cannot be written in Python; there are "
+                              f"{', '.join(FORMATS)}")
     value = memoryview(bytearray(TYPES[type][1])).cast(FORMATS[type])
     value[0] = factor if type in ("f32", "f64") else int(factor)
     number = ctypes.c_int()

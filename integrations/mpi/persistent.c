@@ -1,0 +1,150 @@
+/* The persistent collectives of MPI 4: on Weft, or passed on. */
+#include "prepare.h"
+
+#if WEFT_MPI_PERSISTENT_FORMS
+
+WEFT_MPI_EXPORT int MPI_Barrier_init(MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_barrier(&o, WEFT_MPI_PERSISTENT, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Barrier_init(comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Bcast_init(void *buffer, int count, MPI_Datatype type, int root, MPI_Comm comm, MPI_Info info,
+                                   MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_bcast(&o, WEFT_MPI_PERSISTENT, buffer, (size_t)count, type, root, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Bcast_init(buffer, count, type, root, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Reduce_init(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op, int root,
+                                    MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_reduce(&o, WEFT_MPI_PERSISTENT, send, recv, (size_t)count, type, op, root, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Reduce_init(send, recv, count, type, op, root, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Allreduce_init(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op,
+                                       MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_allreduce(&o, WEFT_MPI_PERSISTENT, send, recv, (size_t)count, type, op, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Allreduce_init(send, recv, count, type, op, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Reduce_scatter_block_init(const void *send, void *recv, int count, MPI_Datatype type,
+                                                  MPI_Op op, MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_reduce_scatter_block(&o, WEFT_MPI_PERSISTENT, send, recv, (size_t)count, type, op, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Reduce_scatter_block_init(send, recv, count, type, op, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Reduce_scatter_init(const void *send, void *recv, const int counts[], MPI_Datatype type,
+                                            MPI_Op op, MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_PERSISTENT, send, recv, counts, type, op, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Reduce_scatter_init(send, recv, counts, type, op, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Gather_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
+                                    int recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Info info,
+                                    MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_gather(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv,
+                                (size_t)recv_count, recv_type, root, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Gather_init(send, send_count, send_type, recv, recv_count, recv_type, root, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Gatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
+                                     const int counts[], const int displs[], MPI_Datatype recv_type, int root,
+                                     MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, counts, displs,
+                                 recv_type, root, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Gatherv_init(send, send_count, send_type, recv, counts, displs, recv_type, root, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Scatter_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
+                                     int recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Info info,
+                                     MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_scatter(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv,
+                                 (size_t)recv_count, recv_type, root, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Scatter_init(send, send_count, send_type, recv, recv_count, recv_type, root, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Scatterv_init(const void *send, const int counts[], const int displs[],
+                                      MPI_Datatype send_type, void *recv, int recv_count, MPI_Datatype recv_type,
+                                      int root, MPI_Comm comm, MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_PERSISTENT, send, counts, displs, send_type, recv, (size_t)recv_count,
+                                  recv_type, root, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Scatterv_init(send, counts, displs, send_type, recv, recv_count, recv_type, root, comm, info,
+                              request);
+}
+
+WEFT_MPI_EXPORT int MPI_Allgather_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
+                                       int recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
+                                       MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_allgather(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv,
+                                   (size_t)recv_count, recv_type, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Allgather_init(send, send_count, send_type, recv, recv_count, recv_type, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Allgatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
+                                        const int counts[], const int displs[], MPI_Datatype recv_type, MPI_Comm comm,
+                                        MPI_Info info, MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, counts,
+                                    displs, recv_type, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Allgatherv_init(send, send_count, send_type, recv, counts, displs, recv_type, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Alltoall_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
+                                      int recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
+                                      MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_alltoall(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv,
+                                  (size_t)recv_count, recv_type, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Alltoall_init(send, send_count, send_type, recv, recv_count, recv_type, comm, info, request);
+}
+
+WEFT_MPI_EXPORT int MPI_Alltoallv_init(const void *send, const int send_counts[], const int send_displs[],
+                                       MPI_Datatype send_type, void *recv, const int recv_counts[],
+                                       const int recv_displs[], MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
+                                       MPI_Request *request)
+{
+    weft_mpi_operation o;
+    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_PERSISTENT, send, send_counts, send_displs, send_type, recv,
+                                   recv_counts, recv_displs, recv_type, comm))
+        return weft_mpi_run(&o, request);
+    return PMPI_Alltoallv_init(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type,
+                               comm, info, request);
+}
+
+#endif

@@ -1,0 +1,177 @@
+/* What the files of libweft-mpi.so share: MPI programs whose collectives run on Weft, unchanged, by LD_PRELOAD.
+ *
+ * The rule that holds it together: whether a call is served by Weft or passed on to the MPI depends only on what MPI makes
+ * equal on all ranks of the communicator (the communicator, its earlier collectives, the operation and the type of a
+ * reduction), never on a buffer, a layout or a count of one rank. Ranks that decide differently would wait for each other
+ * for ever. So calls that only move bytes are served for every type: layouts that are not contiguous are packed here.
+ */
+#ifndef WEFT_MPI_H
+#define WEFT_MPI_H
+
+#include <mpi.h>
+#include <weft/weft.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Open MPI progresses functions of others; MPICH does not, so there more of its calls are taken (see blocking.c). */
+#ifdef OPEN_MPI
+#define WEFT_MPI_OPEN_MPI 1
+#else
+#define WEFT_MPI_OPEN_MPI 0
+#endif
+/* Persistent collectives are in MPI 4, and in Open MPI from version 5 on. */
+#if MPI_VERSION >= 4 || (defined OMPI_MAJOR_VERSION && OMPI_MAJOR_VERSION >= 5)
+#define WEFT_MPI_PERSISTENT_FORMS 1
+#else
+#define WEFT_MPI_PERSISTENT_FORMS 0
+#endif
+
+#define WEFT_MPI_EXPORT __attribute__((visibility("default")))
+
+/* The collectives that Weft serves. */
+#define WEFT_MPI_KINDS(X)                                                                                            \
+    X(WEFT_MPI_BARRIER, "Barrier") X(WEFT_MPI_BCAST, "Bcast") X(WEFT_MPI_REDUCE, "Reduce")                           \
+    X(WEFT_MPI_ALLREDUCE, "Allreduce") X(WEFT_MPI_REDUCE_SCATTER_BLOCK, "Reduce_scatter_block")                      \
+    X(WEFT_MPI_REDUCE_SCATTER, "Reduce_scatter") X(WEFT_MPI_GATHER, "Gather") X(WEFT_MPI_GATHERV, "Gatherv")         \
+    X(WEFT_MPI_SCATTER, "Scatter") X(WEFT_MPI_SCATTERV, "Scatterv") X(WEFT_MPI_ALLGATHER, "Allgather")               \
+    X(WEFT_MPI_ALLGATHERV, "Allgatherv") X(WEFT_MPI_ALLTOALL, "Alltoall") X(WEFT_MPI_ALLTOALLV, "Alltoallv")         \
+    X(WEFT_MPI_ALLTOALLW, "Alltoallw") X(WEFT_MPI_SCAN, "Scan") X(WEFT_MPI_EXSCAN, "Exscan")
+#define WEFT_MPI_KIND_ENUM(name, text) name,
+typedef enum weft_mpi_kind { WEFT_MPI_KINDS(WEFT_MPI_KIND_ENUM) WEFT_MPI_KIND_COUNT } weft_mpi_kind;
+#undef WEFT_MPI_KIND_ENUM
+
+/* What became of a call. */
+#define WEFT_MPI_FATES(X)                                                                                            \
+    X(WEFT_MPI_SERVED, "served") X(WEFT_MPI_INTERCOMM, "intercommunicator") X(WEFT_MPI_ONE_RANK, "one rank")         \
+    X(WEFT_MPI_OPERATION, "operation or its type") X(WEFT_MPI_NOT_YET, "not blocking, before the first blocking one") \
+    X(WEFT_MPI_NO_COMM, "no communicator of Weft") X(WEFT_MPI_ARGUMENTS, "arguments for the MPI to refuse")          \
+    X(WEFT_MPI_NOT_COVERED, "not covered")
+#define WEFT_MPI_FATE_ENUM(name, text) name,
+typedef enum weft_mpi_fate { WEFT_MPI_FATES(WEFT_MPI_FATE_ENUM) WEFT_MPI_FATE_COUNT } weft_mpi_fate;
+#undef WEFT_MPI_FATE_ENUM
+
+typedef enum weft_mpi_form { WEFT_MPI_BLOCKING, WEFT_MPI_REQUEST, WEFT_MPI_PERSISTENT } weft_mpi_form;
+
+/* ---- communicators (communicator.c) ------------------------------------------------------------ */
+
+/* What Weft keeps for an MPI communicator, as its attribute. Lives until the MPI communicator is freed and the last
+ * operation on it has ended. */
+typedef struct weft_mpi_comm {
+    weft_comm *weft; /* NULL: all calls on it are passed on, because of `fate` */
+    weft_mpi_fate fate;
+    MPI_Comm comm;
+    int rank, size;
+    bool bootstrapped; /* counts among the few that have connections of their own */
+    _Atomic int references;
+    _Atomic bool freed; /* by the user; still to be released here */
+    struct weft_mpi_comm *next, **link;
+} weft_mpi_comm;
+
+/* The communicator's, made at the first call that may wait for all ranks; NULL and *fate if the call is to be passed on. */
+weft_mpi_comm *weft_mpi_comm_of(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate *fate);
+void weft_mpi_comm_release(weft_mpi_comm *c);
+/* Between MPI_Init and MPI_Finalize. */
+bool weft_mpi_ready(void);
+/* A private duplicate of MPI_COMM_SELF. */
+MPI_Comm weft_mpi_self(void);
+/* Calls the communicator's error handler for a failure of Weft; the MPI error code. */
+int weft_mpi_fail(const weft_mpi_comm *c, weft_mpi_kind kind, weft_status status);
+/* This thread is in the MPI on behalf of Weft, which must not be entered again. */
+bool weft_mpi_inside(void);
+
+/* ---- types and operations (types.c) ------------------------------------------------------------ */
+
+typedef struct weft_mpi_type {
+    size_t size;      /* bytes of data of one element */
+    ptrdiff_t extent; /* bytes from one to the next */
+    bool contiguous;  /* in memory as when packed */
+    int8_t weft;      /* weft_type for reductions, -1: none */
+    uint8_t lanes;    /* Weft's elements in one: 2 for complex */
+    uint8_t class;
+} weft_mpi_type;
+
+weft_status weft_mpi_types_create(void);
+void weft_mpi_types_destroy(void);
+/* False: not a type. */
+bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found);
+/* Whether Weft has the reduction; then *weft is its operation. */
+bool weft_mpi_op_find(MPI_Op op, const weft_mpi_type *type, weft_op *weft);
+
+/* ---- operations (operation.c, requests.c) ------------------------------------------------------ */
+
+/* One side of a collective: the user's buffer as `blocks` blocks of elements of a type. */
+typedef struct weft_mpi_side {
+    char *user;
+    char *data;      /* what Weft gets: user, or a packed copy, or WEFT_IN_PLACE */
+    bool packed;     /* data is a packed copy, ours */
+    bool in_place;
+    MPI_Datatype type;
+    weft_mpi_type layout;
+    int blocks;
+    size_t block_count;         /* elements of each block where counts is NULL */
+    const int *counts, *displs; /* the caller's; must live as long as the call by MPI's rules */
+    size_t *bytes, *offsets;    /* of each block in data, for vector forms; one allocation at bytes */
+    size_t total;               /* bytes of all blocks */
+} weft_mpi_side;
+
+typedef struct weft_mpi_operation {
+    weft_mpi_kind kind;
+    weft_mpi_form form;
+    weft_mpi_comm *comm;
+    weft_mpi_side send, recv;
+    int root;
+    size_t count; /* elements for Weft where it is one number */
+    weft_type type;
+    weft_op op;
+    size_t *counts; /* reduce_scatter: elements of each rank */
+    char *result;   /* where Weft puts what has to be copied to recv.user at the end; ours */
+    size_t result_bytes;
+    weft_status failed; /* preparing failed on this rank alone */
+    /* with a request */
+    weft_request *request;
+    MPI_Request handle;
+    int error, tag;
+    bool active;
+    struct weft_mpi_operation *next, **link;                       /* under way */
+    struct weft_mpi_operation *next_persistent, **persistent_link; /* all persistent ones */
+} weft_mpi_operation;
+
+/* Start of every call: clears the operation and finds the communicator. False: the call is to be passed on. */
+bool weft_mpi_begin_call(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm);
+/* The call is to be passed on after all, for this reason; false. */
+bool weft_mpi_pass(weft_mpi_operation *o, weft_mpi_fate fate);
+void weft_mpi_side_set(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, size_t count, MPI_Datatype type, int blocks);
+void weft_mpi_side_set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, const int *counts,
+                              const int *displs, MPI_Datatype type, int blocks);
+/* Memory that goes with the operation; on failure the operation is marked as failed. */
+void *weft_mpi_memory(weft_mpi_operation *o, size_t bytes);
+/* The prepared operation: blocking, or begun with *request, or persistent. An MPI error code. Owns *o's memory. */
+int weft_mpi_run(weft_mpi_operation *o, MPI_Request *request);
+
+void weft_mpi_pack_inputs(weft_mpi_operation *o);
+weft_status weft_mpi_issue(weft_mpi_operation *o, weft_request **request);
+weft_status weft_mpi_issue_init(weft_mpi_operation *o);
+void weft_mpi_unpack_outputs(weft_mpi_operation *o);
+void weft_mpi_operation_clear(weft_mpi_operation *o);
+
+int weft_mpi_begin_request(weft_mpi_operation *o, MPI_Request *request);
+int weft_mpi_make_persistent(weft_mpi_operation *o, MPI_Request *request);
+/* Operations of Weft under way that a request stands for. */
+bool weft_mpi_any_active(void);
+/* A call that blocks in the MPI must be replaced by one that does not and polling: the MPI does not progress Weft. */
+static inline bool weft_mpi_must_poll(void) { return !WEFT_MPI_OPEN_MPI && weft_mpi_any_active(); }
+/* Progresses them; completes the requests of those that are done. */
+void weft_mpi_poll(void);
+/* Waits for a request of the MPI while Weft progresses. */
+int weft_mpi_wait_polling(MPI_Request *request, MPI_Status *status);
+
+/* ---- report (report.c) ------------------------------------------------------------------------- */
+
+void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes);
+/* Collective over MPI_COMM_WORLD: rank 0 prints the sums of all. */
+void weft_mpi_report(void);
+
+#endif
