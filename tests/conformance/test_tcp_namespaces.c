@@ -164,11 +164,14 @@ static void play(const scene *played)
     static conformance_member member;
     conformance_process process;
     current = played;
-    if (geteuid() != 0 || system("ip link show >/dev/null 2>&1") != 0)
+    if (geteuid() != 0 || system("ip link show >/dev/null 2>&1") != 0) {
+        print_message("skipped: network namespaces need root, and ip (package iproute2)\n");
         skip();
+    }
     conformance_fork(&process, second, &subject);
     if (unshare(CLONE_NEWNET) != 0) {
         conformance_join(&process);
+        print_message("skipped: network namespaces may not be made here\n");
         skip();
     }
     assert_true(meet(process.link));

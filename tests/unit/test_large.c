@@ -33,13 +33,15 @@ static long available_gib(void)
     return kib >> 20;
 }
 
-static bool skipped(const char *name)
+static bool skipped(void)
 {
     long gib = available_gib();
     if (!SANITIZED && gib >= NEEDED_GIB)
         return false;
-    fprintf(stderr, "SKIPPED %s: %s (%ld GiB available, needs %d)\n", name,
-            SANITIZED ? "a sanitizer build" : "memory", gib, NEEDED_GIB);
+    if (SANITIZED)
+        print_message("skipped: a sanitizer build\n");
+    else
+        print_message("skipped: %ld GiB of memory are free, it needs %d\n", gib, NEEDED_GIB);
     return true;
 }
 
@@ -98,7 +100,7 @@ static void beyond_31_bits(weft_comm *comm, int rank, int ranks, void *context)
 static void test_beyond_31_bits(void **state)
 {
     (void)state;
-    if (skipped("test_beyond_31_bits"))
+    if (skipped())
         skip();
     weft_config config = WEFT_CONFIG_INIT;
     config.transports = "shm";

@@ -255,8 +255,10 @@ static bool runs_here(const char *isa)
 static void avx2_kernels_do_the_same(void **state)
 {
     (void)state;
-    if (!runs_here("avx2"))
+    if (!runs_here("avx2")) {
+        print_message("skipped: this processor has no AVX2\n");
         skip();
+    }
 #if defined(__x86_64__)
     check_set(&weft_reduce_set_avx2);
 #endif
@@ -265,8 +267,10 @@ static void avx2_kernels_do_the_same(void **state)
 static void avx512_kernels_do_the_same(void **state)
 {
     (void)state;
-    if (!runs_here("avx512"))
+    if (!runs_here("avx512")) {
+        print_message("skipped: this processor has no AVX-512\n");
         skip();
+    }
 #if defined(__x86_64__)
     check_set(&weft_reduce_set_avx512);
 #endif
