@@ -102,6 +102,35 @@ static int absent_here(const weft_exec *e, const weft_execution *x)
     return -1;
 }
 
+/* The rank that is furthest behind among those that have not left a part of a slot; -1: all have. */
+static int furthest_behind(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t depth, uint64_t mark)
+{
+    int rank = -1;
+    uint64_t least = mark;
+    for (int i = 0; i < e->local_count; i++) {
+        uint64_t done =
+            atomic_load_explicit(&e->regions[i]->done[local_sequence % WEFT_LOCAL_SLOTS][lane][depth].value, memory_order_acquire);
+        if (e->local_ranks[i] != e->rank && done < least) {
+            least = done;
+            rank = e->local_ranks[i];
+        }
+    }
+    return rank;
+}
+
+/* Who still uses the shared memory that a task waits to use: of this collective's earlier tile, or of an earlier collective. */
+static int waits_behind(const weft_execution *x, const weft_task *t)
+{
+    int rank = -1;
+    if (!x->gated)
+        return furthest_behind(x->exec, x->local_sequence, t->lane, t->tile % WEFT_DEPTH,
+                               weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0));
+    for (uint32_t lane = 0; rank < 0 && lane < WEFT_LANES_MAX; lane++)
+        for (size_t d = 0; rank < 0 && d < WEFT_DEPTH; d++)
+            rank = furthest_behind(x->exec, x->local_sequence, lane, d, x->gates[lane][d]);
+    return rank;
+}
+
 void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, int *world_rank)
 {
     *world_rank = -1;
@@ -116,7 +145,9 @@ void weft_execution_describe(const weft_execution *x, char *text, size_t bytes, 
                 continue;
             const weft_step *step = weft_task_step(t);
             int peer = -1;
-            if (step && (weft_step_receives(step) || step->kind == WEFT_STEP_WAIT))
+            if (t->gated || x->gated)
+                peer = waits_behind(x, t);
+            else if (step && (weft_step_receives(step) || step->kind == WEFT_STEP_WAIT))
                 peer = step->from;
             else if (t->open < t->begun)
                 peer = x->ready->schedule->lane[lane].steps[x->ready->sends[lane][t->open].step].to;
