@@ -5,7 +5,7 @@
 #include "../checks.h"
 #include "base/base.h"
 
-enum { RANKS = 2, COUNT = 3000, LEAST_MS = 400, SECONDS = 10 };
+enum { RANKS = 2, COUNT = 3000, LEAST_MS = 400, SECONDS = 6 };
 
 static const char *transports;
 static int problems, seconds = SECONDS;
