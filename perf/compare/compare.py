@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -98,11 +99,15 @@ class Run:
         self.types = choose(o.types, cases.TYPES, "type")
         self.sizes = [cases.parse_size(s) for s in o.sizes.split(",")] if o.sizes else cases.SIZES if o.quick else None
         wanted = choose(o.libraries, cases.PEERS, "library")
-        self.peers = [name for name in wanted if os.path.exists(os.path.join(self.programs, "compare-" + name))]
+        self.peers = [name for name in wanted if self.there(name)]
         for name in wanted:
             if name not in self.peers:
                 why = "COMPARE_DEBIAN13=1 was not asked for" if name == "openmpi5" else f"{self.programs}/compare-{name} is not built"
                 self.note(f"{cases.LIBRARIES[name]} is not compared: {why}")
+
+    def there(self, peer):
+        folder = os.environ.get("COMPARE_DEBIAN13_FOLDER", "") if peer == "openmpi5" else "/"
+        return os.path.isdir(folder) and os.path.exists(os.path.join(self.programs, "compare-" + peer))
 
     def note(self, text):
         if text not in self.notes:
@@ -211,7 +216,7 @@ class Run:
             self.run_case(case)
         if "overlap" in self.kinds:
             say(f"{self.stamp()} overlap")
-            self.overlap = extras.overlap(self.programs, ["weft", *self.peers], self.cpus, 3, ["shm2", "tcp2"])
+            self.overlap = extras.overlap(self.programs, ["weft", *self.peers], self.cpus, 3, self.note)
         if "startup" in self.kinds:
             say(f"{self.stamp()} start-up")
             self.startup = extras.startup(self.programs, ["weft", *self.peers], self.cpus, 3, say)
@@ -249,14 +254,17 @@ def main():
     run = Run(options)
     folder = options.out or run.programs
     os.makedirs(folder, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run.all()
+    except KeyboardInterrupt:
+        run.note("ended early: what follows is what was there by then")
     finally:
         run.close()
     text = write(run, folder, {"table": "table.txt", "json": "results.json", "svg": "plot.svg"})
     print("\n".join(text))
     say(f"\n{run.stamp()} table.txt, results.json and plot.svg are in {os.path.relpath(folder)}")
-    if options.docs:
+    if options.docs and not any("ended early" in note for note in run.notes):
         write(run, os.path.join(HERE, "..", "..", "docs"), {"json": "compare.json", "svg": "compare.svg"})
     return 1 if any("WRONG" in note for note in run.notes) else 0
 

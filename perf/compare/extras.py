@@ -5,12 +5,14 @@ import time
 import cases
 import launch
 import ratios
+import world
 
 STARTUP_RANKS = [2, 8, 32, 128, 512]
 STARTUP_LIMIT_S = 30
 # From here on one launch has to do: it takes seconds.
 STARTUP_MANY = 128
 OVERLAP_SIZES = [64 * cases.KB, cases.MB, 16 * cases.MB]
+OVERLAP_SIZES_HOSTS = [64 * cases.KB, cases.MB, 4 * cases.MB]
 # Gloo has neither a launcher nor a non-blocking all_reduce.
 STARTUP_LIBRARIES = ["weft", "openmpi", "mpich"]
 
@@ -61,27 +63,44 @@ def overlap_numbers(words):
             "hidden_polled": (alone + compute - looked) / least, "slowed_polled": looked_compute / compute - 1}
 
 
-def overlap(programs, libraries, cpus, rounds, case_names):
+def overlap_places(note):
+    """[(case, place)]: what shares its processors with the computation, and a wire that does not."""
+    found = [(cases.CASES["shm2"], launch.Here()), (cases.CASES["tcp2"], launch.Here())]
+    try:
+        found.append((cases.Case("hosts2", "2 hosts at 1 Gbit/s", "hosts", 2, 0), world.Hosts(2)))
+    except world.Impossible as reason:
+        note(f"overlap between hosts: left out: {reason}")
+    return found
+
+
+def overlap(programs, libraries, cpus, rounds, note):
     """[{case, library, bytes, ...}]: medians over rounds of the slowest rank's times."""
+    places = overlap_places(note)
+    try:
+        return [row for case, place in places for row in overlap_of(programs, libraries, cpus, rounds, case, place)]
+    finally:
+        for _, place in places:
+            place.close()
+
+
+def overlap_of(programs, libraries, cpus, rounds, case, place):
     rows = []
-    for case_name in case_names:
-        case = cases.CASES[case_name]
-        cells = [cases.Cell("all_reduce", "f32", size) for size in OVERLAP_SIZES]
-        found = {}
-        for _ in range(rounds):
-            for name in libraries:
-                if name == "gloo":
-                    continue
-                outcome = launch.run(plain_variant(name, case, cpus), case, launch.Here(), programs, cells, 80, mode="overlap")
-                by_size = {}
-                for _, words in outcome.lines.get("overlap", []):
-                    by_size.setdefault(int(words[0]), []).append([float(word) for word in words[1:]])
-                for size, ranks in by_size.items():
-                    if len(ranks) == case.ranks:
-                        found.setdefault((name, size), []).append([max(column) for column in zip(*ranks)])
-        for (name, size), samples in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
-            numbers = overlap_numbers([ratios.median(column) for column in zip(*samples)])
-            rows.append({"case": case_name, "library": name, "bytes": size, **{key: round(v, 4) for key, v in numbers.items()}})
+    cells = [cases.Cell("all_reduce", "f32", size) for size in (OVERLAP_SIZES_HOSTS if place.addresses else OVERLAP_SIZES)]
+    found = {}
+    for _ in range(rounds):
+        for name in libraries:
+            if name == "gloo" or (name == "openmpi5" and place.addresses):
+                continue
+            outcome = launch.run(plain_variant(name, case, cpus), case, place, programs, cells, 80, mode="overlap")
+            by_size = {}
+            for _, words in outcome.lines.get("overlap", []):
+                by_size.setdefault(int(words[0]), []).append([float(word) for word in words[1:]])
+            for size, ranks in by_size.items():
+                if len(ranks) == case.ranks:
+                    found.setdefault((name, size), []).append([max(column) for column in zip(*ranks)])
+    for (name, size), samples in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+        numbers = overlap_numbers([ratios.median(column) for column in zip(*samples)])
+        rows.append({"case": case.name, "library": name, "bytes": size, **{key: round(v, 4) for key, v in numbers.items()}})
     return rows
 
 

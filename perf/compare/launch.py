@@ -31,6 +31,7 @@ class Here:
     """All ranks on this host."""
     addresses = None
     interface = "lo"
+    environment = {}
 
     def prefix(self, rank):
         return []
@@ -60,7 +61,7 @@ def commands(variant, case, place, program, arguments, meeting):
         if variant.library == "openmpi5":
             launcher = [DEBIAN13, "run", os.environ.get("COMPARE_DEBIAN13_FOLDER", ""), os.path.dirname(program), *launcher]
         crowded = case.ranks > len(os.sched_getaffinity(0))
-        bind = ["--bind-to", "none"] if crowded else ["--bind-to", "core"]
+        bind = ["--bind-to", "none"] if crowded or place.addresses else ["--bind-to", "core"]
         return [(place.prefix(0) + [*launcher, "--oversubscribe", *bind, "-np", str(case.ranks), *place.openmpi(), *variant.options,
                                     program, *arguments], {**quiet, **variant.environment})]
     if variant.library == "mpich":
@@ -149,7 +150,7 @@ def run(variant, case, place, programs, cells, ms, mode="cells", limit=150):
         program = os.path.join(programs, "compare-" + variant.library)
         with open(os.path.join(folder, "said"), "w+", encoding="utf-8", errors="replace") as said:
             processes = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=die_with_parent,
-                                          env={**os.environ, **environment})
+                                          env={**os.environ, **place.environment, **environment})
                          for command, environment in commands(variant, case, place, program, arguments, meeting)]
             try:
                 outcome.problem = wait(processes, limit)

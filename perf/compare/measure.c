@@ -56,18 +56,21 @@ static double peak_kb(void)
     return kb;
 }
 
-/* One CPU per rank where they fit. A launcher that bound the process already has done it. Before the library starts, so that
- * its memory and threads come there too; so the rank is what the launcher's variables say. */
+/* One CPU per rank where they fit; before the library starts, so that its memory and threads come there too: so the rank is what the
+ * launcher's variables say. A launcher that bound the process already has done it. Ranks are counted over all hosts where
+ * COMPARE_ONE_MACHINE says that these share one machine's CPUs. */
 static void bind_to_cpu(void)
 {
-    static const char *const names[][2] = { { "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE" },
+    static const char *const all[][2] = { { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE" }, { "PMI_RANK", "PMI_SIZE" },
+                                          { "RANK", "WORLD_SIZE" } };
+    static const char *const local[][2] = { { "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE" },
                                             { "MPI_LOCALRANKID", "MPI_LOCALNRANKS" },
                                             { "RANK", "WORLD_SIZE" } };
-    const char *wanted = getenv("COMPARE_BIND");
+    const char *const (*names)[2] = getenv("COMPARE_ONE_MACHINE") != NULL ? all : local;
     cpu_set_t allowed, one;
-    if ((wanted != NULL && strcmp(wanted, "0") == 0) || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
         return;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         const char *rank = getenv(names[i][0]), *ranks = getenv(names[i][1]);
         if (rank == NULL || ranks == NULL)
             continue;
