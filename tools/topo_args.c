@@ -11,26 +11,37 @@ static const char usage_text[] =
     "Shows how a machine is built: processors, memory, PCI, NICs, GPUs and the links between\n"
     "them, with what each link carries.\n"
     "\n"
-    "usage: weft-topo [flags] FILE\n"
+    "usage: weft-topo [flags] [FILE]\n"
     "\n"
     "FILE: another machine's: NCCL or RCCL topology XML, hwloc XML (2, 3), the text of\n"
-    "  nvidia-smi topo -m, or Weft's own XML or JSON; \n"
+    "  nvidia-smi topo -m, or Weft's own XML or JSON; without it this machine is read.\n"
     "\n"
     "What is read.\n"
     "  -f, --file FILE        the same as FILE\n"
+    "      --sysfs DIR        read DIR/sys and DIR/proc instead of /sys and /proc\n"
+    "      --hwloc            let hwloc read processors and PCI\n"
     "\n"
     "What is shown: one of these (default: the tree, in a screen).\n"
     "      --matrix           how each pair of GPUs, NICs and NUMA nodes is joined\n"
     "      --nics             which NIC each GPU (or NUMA node) takes, and its rail\n"
+    "      --rings N          the rings it would build, at most N (0: as many as pay)\n"
+    "      --trees            the trees it would build (may stand beside --rings)\n"
+    "      --network          rings and trees that enter and leave the host by its NICs\n"
+    "      --compare GRAPH    rings and trees beside those of NCCL (NCCL_GRAPH_DUMP_FILE)\n"
     "      --explain A B      the path from A to B, step by step, and what limits it\n"
+    "      --check            what is wrong with this machine for training, and the remedy\n"
+    "      --diff A B         what is different in machine file B\n"
     "      --json             all of it, as JSON\n"
     "      --xml              all of it, as XML\n"
     "      --nccl-xml         NCCL topology XML, for NCCL_TOPO_FILE\n"
+    "      --dot              for Graphviz\n"
+    "      --svg              a picture\n"
     "      --color            colours also where the output is no terminal\n"
     "      --help             this text\n"
     "      --version          the version\n"
     "\n"
-    "Exit code: 0; 1: a machine cannot be read; 2: wrong usage.\n";
+    "Exit code: 0; 1: a machine cannot be read, --check found a fault, --diff a difference;\n"
+    "2: wrong usage.\n";
 
 void topo_print_help(FILE *stream)
 {
@@ -60,12 +71,22 @@ static const struct {
 } flags[] = {
     {"-f", FLAG_FILE, 1, -1},
     {"--file", FLAG_FILE, 1, -1},
+    {"--sysfs", FLAG_SYSFS, 1, -1},
+    {"--hwloc", FLAG_HWLOC, 0, -1},
     {"--matrix", FLAG_MATRIX, 0, TOPO_MATRIX},
     {"--nics", FLAG_NICS, 0, TOPO_NICS},
+    {"--rings", FLAG_RINGS, 1, TOPO_CHANNELS},
+    {"--trees", FLAG_TREES, 0, TOPO_CHANNELS},
+    {"--network", FLAG_NETWORK, 0, -1},
+    {"--compare", FLAG_COMPARE, 1, TOPO_COMPARE},
     {"--explain", FLAG_EXPLAIN, 2, TOPO_EXPLAIN},
+    {"--check", FLAG_CHECK, 0, TOPO_CHECK},
+    {"--diff", FLAG_DIFF, 2, TOPO_DIFF},
     {"--json", FLAG_JSON, 0, TOPO_JSON},
     {"--xml", FLAG_XML, 0, TOPO_XML},
     {"--nccl-xml", FLAG_NCCL_XML, 0, TOPO_NCCL_XML},
+    {"--dot", FLAG_DOT, 0, TOPO_DOT},
+    {"--svg", FLAG_SVG, 0, TOPO_SVG},
     {"--color", FLAG_COLOR, 0, -1},
     {"--help", FLAG_HELP, 0, TOPO_HELP},
     {"--version", FLAG_VERSION, 0, TOPO_VERSION},
@@ -150,8 +171,6 @@ bool topo_args_parse(topo_args *args, int argc, char **argv)
         if (!fine)
             return false;
     }
-    if (!args->file && args->action != TOPO_HELP && args->action != TOPO_VERSION)
-        return wrong(args, "give a machine file; --help says which");
     if (args->action == TOPO_DIFF && args->file)
         return wrong(args, "--diff names both machines: leave out %s", args->file);
     if (args->network && args->action != TOPO_CHANNELS)

@@ -30,6 +30,12 @@ void topo_print_help(FILE *stream);
 int topo_show_tree(const weft_topology *t, bool color);
 int topo_show_matrix(const weft_topology *t, bool color);
 int topo_show_nics(const weft_topology *t);
+int topo_show_channels(const weft_topology *t, const topo_args *args);
+int topo_show_comparison(const weft_topology *t, const char *path);
+int topo_show_check(const weft_topology *t, bool color);
+int topo_show_diff(const char *first, const char *second);
+int topo_draw_svg(const weft_topology *t);
+int topo_draw_dot(const weft_topology *t);
 int topo_show_explanation(const weft_topology *t, const char *from, const char *to);
 
 /* "24.0 GB/s", "10 Gbit/s" below a gigabyte per second: at most 15 characters. */

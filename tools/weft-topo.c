@@ -24,6 +24,16 @@ static int show(const topo_args *args, const weft_topology *t)
         return topo_show_nics(t);
     case TOPO_EXPLAIN:
         return topo_show_explanation(t, args->first, args->second);
+    case TOPO_CHANNELS:
+        return topo_show_channels(t, args);
+    case TOPO_COMPARE:
+        return topo_show_comparison(t, args->first);
+    case TOPO_CHECK:
+        return topo_show_check(t, args->color);
+    case TOPO_SVG:
+        return topo_draw_svg(t);
+    case TOPO_DOT:
+        return topo_draw_dot(t);
     case TOPO_JSON:
         return write_as(t, WEFT_TOPOLOGY_JSON);
     case TOPO_XML:
@@ -45,8 +55,13 @@ static int run(const topo_args *args)
         printf("weft-topo %s\n", weft_version());
         return 0;
     }
+    if (args->action == TOPO_DIFF)
+        return topo_show_diff(args->first, args->second);
     weft_topology *t;
-    weft_status status = weft_topology_load(args->file, &t);
+    weft_topology_live live = {.size = sizeof live, .root = args->root, .hwloc = args->hwloc};
+    weft_status status = args->file                ? weft_topology_load(args->file, &t)
+                         : args->root || args->hwloc ? weft_topology_read(&live, &t)
+                                                     : weft_topology_discover(&t);
     if (status != WEFT_OK)
         return failed();
     int code = show(args, t);

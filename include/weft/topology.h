@@ -122,6 +122,20 @@ WEFT_API weft_status weft_topology_load(const char *path, weft_topology **topolo
 /* The same from memory; `name` stands for the file in messages. */
 WEFT_API weft_status weft_topology_parse(const char *text, size_t bytes, const char *name, weft_topology **topology);
 
+typedef struct weft_topology_live {
+    size_t size;               /* sizeof(weft_topology_live) */
+    const char *root;          /* prefix of /sys and /proc, for tests; NULL or "": the real ones */
+    const char *nvml;          /* path of the NVML library; NULL: libnvidia-ml.so.1; "": do not look */
+    bool hwloc;                /* let hwloc (loaded when the program runs) read processors and PCI instead of sysfs */
+} weft_topology_live;
+
+/* Reads this machine: sysfs, affinity and cgroup of this process, NVML where its library is. `live` may be NULL: defaults. Needs no
+ * privileges; what it could not see stands in the notes. Ownership as weft_topology_load. */
+WEFT_API weft_status weft_topology_read(const weft_topology_live *live, weft_topology **topology);
+/* What a job uses: the file that WEFT_TOPO_FILE names, else this machine; written to WEFT_TOPO_DUMP_FILE if that is set (as XML, as
+ * JSON where it ends in .json). */
+WEFT_API weft_status weft_topology_discover(weft_topology **topology);
+
 typedef enum weft_topology_format { WEFT_TOPOLOGY_XML, WEFT_TOPOLOGY_JSON, WEFT_TOPOLOGY_NCCL_XML } weft_topology_format;
 /* XML and JSON are Weft's own and give the same topology when read again. NCCL_XML is for NCCL_TOPO_FILE: it holds what NCCL
  * knows (NUMA nodes, PCI, GPUs, NICs, NVLink). */
@@ -171,6 +185,68 @@ WEFT_API weft_status weft_topology_choose_nics(const weft_topology *topology, co
 WEFT_API int weft_topology_rail(const weft_topology *topology, int nic);
 /* What the NIC's ports carry together, one direction; 0: not a NIC or down. */
 WEFT_API double weft_topology_nic_bandwidth(const weft_topology *topology, int nic);
+
+/* ---- channels ---------------------------------------------------------------------------------- */
+
+typedef enum weft_channel_shape { WEFT_CHANNEL_RING, WEFT_CHANNEL_TREE } weft_channel_shape;
+
+typedef struct weft_channel_request {
+    size_t size;                 /* sizeof(weft_channel_request) */
+    weft_channel_shape shape;
+    const int *end;              /* the nodes to join; NULL: all GPUs, or the NUMA nodes where there is no GPU */
+    int ends;
+    int channels_max;            /* 0: 32 */
+    bool network;                /* each channel enters and leaves the host by a NIC */
+} weft_channel_request;
+
+typedef struct weft_channels {
+    int count;                   /* channels; 0: the ends cannot be joined */
+    int ends;
+    double bandwidth_Bps;        /* of each channel */
+    double total_Bps;            /* count x bandwidth: what leaves a root (tree) or passes any end (ring) */
+    double both_ways_Bps;        /* trees: total when reduction and broadcast stream at once; rings: as total */
+    weft_path_class worst;       /* of the hops inside the host */
+    weft_path_class worst_network; /* of the hops to a NIC; LOC without network */
+    int *order;                  /* [channel * ends + i]: nodes, in ring order, or in an order in which parents come first */
+    int *parent;                 /* trees: [channel * ends + i]: place in order of the parent, -1: root; NULL for rings */
+    int *nic;                    /* [channel]: where it enters and leaves, -1 without network */
+} weft_channels;
+
+/* Searches rings or trees over the ends that together carry most under the capacity of every link: channels of equal bandwidth,
+ * over NVLink alone where that joins all ends, each slow link crossed as seldom as possible. The same input gives the same
+ * result. A tree is charged for the direction from root to leaves, as NCCL does. The caller frees *channels with
+ * weft_channels_free. WEFT_ERR_INVALID for ends that do not exist or are named twice. */
+WEFT_API weft_status weft_topology_search(const weft_topology *topology, const weft_channel_request *request,
+                                          weft_channels **channels);
+WEFT_API void weft_channels_free(weft_channels *channels); /* takes NULL */
+
+/* One result of NCCL's search, from a file that NCCL_GRAPH_DUMP_FILE made. */
+typedef struct weft_nccl_graph {
+    int id, pattern;             /* NCCL's: 1 balanced tree, 2 split tree, 3 tree, 4 ring, 5 NVLS, 6 collnet */
+    int channels;
+    bool network;                /* its channels have NICs */
+    double intra_Bps, inter_Bps; /* of each channel */
+} weft_nccl_graph;
+/* Fills at most `room` graphs, *count is how many there are. Errors as weft_topology_load. */
+WEFT_API weft_status weft_nccl_graph_load(const char *path, weft_nccl_graph *graph, int room, int *count);
+
+/* ---- what is wrong, and what differs ----------------------------------------------------------- */
+
+typedef enum weft_finding_level { WEFT_FINDING_HINT, WEFT_FINDING_WARNING, WEFT_FINDING_FAULT } weft_finding_level;
+typedef struct weft_finding {
+    weft_finding_level level;
+    int node;                    /* what it is about, -1: the whole machine */
+    char text[256], remedy[256];
+} weft_finding;
+/* Calls `found` for everything that is wrong with this machine for training; returns how many. Live machines are also asked for
+ * their limits and socket buffers, which were read when the topology was made. */
+WEFT_API int weft_topology_diagnose(const weft_topology *topology, void (*found)(void *context, const weft_finding *finding),
+                                    void *context);
+
+/* Calls `differs` with a line of text ("+ GPU8 ...", "- NIC1 ...", "~ GPU0-switch1: 24 GB/s, was 48 GB/s") for each difference of b
+ * from a; returns how many; -1: out of memory. Devices are matched by bus id, else by label. */
+WEFT_API int weft_topology_diff(const weft_topology *a, const weft_topology *b, void (*differs)(void *context, const char *line),
+                                void *context);
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,8 @@
 
 weft_status weft_import_nccl(const weft_document *d, weft_topology **out);
 weft_status weft_import_hwloc(const weft_document *d, weft_topology **out);
+/* Not finished yet: the live reader adds to it. */
+weft_status weft_hwloc_build(const weft_document *d, weft_topology **out);
 weft_status weft_import_weft(const weft_document *d, weft_topology **out);
 weft_status weft_import_matrix(const char *text, size_t bytes, const char *file, weft_topology **out);
 

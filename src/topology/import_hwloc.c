@@ -204,6 +204,12 @@ static bool is_wanted(const weft_hwloc_import *im, int object)
     return is(im, object, "PCIDev") && (kind != WEFT_NODE_PCI_DEVICE || weft_pci_is_nvswitch(pci_class, vendor));
 }
 
+static bool is_virtual(const weft_hwloc_import *im, int object)
+{
+    const char *title = info_of(im, object, "PCIDevice");
+    return is(im, object, "PCIDev") && title && strstr(title, "Virtual Function");
+}
+
 static int count_wanted(const weft_hwloc_import *im, int object)
 {
     int count = is_wanted(im, object);
@@ -299,7 +305,7 @@ static void import_device(weft_hwloc_import *im, int object, int parent, bool fu
         weft_topology_add_note(im->t, "line %d: pci_busid \"%.40s\" is no PCI address: left out", im->d->element[object].line, text);
     /* Of the functions of one card, those that the system has no interface for are virtual in effect, whatever they are called. */
     bool bare = function && weft_document_child(im->d, object, -1, "object") < 0;
-    bool virtual_function = kind == WEFT_NODE_NIC && (bare || (title && strstr(title, "Virtual Function")));
+    bool virtual_function = kind == WEFT_NODE_NIC && (bare || is_virtual(im, object));
     int physical = virtual_function ? physical_function(im, bus_id) : -1;
     int node = weft_topology_add_node(im->t, kind, physical >= 0 ? physical : parent);
     weft_topology_node *n = weft_topology_edit(im->t, node);
@@ -336,7 +342,7 @@ void weft_hwloc_io(weft_hwloc_import *im, int object, int parent, bool port)
     bool root = type && strncmp(type, "0-", 2) == 0;
     int node = parent, behind = 0;
     for (int child = -1; (child = weft_document_child(im->d, object, child, "object")) >= 0;)
-        behind += count_wanted(im, child) > 0;
+        behind += !is_virtual(im, child) && count_wanted(im, child) > 0;
     if (root) {
         int container = weft_topology_enclosing(im->t, parent, WEFT_NODE_NUMA);
         node = weft_topology_add_node(im->t, WEFT_NODE_PCI_ROOT, container >= 0 ? container : parent);
@@ -375,7 +381,7 @@ static weft_status check_version(const weft_document *d)
     return WEFT_OK;
 }
 
-weft_status weft_import_hwloc(const weft_document *d, weft_topology **out)
+weft_status weft_hwloc_build(const weft_document *d, weft_topology **out)
 {
     weft_status status = check_version(d);
     int machine = weft_document_child(d, 0, -1, "object");
@@ -388,7 +394,8 @@ weft_status weft_import_hwloc(const weft_document *d, weft_topology **out)
         return weft_fail(WEFT_ERR_MEMORY, "no memory to read %s", d->file);
     if (!is(&im, machine, "Machine")) {
         status = weft_document_fail(d, machine, "the outermost object is a %.40s, not a Machine", type_of(&im, machine));
-        return weft_import_done(im.t, status, true, d->file, out);
+        weft_topology_free(im.t);
+        return status;
     }
     int host = weft_topology_add_node(im.t, WEFT_NODE_HOST, -1);
     set_cpus(&im, host, machine);
@@ -400,5 +407,16 @@ weft_status weft_import_hwloc(const weft_document *d, weft_topology **out)
     tell_processors(&im, architecture ? architecture : info_of(&im, 0, "Architecture"));
     status = weft_hwloc_links(&im, host);
     weft_free(im.object);
-    return weft_import_done(im.t, status, true, d->file, out);
+    if (status == WEFT_OK)
+        *out = im.t;
+    else
+        weft_topology_free(im.t);
+    return status;
+}
+
+weft_status weft_import_hwloc(const weft_document *d, weft_topology **out)
+{
+    weft_topology *t = NULL;
+    weft_status status = weft_hwloc_build(d, &t);
+    return status == WEFT_OK ? weft_import_done(t, WEFT_OK, true, d->file, out) : status;
 }

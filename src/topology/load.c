@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "topology/import.h"
+#include "topology/load.h"
 
 weft_status weft_import_done(weft_topology *t, weft_status status, bool derive, const char *file, weft_topology **out)
 {
@@ -108,8 +109,7 @@ weft_status weft_topology_parse(const char *text, size_t bytes, const char *name
     return weft_import_matrix(text, bytes, name, topology);
 }
 
-/* The whole file into *text, which the caller frees. */
-static weft_status read_file(const char *path, char **text, size_t *bytes)
+weft_status weft_read_file(const char *path, char **text, size_t *bytes)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -154,7 +154,7 @@ weft_status weft_topology_load(const char *path, weft_topology **topology)
     char *text = NULL;
     size_t bytes = 0;
     weft_clear_error();
-    weft_status status = read_file(path, &text, &bytes);
+    weft_status status = weft_read_file(path, &text, &bytes);
     if (status != WEFT_OK)
         return status;
     status = weft_topology_parse(text, bytes, path, topology);

@@ -46,6 +46,36 @@ static void check_paths(const weft_topology *t)
     }
 }
 
+static void ignore_finding(void *context, const weft_finding *finding)
+{
+    (void)context;
+    if (!finding->text[0] || !finding->remedy[0])
+        abort();
+}
+
+static void ignore_difference(void *context, const char *line)
+{
+    (void)context;
+    (void)line;
+    abort(); /* a machine does not differ from itself */
+}
+
+static void check_what_follows(const weft_topology *t)
+{
+    for (int network = 0; network < 2; network++) {
+        weft_channel_request request = {.size = sizeof request, .channels_max = 4, .network = network != 0};
+        weft_channels *channels = NULL;
+        request.shape = network ? WEFT_CHANNEL_TREE : WEFT_CHANNEL_RING;
+        if (weft_topology_node_count(t) > 64)
+            continue;
+        if (weft_topology_search(t, &request, &channels) != WEFT_OK ? channels != NULL : channels->count > 4)
+            abort();
+        weft_channels_free(channels);
+    }
+    weft_topology_diagnose(t, ignore_finding, NULL);
+    weft_topology_diff(t, t, ignore_difference, NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     weft_topology *t = NULL;
@@ -60,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     check_round_trip(t, WEFT_TOPOLOGY_XML);
     check_round_trip(t, WEFT_TOPOLOGY_JSON);
     check_paths(t);
+    check_what_follows(t);
     weft_topology_free(t);
     return 0;
 }

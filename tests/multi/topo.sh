@@ -8,6 +8,7 @@ topo=$BUILD/bin/weft-topo
 golden=tests/golden/topology
 out=$BUILD/log/topo
 real=${WEFT_TEST_TOPOLOGIES:-../shared/topologies}
+unset WEFT_TEST_TOPOLOGIES # weft warns of variables that it does not know
 fail() {
     echo "$*"
     exit 1
@@ -46,6 +47,8 @@ for machine in "$golden"/*.xml "$golden"/matrix.txt; do
     same "$name.tree" "$machine"
     same "$name.matrix" --matrix "$machine"
     same "$name.nics" --nics "$machine"
+    same "$name.channels" --rings 0 --trees "$machine"
+    "$topo" --dot "$machine" >"$out/dot" && grep -q '^}' "$out/dot" || fail "weft-topo --dot $machine"
     round_trip "$machine"
 done
 for machine in "$golden"/refused-*; do
@@ -56,7 +59,22 @@ done >"$out/refusals"
 diff "$golden/refusals" "$out/refusals" || fail "refusals are worded otherwise than in $golden/refusals (<)"
 cmp "$golden/sockets2.hwloc2.xml.tree" "$golden/sockets2.hwloc3.xml.tree" || fail "hwloc 2 and 3 give different trees"
 
+# Exit code 1 where a fault is found.
+"$topo" --check "$golden/cubemesh8.xml" >"$out/printed" && fail "--check ends with 0 though an NVLink row is missing"
+[ "${UPDATE:-0}" = 1 ] && cp "$out/printed" "$golden/cubemesh8.xml.check"
+diff "$golden/cubemesh8.xml.check" "$out/printed" || fail "--check prints something else than $golden/cubemesh8.xml.check (<)"
+"$topo" --check "$golden/xgmi4.xml" >/dev/null || fail "--check finds a fault where there is none"
+"$topo" --diff "$golden/xgmi4.xml" "$golden/xgmi4.xml" || fail "a machine differs from itself"
+sed 's/count="1"/count="2"/; s/0000:30:00.0/0000:31:00.0/' "$golden/xgmi4.xml" >"$out/other.xml"
+"$topo" --diff "$golden/xgmi4.xml" "$out/other.xml" >"$out/printed" && fail "--diff ends with 0 though machines differ"
+grep -q '^- 0000:30:00.0: NIC0' "$out/printed" && grep -q '^+ 0000:31:00.0: NIC0' "$out/printed" &&
+    grep -q '^~ 0000:21:00.0 - 0000:22:00.0 xgmi: 96 GB/s x2, was 48 GB/s x1' "$out/printed" || fail "--diff: $(cat "$out/printed")"
+
 if command -v python3 >/dev/null; then
+    for machine in switched8.xml matrix.txt c2c-two-hosts.xml; do
+        "$topo" --svg "$golden/$machine" | python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' ||
+            fail "--svg of $machine is not XML"
+    done
     "$topo" --json "$golden/switched8.xml" | python3 -m json.tool >/dev/null || fail "--json is not JSON"
     "$topo" --nccl-xml "$golden/sockets2.hwloc2.xml" |
         python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' || fail "--nccl-xml is not XML"
@@ -73,6 +91,9 @@ usage 'only one machine file' a b
 usage 'only one thing is shown' --matrix --json a
 usage 'there is no such flag' --matix a
 usage '--explain: give two values' --explain GPU0
+usage '--rings many: give a number' --rings many a
+usage '--network goes with --rings and --trees' --network a
+usage '--diff names both machines' --diff a b c
 [ "$("$topo" --explain GPU0 mlx5_3 "$golden/switched8.xml" | grep -c 'narrowest')" = 1 ] || fail "--explain names no bottleneck"
 if "$topo" --explain GPU0 GPU99 "$golden/switched8.xml" 2>"$out/reason"; then fail "--explain finds GPU99"; fi
 grep -q 'there is no GPU99' "$out/reason" || fail "--explain does not say that there is no GPU99"
@@ -85,9 +106,18 @@ count=0
 while IFS= read -r machine; do
     count=$((count + 1))
     case $machine in
-    *.graph.xml | *.tar.bz2) refuses "$machine" ;;
+    *.graph.xml)
+        refuses "$machine"
+        # As good as what NCCL found there, or better.
+        "$topo" --compare "$machine" "${machine%.graph.xml}.topo.xml" || fail "NCCL has better channels: $machine"
+        ;;
+    *.tar.bz2) refuses "$machine" ;;
     *)
         timeout 10 "$topo" "$machine" >/dev/null || fail "weft-topo $machine: exit code $?"
+        timeout 10 "$topo" --rings 0 --trees "$machine" >/dev/null || fail "weft-topo --rings 0 --trees $machine: exit code $?"
+        code=0
+        timeout 10 "$topo" --check "$machine" >/dev/null || code=$?
+        [ $code -le 1 ] || fail "weft-topo --check $machine: exit code $code"
         round_trip "$machine"
         ;;
     esac
