@@ -208,6 +208,7 @@ struct weft_execution {
     int moved;
     bool gated;                    /* its slot in shared memory is still in use by an earlier collective */
     bool in_line;                  /* published input lies in the signal's line */
+    bool streams;                  /* the output does not stay in a core's cache */
     bool may_map;                  /* buffers of equal blocks that may be read in place */
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;

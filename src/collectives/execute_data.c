@@ -217,6 +217,8 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
             const void *source = src;
             if (final && x->reduction.divisor > 1)
                 weft_reduction_run(&x->reduction, dst, &source, 1, got / x->layouts[WEFT_OUTPUT].element_bytes, true);
+            else if (x->streams && step->dst.buffer == WEFT_OUTPUT)
+                weft_copy_part(dst, src, got);
             else if (src != dst)
                 weft_copy(dst, src, got);
         }

@@ -349,6 +349,7 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     bind_layout(&x->layouts[WEFT_OUTPUT], args->output, args, s->output_blocks, args->output_counts, args->output_displs);
     x->in_line = s->publishes_input && !s->publishes_output && s->input_blocks * s->chunks_per_block == 1 && s->lanes == 1 &&
                  !args->input_counts && x->layouts[WEFT_INPUT].count * x->layouts[WEFT_INPUT].element_bytes <= WEFT_INLINE_BYTES;
+    x->streams = !args->output_counts && (size_t)s->output_blocks * args->count * x->layouts[WEFT_OUTPUT].element_bytes >= WEFT_STREAM_WHOLE_BYTES;
     weft_status status = choose_tiles(x, args);
     if (status != WEFT_OK)
         return status;

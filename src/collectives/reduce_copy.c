@@ -42,15 +42,23 @@ static void stream(char *dst, const char *src, size_t bytes)
 }
 #endif
 
-void weft_copy(void *dst, const void *src, size_t bytes)
+void weft_copy_part(void *dst, const void *src, size_t bytes)
 {
     if (bytes == 0 || dst == src)
         return;
 #if defined(__x86_64__)
-    if (bytes >= STREAM_BYTES) {
+    if (bytes >= PAGES * PAGE_BYTES) {
         stream(dst, src, bytes);
         return;
     }
 #endif
     memcpy(dst, src, bytes);
+}
+
+void weft_copy(void *dst, const void *src, size_t bytes)
+{
+    if (bytes >= STREAM_BYTES)
+        weft_copy_part(dst, src, bytes);
+    else if (bytes > 0 && dst != src)
+        memcpy(dst, src, bytes);
 }
