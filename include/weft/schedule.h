@@ -94,7 +94,10 @@ typedef enum weft_step_kind {
 enum {
     WEFT_STEP_INCOMING_FIRST = 1, /* recv_reduce: incoming op src */
     WEFT_STEP_FINAL = 2,        /* (recv_)reduce or copy: its result has all ranks' contributions (for avg) */
-    WEFT_STEP_IF_MAPPED = 4     /* signal, wait: needed only where a rank's buffer may be read in place */
+    WEFT_STEP_IF_MAPPED = 4,    /* signal, wait: needed only where a rank's buffer may be read in place */
+    WEFT_STEP_PUSH = 8,         /* publish of output: also written to the same place of the peers on this host whose output is
+                                   mapped; every one of them must have begun, be done with what is there, and copy it `pushed` */
+    WEFT_STEP_PUSHED = 16       /* copy: of what the source's rank pushes, so nothing to do where this rank's output is mapped */
 };
 
 typedef struct weft_step {

@@ -228,9 +228,9 @@ void weft_build_reduce(weft_builder *b, uint32_t lane, const weft_place *sources
     b->source_count += (uint32_t)count;
 }
 
-void weft_build_publish(weft_builder *b, uint32_t lane, weft_place src)
+void weft_build_publish(weft_builder *b, uint32_t lane, weft_place src, unsigned flags)
 {
-    add(b, lane, WEFT_STEP_PUBLISH, 0)->src = src;
+    add(b, lane, WEFT_STEP_PUBLISH, flags)->src = src;
 }
 
 void weft_build_signal(weft_builder *b, uint32_t lane, unsigned flags)

@@ -112,6 +112,8 @@ static bool do_step(weft_task *t, const weft_step *step)
         weft_execute_reduce(x, t, step, ready);
         return true;
     case WEFT_STEP_PUBLISH:
+        if (!weft_execute_can_push(x, step))
+            return false;
         weft_execute_publish(x, t, step);
         return true;
     case WEFT_STEP_SIGNAL:

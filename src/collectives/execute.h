@@ -275,6 +275,8 @@ void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step
 void weft_execute_announce_mapping(weft_execution *x);
 /* Are the buffers that the step reads of other ranks there? Their descriptors may still be under way. */
 bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step);
+/* Are the outputs there that the step pushes to? */
+bool weft_execute_can_push(const weft_execution *x, const weft_step *step);
 /* Stores `bytes` that arrived at the task's receive cursors. */
 void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes);
 

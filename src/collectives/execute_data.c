@@ -201,24 +201,56 @@ size_t weft_place_bytes(const weft_execution *x, const weft_task *t, const weft_
     return total;
 }
 
+/* To the output: what is too large to stay in cache goes past it. */
+static void copy_out(const weft_execution *x, char *dst, const char *src, size_t bytes)
+{
+    if (x->streams)
+        weft_copy_part(dst, src, bytes);
+    else
+        weft_copy(dst, src, bytes);
+}
+
+/* Where this rank's output begins to be shared, and ends, in bytes from its beginning: what lies between is pushed by others. */
+static const weft_local_mapping *own_mapping(const weft_execution *x)
+{
+    const weft_exec *e = x->exec;
+    return &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+}
+
+/* Copies what others do not push of [dst, dst + bytes): the edges. */
+static void copy_edges(const weft_execution *x, char *dst, const char *src, size_t bytes)
+{
+    const weft_local_mapping *m = own_mapping(x);
+    uint64_t at = (uintptr_t)dst - (uintptr_t)x->layouts[WEFT_OUTPUT].base, end = at + bytes;
+    uint64_t head = m->head[WEFT_OUTPUT] < end ? m->head[WEFT_OUTPUT] : end, tail = m->tail[WEFT_OUTPUT] > at ? m->tail[WEFT_OUTPUT] : at;
+    if (at < head)
+        memcpy(dst, src, head - at);
+    if (tail < end)
+        memcpy(dst + (tail - at), src + (tail - at), end - tail);
+}
+
 void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
 {
     weft_cursor from, to;
     weft_cursor_start(&from, &step->src, ready->src_like);
     weft_cursor_start(&to, &step->dst, ready->dst_like);
-    bool final = step->flags & WEFT_STEP_FINAL;
+    bool final = step->flags & WEFT_STEP_FINAL, pushed = (step->flags & WEFT_STEP_PUSHED) && x->mapped[1].memory_id;
     char *src, *dst;
     size_t bytes;
+    if (pushed && own_mapping(x)->head[WEFT_OUTPUT] == 0 && own_mapping(x)->tail[WEFT_OUTPUT] == UINT64_MAX)
+        return;
     while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0)
         for (size_t got; bytes > 0; bytes -= got, dst += got) {
             got = weft_cursor_next(x, t, &from, bytes, &src);
             if (got == 0)
                 return;
             const void *source = src;
-            if (final && x->reduction.divisor > 1)
+            if (pushed)
+                copy_edges(x, dst, src, got);
+            else if (final && x->reduction.divisor > 1)
                 weft_reduction_run(&x->reduction, dst, &source, 1, got / x->layouts[WEFT_OUTPUT].element_bytes, true);
-            else if (x->streams && step->dst.buffer == WEFT_OUTPUT)
-                weft_copy_part(dst, src, got);
+            else if (step->dst.buffer == WEFT_OUTPUT)
+                copy_out(x, dst, src, got);
             else if (src != dst)
                 weft_copy(dst, src, got);
         }
@@ -289,9 +321,52 @@ static void publish_edges(weft_execution *x, weft_task *t, const weft_place *p)
         }
 }
 
+bool weft_execute_can_push(const weft_execution *x, const weft_step *step)
+{
+    const weft_exec *e = x->exec;
+    for (int i = 0; (step->flags & WEFT_STEP_PUSH) && i < e->local_count; i++) {
+        weft_place there = step->src;
+        there.rank = e->local_ranks[i];
+        bool staged = true;
+        if (there.rank != e->rank && !peer_base(x, &there, &staged) && !staged)
+            return false;
+    }
+    return true;
+}
+
+/* Writes a place of the output to that of a peer, as far as it is shared. */
+static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int position)
+{
+    const weft_exec *e = x->exec;
+    const weft_local_mapping *m = &e->regions[position]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    weft_place there = *p;
+    bool staged;
+    there.rank = e->local_ranks[position];
+    char *base = peer_base(x, &there, &staged);
+    for (uint32_t i = 0; !staged && i < p->repeat * p->count; i++) {
+        char *from;
+        size_t bytes = chunk_at(x, t, p, NULL, i / p->count, i % p->count, &from);
+        uint64_t at = (uintptr_t)from - (uintptr_t)x->layouts[WEFT_OUTPUT].base;
+        uint64_t low = at > m->head[WEFT_OUTPUT] ? at : m->head[WEFT_OUTPUT];
+        uint64_t high = at + bytes < m->tail[WEFT_OUTPUT] ? at + bytes : m->tail[WEFT_OUTPUT];
+        if (low < high)
+            copy_out(x, (char *)((uintptr_t)base + low), from + (low - at), high - low);
+    }
+}
+
+static void push(weft_execution *x, weft_task *t, const weft_place *p)
+{
+    const weft_exec *e = x->exec;
+    for (int i = 0; i < e->local_count; i++)
+        if (e->local_ranks[i] != e->rank)
+            push_to(x, t, p, i);
+}
+
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step)
 {
     const weft_place *p = &step->src;
+    if (step->flags & WEFT_STEP_PUSH)
+        push(x, t, p);
     if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id) {
         publish_edges(x, t, p);
         return;

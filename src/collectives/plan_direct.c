@@ -15,13 +15,13 @@ weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request
     weft_build_all_signal(b, n, rank, 1, 0);
     weft_status status = weft_build_reduce_ranks(b, NULL, n, weft_at(b, WEFT_INPUT, own, 1),
                                                  weft_at(b, WEFT_OUTPUT, own, 1), WEFT_STEP_FINAL);
-    weft_build_publish(b, 0, weft_at(b, WEFT_OUTPUT, own, 1));
+    weft_build_publish(b, 0, weft_at(b, WEFT_OUTPUT, own, 1), WEFT_STEP_PUSH);
     weft_build_signal(b, 0, 0);
     for (int i = 1; i < n; i++) {
         int r = (rank + i) % n;
         weft_build_wait(b, 0, r, 2, 0);
         weft_build_copy(b, 0, weft_at_rank(r, WEFT_OUTPUT, (uint32_t)r, 1),
-                        weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
+                        weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), WEFT_STEP_PUSHED);
     }
     weft_build_all_signal(b, n, rank, 3, WEFT_STEP_IF_MAPPED);
     return status;

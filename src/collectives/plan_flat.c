@@ -9,7 +9,7 @@ static void enter(weft_builder *b, int n, int rank, uint32_t blocks)
     weft_build_shape(b, 1, 0, 1);
     weft_build_local(b, true, false);
     if (blocks == 1)
-        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1));
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1), 0);
     else
         weft_build_publish_others(b, blocks, rank);
     weft_build_all_signal(b, n, rank, 1, 0);
@@ -86,7 +86,7 @@ static weft_status from_root(weft_builder *b, const weft_plan_request *request, 
     weft_place src = weft_at_rank(root, WEFT_INPUT, blocks == 1 ? 0 : (uint32_t)rank, 1);
     if (rank == root) {
         if (blocks == 1)
-            weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1));
+            weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1), 0);
         else
             weft_build_publish_others(b, blocks, rank);
         weft_build_signal(b, 0, 0);
@@ -114,7 +114,7 @@ weft_status weft_plan_flat_scatter(weft_builder *b, const weft_plan_request *req
 /* Everyone else's part in gather and reduce. */
 static void offer_to_root(weft_builder *b, int root)
 {
-    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1));
+    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1), 0);
     weft_build_signal(b, 0, 0);
     weft_build_wait(b, 0, root, 1, WEFT_STEP_IF_MAPPED);
 }

@@ -67,9 +67,9 @@ void weft_build_publish_others(weft_builder *b, uint32_t count, int own)
 {
     uint32_t skipped = (uint32_t)own;
     if (skipped > 0)
-        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, skipped));
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, skipped), 0);
     if (skipped + 1 < count)
-        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, skipped + 1, count - skipped - 1));
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, skipped + 1, count - skipped - 1), 0);
 }
 
 void weft_build_all_signal(weft_builder *b, int n, int rank, uint32_t value, unsigned flags)

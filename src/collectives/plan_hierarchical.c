@@ -50,7 +50,7 @@ static int neighbour(const layout *t, int steps)
 
 static void publish_and_signal(weft_builder *b, weft_place place)
 {
-    weft_build_publish(b, 0, place);
+    weft_build_publish(b, 0, place, 0);
     weft_build_signal(b, 0, 0);
 }
 
@@ -343,7 +343,7 @@ static void all_gather_within(weft_builder *b, const layout *t)
                 weft_place from = place;
                 from.rank = t->mate[index];
                 if (own)
-                    weft_build_publish(b, 0, place);
+                    weft_build_publish(b, 0, place, 0);
                 else
                     weft_build_copy(b, 0, from, place, 0);
             }

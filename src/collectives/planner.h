@@ -37,7 +37,7 @@ void weft_build_recv_reduce(weft_builder *b, uint32_t lane, int from, weft_place
 void weft_build_copy(weft_builder *b, uint32_t lane, weft_place src, weft_place dst, unsigned flags);
 void weft_build_reduce(weft_builder *b, uint32_t lane, const weft_place *sources, int count, weft_place dst,
                        unsigned flags);
-void weft_build_publish(weft_builder *b, uint32_t lane, weft_place src);
+void weft_build_publish(weft_builder *b, uint32_t lane, weft_place src, unsigned flags);
 void weft_build_signal(weft_builder *b, uint32_t lane, unsigned flags);
 void weft_build_wait(weft_builder *b, uint32_t lane, int from, uint32_t value, unsigned flags);
 /* What some rank of the group does, though perhaps not this one: all ranks must know of it. */

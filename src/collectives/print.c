@@ -128,6 +128,10 @@ void weft_step_describe(const weft_schedule *schedule, const weft_step *s, char 
         add(&l, ", final");
     if (s->flags & WEFT_STEP_IF_MAPPED)
         add(&l, ", if mapped");
+    if (s->flags & WEFT_STEP_PUSH)
+        add(&l, ", pushed to mapped peers");
+    if (s->flags & WEFT_STEP_PUSHED)
+        add(&l, ", unless pushed");
 }
 
 void weft_step_text(const weft_schedule *schedule, uint32_t lane, uint32_t step, char *text, size_t bytes)

@@ -51,6 +51,10 @@ static void print_step(FILE *stream, const weft_schedule *s, const weft_step *st
         fprintf(stream, ", \"final\": true");
     if (step->flags & WEFT_STEP_IF_MAPPED)
         fprintf(stream, ", \"if_mapped\": true");
+    if (step->flags & WEFT_STEP_PUSH)
+        fprintf(stream, ", \"push\": true");
+    if (step->flags & WEFT_STEP_PUSHED)
+        fprintf(stream, ", \"pushed\": true");
     fprintf(stream, "}");
 }
 

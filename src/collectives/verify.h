@@ -27,6 +27,9 @@ typedef struct verify_cell {
     verify_value value;
     uint32_t written;   /* epoch of the last write by its owner, 0: never */
     uint32_t last_send; /* 1 + number in its lane of the last send that reads it */
+    uint32_t touched;   /* epoch of the last access by its owner, 0: never */
+    uint32_t pushed;    /* epoch of the push of rank `pusher` that wrote it last, 0: its owner did */
+    int32_t pusher;
     uint16_t write_lane;
     uint16_t read_lane; /* VERIFY_MANY: several */
 } verify_cell;
@@ -164,6 +167,10 @@ weft_status verify_combine(verify_run *r, int rank, uint32_t step, verify_value 
 /* What a FINAL step does to a value. */
 weft_status verify_finalise(verify_run *r, int rank, uint32_t step, verify_value *value);
 weft_status verify_publish(verify_run *r, int rank, uint32_t step, const weft_place *place);
+/* What was published is also written to the same place of every mapped peer on the host. */
+weft_status verify_push(verify_run *r, int rank, uint32_t step, const weft_place *place);
+/* A mapped rank's copy of what rank src->rank pushes: has it come by now? */
+weft_status verify_pushed(verify_run *r, int rank, uint32_t step, const weft_place *src, const weft_place *dst);
 /* Reads by peers that the owner's return does not wait for. */
 weft_status verify_exit(verify_run *r);
 /* Every output as the collective says. */

@@ -51,6 +51,15 @@ static void mark_read(const verify_run *r, verify_cell *cell)
     cell->read_lane = cell->read_lane == 0 || cell->read_lane == lane ? lane : VERIFY_MANY;
 }
 
+/* Whoever uses a chunk that another rank pushes must know that it has. */
+static weft_status check_push(const verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
+                              const verify_cell *cell)
+{
+    if (cell->pushed && cell->pushed > known(r, rank, cell->pusher))
+        return fail_chunk(r, rank, step, place, i, "is used while another rank may still push to it");
+    return WEFT_OK;
+}
+
 static weft_status read_cell(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
                              verify_cell **out)
 {
@@ -60,8 +69,10 @@ static weft_status read_cell(verify_run *r, int rank, uint32_t step, const weft_
     if (cell->value.count == 0 && r->v->collective != WEFT_BARRIER)
         return fail_chunk(r, rank, step, place, i, "is read before anything is written to it");
     mark_read(r, cell);
+    if (place->rank == rank)
+        cell->touched = epoch_of(step);
     *out = cell;
-    return WEFT_OK;
+    return check_push(r, rank, step, place, i, cell);
 }
 
 weft_status verify_read_own(verify_run *r, int rank, uint32_t step, const weft_place *place, int64_t send)
@@ -107,7 +118,7 @@ static weft_status end_readers(verify_run *r, int rank, uint32_t step, size_t at
     verify *v = r->v;
     for (uint32_t k = v->shared[at].readers; k != VERIFY_NONE; k = v->readers[k].next) {
         verify_reader *reader = &v->readers[k];
-        if (reader->epoch > known(r, rank, reader->rank))
+        if (reader->rank != rank && reader->epoch > known(r, rank, reader->rank)) /* its own earlier steps are over */
             return verify_fail(
                 v, rank, r->lane, step,
                 "overwrites %s[%u], which rank %d may still be reading in its step %u: no signal or "
@@ -238,11 +249,14 @@ weft_status verify_write(verify_run *r, int rank, uint32_t step, const weft_plac
                            weft_buffer_name(place->buffer), verify_place_chunk(place, i), cell->last_send,
                            v->send_step[verify_lane_of(v, rank, r->lane)->first_send + cell->last_send - 1],
                            r->fence[rank]);
-    weft_status status = check_size(r, rank, step, place, verify_place_chunk(place, i), value);
+    weft_status status = check_push(r, rank, step, place, i, cell);
+    if (status == WEFT_OK)
+        status = check_size(r, rank, step, place, verify_place_chunk(place, i), value);
     if (status == WEFT_OK && r->clock && v->shared[at].readers != VERIFY_NONE)
         status = end_readers(r, rank, step, at, place, i);
     cell->value = *value;
-    cell->written = epoch_of(step);
+    cell->written = cell->touched = epoch_of(step);
+    cell->pushed = 0;
     cell->write_lane = (uint16_t)(r->lane + 1);
     return status;
 }
@@ -258,12 +272,69 @@ weft_status verify_publish(verify_run *r, int rank, uint32_t step, const weft_pl
         if (!lane_free(cell->write_lane, r) || !lane_free(shared->lane, r))
             return fail_lanes(r, rank, step, place, i, "publishes");
         mark_read(r, cell);
+        cell->touched = epoch_of(step);
         weft_status status = v->rank[rank].mapped ? WEFT_OK : end_readers(r, rank, step, raw, place, i);
         if (status != WEFT_OK)
             return status;
         shared->snapshot = cell->value;
         shared->published = epoch_of(step);
         shared->lane = (uint16_t)(r->lane + 1);
+    }
+    return WEFT_OK;
+}
+
+/* One chunk into one peer's buffer. */
+static weft_status push_cell(verify_run *r, int rank, uint32_t step, const weft_place *there, uint32_t i,
+                             const verify_value *value)
+{
+    size_t at = cell_of(r->v, there, i);
+    verify_cell *cell = &r->v->cells[at];
+    uint32_t seen = known(r, rank, there->rank);
+    if (!lane_free(cell->write_lane, r) || !lane_free(cell->read_lane, r))
+        return fail_lanes(r, rank, step, there, i, "pushes to");
+    if (seen == 0 || cell->touched > seen || cell->last_send)
+        return fail_chunk(r, rank, step, there, i,
+                          "is pushed to while its rank may not have begun, or may still use it: no signal orders the two");
+    weft_status status = check_push(r, rank, step, there, i, cell);
+    if (status == WEFT_OK)
+        status = check_size(r, rank, step, there, verify_place_chunk(there, i), value);
+    if (status == WEFT_OK && r->v->shared[at].readers != VERIFY_NONE)
+        status = end_readers(r, rank, step, at, there, i);
+    cell->value = *value;
+    cell->pushed = epoch_of(step);
+    cell->pusher = rank;
+    cell->write_lane = (uint16_t)(r->lane + 1);
+    return status;
+}
+
+weft_status verify_push(verify_run *r, int rank, uint32_t step, const weft_place *place)
+{
+    const verify *v = r->v;
+    uint32_t chunks = verify_place_chunks(place);
+    for (int peer = 0; peer < v->ranks; peer++) {
+        weft_place there = *place;
+        there.rank = peer;
+        if (peer == rank || !v->rank[peer].mapped || verify_host(v, peer) != verify_host(v, rank))
+            continue;
+        for (uint32_t i = 0; i < chunks; i++) {
+            weft_status status = push_cell(r, rank, step, &there, i, &v->cells[cell_of(v, place, i)].value);
+            if (status != WEFT_OK)
+                return status;
+        }
+    }
+    return WEFT_OK;
+}
+
+weft_status verify_pushed(verify_run *r, int rank, uint32_t step, const weft_place *src, const weft_place *dst)
+{
+    uint32_t chunks = verify_place_chunks(dst);
+    for (uint32_t i = 0; i < chunks; i++) {
+        const verify_cell *cell = &r->v->cells[cell_of(r->v, dst, i)];
+        if (!cell->pushed || cell->pusher != src->rank)
+            return fail_chunk(r, rank, step, dst, i, "is taken for pushed, but the source's rank has not pushed it");
+        weft_status status = check_push(r, rank, step, dst, i, cell);
+        if (status != WEFT_OK)
+            return status;
     }
     return WEFT_OK;
 }

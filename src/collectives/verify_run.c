@@ -266,11 +266,15 @@ static weft_status execute(verify_run *r, int rank, const weft_step *s)
     case WEFT_STEP_RECV_REDUCE:
         return receive(r, rank, s);
     case WEFT_STEP_COPY:
+        if ((s->flags & WEFT_STEP_PUSHED) && r->v->rank[rank].mapped)
+            return verify_pushed(r, rank, r->pc[rank], &s->src, &s->dst);
         return combine_sources(r, rank, s, &s->src, 1);
     case WEFT_STEP_REDUCE:
         return combine_sources(r, rank, s, &r->v->schedules[rank]->sources[s->value], s->sources);
-    case WEFT_STEP_PUBLISH:
-        return verify_publish(r, rank, r->pc[rank], &s->src);
+    case WEFT_STEP_PUBLISH: {
+        weft_status status = verify_publish(r, rank, r->pc[rank], &s->src);
+        return status == WEFT_OK && (s->flags & WEFT_STEP_PUSH) ? verify_push(r, rank, r->pc[rank], &s->src) : status;
+    }
     case WEFT_STEP_SIGNAL:
         return raise_signal(r, rank, s);
     default:

@@ -118,6 +118,10 @@ static weft_status check_flags(const position *p)
         return FAIL_AT(p, "is marked incoming-first, but is no recv_reduce");
     if ((flags & WEFT_STEP_IF_MAPPED) && kind != WEFT_STEP_SIGNAL && kind != WEFT_STEP_WAIT)
         return FAIL_AT(p, "is marked if-mapped, but neither signals nor waits");
+    if ((flags & WEFT_STEP_PUSH) && (kind != WEFT_STEP_PUBLISH || p->s->src.buffer != WEFT_OUTPUT))
+        return FAIL_AT(p, "is marked push, but does not publish output");
+    if ((flags & WEFT_STEP_PUSHED) && (kind != WEFT_STEP_COPY || p->s->dst.buffer != WEFT_OUTPUT || p->s->src.rank == p->rank))
+        return FAIL_AT(p, "is marked pushed, but does not copy another rank's place to output");
     return WEFT_OK;
 }
 

@@ -121,7 +121,7 @@ static void direct_all_reduce(weft_builder *b, int rank, int n)
 {
     weft_place sources[MAX_RANKS];
     weft_build_shape(b, (uint32_t)n, 0, 1);
-    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, (uint32_t)n));
+    weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, (uint32_t)n), 0);
     weft_build_signal(b, 0, 0);
     for (int peer = 0; peer < n; peer++) {
         sources[peer] = weft_at_rank(peer, WEFT_INPUT, (uint32_t)rank, 1);
@@ -129,7 +129,7 @@ static void direct_all_reduce(weft_builder *b, int rank, int n)
             weft_build_wait(b, 0, peer, 1, 0);
     }
     weft_build_reduce(b, 0, sources, n, weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1), WEFT_STEP_FINAL);
-    weft_build_publish(b, 0, weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1));
+    weft_build_publish(b, 0, weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1), 0);
     weft_build_signal(b, 0, 0);
     for (int peer = 0; peer < n; peer++)
         if (peer != rank)
@@ -446,6 +446,42 @@ static void dropped_exit_wait_is_found_when_mapped(void **state)
                  "may still read a buffer of rank 0 after that rank has returned", "mapped]", NULL);
 }
 
+/* As direct_all_reduce, but what is reduced is pushed to mapped peers. */
+static plan pushing(void)
+{
+    plan p;
+    plan_make(&p, WEFT_ALL_REDUCE, 3, direct_all_reduce);
+    for (int rank = 0; rank < 3; rank++) {
+        weft_step *steps = p.s[rank]->lane[0].steps;
+        steps[5].flags |= WEFT_STEP_PUSH;
+        steps[9].flags |= WEFT_STEP_PUSHED;
+        steps[10].flags |= WEFT_STEP_PUSHED;
+    }
+    return p;
+}
+
+static void pushes_are_in_order(void **state)
+{
+    (void)state;
+    plan p = pushing();
+    expect_right(&p);
+    p = pushing(); /* rank 0 pushes, and rank 1 may not have begun */
+    drop_step(&p, 0, 2);
+    expect_fault(&p, "rank 0 lane 0 step", NULL);
+    p = pushing(); /* rank 1 takes rank 2's chunk for pushed before it knows */
+    drop_step(&p, 1, 8);
+    expect_fault(&p, "rank 1 lane 0 step", "output[2]", NULL);
+    p = pushing();
+    p.s[2]->lane[0].steps[5].flags = 0;
+    expect_fault(&p, "taken for pushed, but the source's rank has not pushed it", NULL);
+    p = pushing();
+    p.s[2]->lane[0].steps[0].flags = WEFT_STEP_PUSH;
+    expect_fault(&p, "is marked push, but does not publish output", NULL);
+    p = pushing();
+    p.s[2]->lane[0].steps[4].flags |= WEFT_STEP_PUSHED;
+    expect_fault(&p, "is marked pushed, but does not copy", NULL);
+}
+
 static void dropped_signal_is_found(void **state)
 {
     (void)state;
@@ -624,6 +660,7 @@ int main(void)
         cmocka_unit_test(parts_of_other_size_are_found),
         cmocka_unit_test(dropped_wait_is_found),
         cmocka_unit_test(dropped_exit_wait_is_found_when_mapped),
+        cmocka_unit_test(pushes_are_in_order),
         cmocka_unit_test(dropped_signal_is_found),
         cmocka_unit_test(signals_in_a_circle_are_a_deadlock),
         cmocka_unit_test(always_waiting_for_a_mapped_only_signal_is_found),
