@@ -48,8 +48,12 @@ static double now_ns(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
+/* Of a wait: where the other has lost its core to somebody, it gets ours. */
 static void relax(void)
 {
+    static uint32_t waited;
+    if (++waited % 4096 == 0)
+        sched_yield();
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif

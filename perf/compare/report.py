@@ -24,7 +24,7 @@ def rows_of(times, case, cells, libraries, floors, cpus, standins):
                 continue
             row["us"][library] = round(ratios.median([t for t in theirs if t is not None]), 4)
             if library in cases.PEERS:
-                row["ratio"][library] = [round(v, 4) for v in triple]
+                row["ratio"][library] = [float(f"{v:.5g}") for v in triple]
         if row["ratio"]:
             row["best"] = min(row["ratio"], key=lambda name: row["us"][name])
             row["behind"] = ratios.behind(row["ratio"][row["best"]])
