@@ -10,13 +10,18 @@
 
 bool weft_mpi_begin_call(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm)
 {
+    weft_mpi_fate fate;
+    weft_mpi_comm *c = weft_mpi_comm_of(comm, form, &fate);
+    if (!c) {
+        weft_mpi_count(kind, fate, 0);
+        return false;
+    }
     memset(o, 0, sizeof *o);
     o->kind = kind;
     o->form = form;
     o->type = WEFT_U8;
-    weft_mpi_fate fate;
-    o->comm = weft_mpi_comm_of(comm, form, &fate);
-    return o->comm || weft_mpi_pass(o, fate);
+    o->comm = c;
+    return true;
 }
 
 bool weft_mpi_pass(weft_mpi_operation *o, weft_mpi_fate fate)
@@ -212,7 +217,7 @@ weft_status weft_mpi_issue(weft_mpi_operation *o, weft_request **request)
 
 weft_status weft_mpi_issue_init(weft_mpi_operation *o)
 {
-    weft_comm *c = o->comm->weft;
+    weft_comm *c = o->own;
     weft_request **request = &o->request;
     const weft_mpi_side *s = &o->send, *r = &o->recv;
     switch (o->kind) {

@@ -9,18 +9,25 @@
 static _Atomic uint64_t calls[WEFT_MPI_KIND_COUNT][WEFT_MPI_FATE_COUNT];
 static _Atomic uint64_t bytes_served[WEFT_MPI_KIND_COUNT];
 
-void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes)
-{
-    atomic_fetch_add_explicit(&calls[kind][fate], 1, memory_order_relaxed);
-    if (bytes)
-        atomic_fetch_add_explicit(&bytes_served[kind], bytes, memory_order_relaxed);
-}
-
 static bool wanted(void)
 {
     const char *text = getenv("WEFT_MPI_REPORT");
     return text && *text && strcmp(text, "0") != 0 && strcmp(text, "no") != 0 && strcmp(text, "off") != 0 &&
            strcmp(text, "false") != 0;
+}
+
+/* -1: not looked up yet. Threads that look it up at once find the same. */
+static _Atomic int counting = -1;
+
+void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes)
+{
+    int count = atomic_load_explicit(&counting, memory_order_relaxed);
+    if (count < 0)
+        atomic_store_explicit(&counting, count = wanted(), memory_order_relaxed);
+    if (!count)
+        return;
+    atomic_fetch_add_explicit(&calls[kind][fate], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&bytes_served[kind], bytes, memory_order_relaxed);
 }
 
 static void print_kind(const char *name, const uint64_t *sums, uint64_t bytes)

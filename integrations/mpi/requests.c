@@ -140,6 +140,7 @@ static int query(void *context, MPI_Status *status)
 static void destroy(weft_mpi_operation *o)
 {
     weft_mpi_operation_clear(o);
+    weft_comm_destroy(o->own);
     weft_mpi_comm_release(o->comm);
     free(o);
 }
@@ -248,7 +249,9 @@ int weft_mpi_begin_request(weft_mpi_operation *o, MPI_Request *request)
 int weft_mpi_make_persistent(weft_mpi_operation *o, MPI_Request *request)
 {
     atomic_fetch_add_explicit(&o->comm->references, 1, memory_order_relaxed);
-    weft_status status = weft_mpi_issue_init(o);
+    weft_status status = weft_comm_split(o->comm->weft, 0, o->comm->rank, NULL, &o->own);
+    if (status == WEFT_OK)
+        status = weft_mpi_issue_init(o);
     if (status != WEFT_OK)
         return failed_begin(o, status);
     pthread_mutex_lock(&lock);

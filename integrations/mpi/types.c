@@ -13,6 +13,13 @@ static struct {
     bool used;
 } table[SLOTS];
 static weft_op logical_and, logical_or, logical_xor;
+/* Weft's operation for MPI's, and the classes of types that it takes, as bits. */
+static struct {
+    MPI_Op mpi;
+    weft_op weft;
+    unsigned classes;
+} operations[10];
+static int operation_count;
 
 static unsigned slot_of(MPI_Datatype type)
 {
@@ -116,6 +123,30 @@ static void combine_logical(void *result, const void *left, const void *right, s
     }
 }
 
+static void add_operation(MPI_Op mpi, weft_op weft, unsigned classes)
+{
+    operations[operation_count].mpi = mpi;
+    operations[operation_count].weft = weft;
+    operations[operation_count++].classes = classes;
+}
+
+static void add_operations(void)
+{
+    const unsigned number = 1u << CLASS_INTEGER | 1u << CLASS_FLOAT, bits = 1u << CLASS_INTEGER | 1u << CLASS_BYTE;
+    const unsigned logical = 1u << CLASS_INTEGER | 1u << CLASS_LOGICAL;
+    operation_count = 0;
+    add_operation(MPI_SUM, WEFT_SUM, number | 1u << CLASS_COMPLEX);
+    add_operation(MPI_MAX, WEFT_MAX, number);
+    add_operation(MPI_MIN, WEFT_MIN, number);
+    add_operation(MPI_PROD, WEFT_PROD, number);
+    add_operation(MPI_LAND, logical_and, logical);
+    add_operation(MPI_BAND, WEFT_BAND, bits);
+    add_operation(MPI_LOR, logical_or, logical);
+    add_operation(MPI_BOR, WEFT_BOR, bits);
+    add_operation(MPI_LXOR, logical_xor, logical);
+    add_operation(MPI_BXOR, WEFT_BXOR, bits);
+}
+
 weft_status weft_mpi_types_create(void)
 {
     static int which[] = {0, 1, 2};
@@ -126,6 +157,7 @@ weft_status weft_mpi_types_create(void)
         if (status != WEFT_OK)
             return status;
     }
+    add_operations();
     return WEFT_OK;
 }
 
@@ -185,27 +217,10 @@ bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
 
 bool weft_mpi_op_find(MPI_Op op, const weft_mpi_type *type, weft_op *weft)
 {
-    bool number = type->class == CLASS_INTEGER || type->class == CLASS_FLOAT;
-    bool logical = type->class == CLASS_INTEGER || type->class == CLASS_LOGICAL;
-    bool bits = type->class == CLASS_INTEGER || type->class == CLASS_BYTE;
-    const struct {
-        MPI_Op mpi;
-        weft_op weft;
-        bool possible;
-    } known[] = {{MPI_SUM, WEFT_SUM, number || type->class == CLASS_COMPLEX},
-                 {MPI_MAX, WEFT_MAX, number},
-                 {MPI_MIN, WEFT_MIN, number},
-                 {MPI_PROD, WEFT_PROD, number},
-                 {MPI_LAND, logical_and, logical},
-                 {MPI_BAND, WEFT_BAND, bits},
-                 {MPI_LOR, logical_or, logical},
-                 {MPI_BOR, WEFT_BOR, bits},
-                 {MPI_LXOR, logical_xor, logical},
-                 {MPI_BXOR, WEFT_BXOR, bits}};
-    for (int i = 0; i < COUNT_OF(known); i++) {
-        if (known[i].mpi == op) {
-            *weft = known[i].weft;
-            return known[i].possible && type->weft >= 0;
+    for (int i = 0; i < operation_count; i++) {
+        if (operations[i].mpi == op) {
+            *weft = operations[i].weft;
+            return type->weft >= 0 && (operations[i].classes & 1u << type->class);
         }
     }
     return false;

@@ -133,6 +133,7 @@ typedef struct weft_mpi_operation {
     /* with a request */
     weft_request *request;
     MPI_Request handle;
+    weft_comm *own; /* persistent ones: they may be started in another order on each rank, which one of Weft's may not */
     int error, tag;
     bool active;
     struct weft_mpi_operation *next, **link;                       /* under way */
