@@ -50,6 +50,19 @@ for program in hello hello-static hello-c++; do
     [ "$("$place/$program")" = "rank 0 of 1: the sum is 1" ] || fail "$program: wrong output as one rank"
 done
 
+# The larger example, alone and under mpirun where that is.
+# shellcheck disable=SC2086
+${CC:-gcc} -std=c11 -Wall -Wextra -Werror examples/sgd.c $flags -o "$place/sgd"
+line='y = 3.00 x -2.00, loss [0-9.e-]*'
+"$place/sgd" | grep -qx "1 ranks: $line" || { "$place/sgd"; fail "sgd: wrong output as one rank"; }
+mpirun=$(command -v mpirun.openmpi || true)
+if [ -n "$mpirun" ]; then
+    "$mpirun" --oversubscribe -n 3 "$place/sgd" >"$place/sgd.out" 2>&1 || { cat "$place/sgd.out"; fail "sgd failed under mpirun"; }
+    grep -qx "3 ranks: $line" "$place/sgd.out" || { cat "$place/sgd.out"; fail "sgd: wrong output of three ranks"; }
+else
+    echo "Open MPI's mpirun (package openmpi-bin) is not there: sgd was not tried with it"
+fi
+
 # Two ranks, by torchrun's variables and a file to meet at.
 export WORLD_SIZE=2 WEFT_RENDEZVOUS=file://$place/meet
 RANK=1 "$place/hello" >"$place/rank1" &

@@ -435,7 +435,7 @@ def main():
     own = sys.executable
     finish([begin([own, __file__, "plain", "1"])], "one rank alone", 1)
     by_variables(own, "plain", 3)
-    mpirun = shutil.which("mpirun.openmpi") or shutil.which("mpirun")
+    mpirun = shutil.which("mpirun.openmpi")
     if mpirun:
         finish([begin([mpirun, "--oversubscribe", "-n", "2", own, __file__, "plain", "2"])], "mpirun", 2)
     else:
