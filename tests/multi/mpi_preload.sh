@@ -77,6 +77,21 @@ fortran_calls() {
     echo "$mpi: Fortran is served"
 }
 
+threaded_calls() {
+    local mpi=$1 code
+    "mpicc.$mpi" -std=gnu11 -Wall -Wextra -Wno-stringop-overflow tests/multi/support/mpi_threads.c -o "$place/threads" -pthread ||
+        fail "$mpi: cannot build the program with threads"
+    with_weft "$mpi" 2 "$place/threads" >"$place/log" 2>&1
+    code=$?
+    if [ $code -eq 77 ]; then
+        echo "$mpi: has no MPI_THREAD_MULTIPLE: not tried"
+        return
+    fi
+    [ $code -eq 0 ] && grep -q 'threads: good' "$place/log" || { cat "$place/log"; fail "$mpi: threads fail on Weft"; }
+    served "$place/log" Allreduce
+    echo "$mpi: threads are served"
+}
+
 tried=0
 for mpi in openmpi mpich; do
     if [ ! -e "$BUILD/lib/$mpi/libweft-mpi.so" ] || ! command -v "mpirun.$mpi" >/dev/null; then
@@ -87,5 +102,6 @@ for mpi in openmpi mpich; do
     random_calls $mpi 3 1
     [ "$rounds" -le 100 ] || for seed in 2 3; do random_calls $mpi 4 $seed; done
     fortran_calls $mpi
+    threaded_calls $mpi
 done
 [ $tried -gt 0 ] || { echo "no MPI with its compiler (libopenmpi-dev or libmpich-dev) is there"; exit 77; }
