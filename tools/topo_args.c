@@ -24,7 +24,8 @@ static const char usage_text[] =
     "What is shown: one of these (default: the tree, in a screen).\n"
     "      --matrix           how each pair of GPUs, NICs and NUMA nodes is joined\n"
     "      --nics             which NIC each GPU (or NUMA node) takes, and its rail\n"
-    "      --rings N          the rings it would build, at most N (0: as many as pay)\n"
+    "      --rings N          the rings it would build, at most N (0 or left out: as many as\n"
+    "                         pay)\n"
     "      --trees            the trees it would build (may stand beside --rings)\n"
     "      --network          rings and trees that enter and leave the host by its NICs\n"
     "      --compare GRAPH    rings and trees beside those of NCCL (NCCL_GRAPH_DUMP_FILE)\n"
@@ -147,7 +148,11 @@ static bool parse_flag(topo_args *args, int argc, char **argv, int *at)
             continue;
         if (equals && flags[i].values != 1)
             return wrong(args, "%s takes no value after =", flags[i].name);
-        for (int v = equals ? 1 : 0; v < flags[i].values; v++) {
+        /* The number of rings may be left out. */
+        bool left_out = flags[i].flag == FLAG_RINGS && !equals && (*at + 1 >= argc || !isdigit((unsigned char)argv[*at + 1][0]));
+        if (left_out)
+            value[0] = "0";
+        for (int v = equals || left_out ? 1 : 0; v < flags[i].values; v++) {
             if (*at + 1 >= argc)
                 return wrong(args, "%s: give %s after it", flags[i].name, flags[i].values == 2 ? "two values" : "a value");
             value[v] = argv[++*at];

@@ -87,6 +87,8 @@ int topo_show_matrix(const weft_topology *t, bool color)
         puts(cpus ? cpus : "");
     }
     print_legend(t, list, count);
+    if (count == ENDS_MAX)
+        printf("shown: the first %d; --explain tells of any pair\n", ENDS_MAX);
     return 0;
 }
 
@@ -142,7 +144,7 @@ static void say_why(const weft_topology *t, const weft_topology_path *path)
         [WEFT_FIGURE_REPORTED] = "its rate is what the machine reports",
         [WEFT_FIGURE_MEASURED] = "its rate was measured",
     };
-    printf("limited by a %s link: %s\n", weft_edge_kind_name(e->kind), why[e->source]);
+    printf("limited by the %s link: %s\n", weft_edge_kind_name(e->kind), why[e->source]);
 }
 
 int topo_show_explanation(const weft_topology *t, const char *from, const char *to)

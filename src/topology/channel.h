@@ -31,6 +31,7 @@ typedef struct weft_search {
     int noise;            /* 0: the best hop first; else equally near ones in random order */
     long steps;           /* hops that may still be tried for this channel */
     long work;            /* hops that may still be weighed at this level: bounds the time of the whole, the same on every machine */
+    int closer;           /* the end that a ring to a NIC leaves from: visited last; -1: any */
     bool *taken;
     int *rank_order;      /* scratch: candidates of each depth */
     double *score;

@@ -67,11 +67,11 @@ static double score_hop(weft_search *s, int from, int to)
     return (double)weft_way_of(s, from, to)->path_class + 0.9 * tie;
 }
 
-static int sort_candidates(weft_search *s, int from, int *list)
+static int sort_candidates(weft_search *s, int from, bool last, int *list)
 {
     int count = 0;
     for (int to = 0; to < s->ends; to++) {
-        if (s->taken[to] || !fits(s, from, to))
+        if (s->taken[to] || (to == s->closer && !last) || !fits(s, from, to))
             continue;
         double score = score_hop(s, from, to);
         int at = count++;
@@ -101,7 +101,7 @@ static bool extend_ring(weft_search *s, int *order, int depth, int home)
             if (closed)
                 break;
         } else if (left[depth] < 0) {
-            left[depth] = sort_candidates(s, from, list);
+            left[depth] = sort_candidates(s, from, depth == s->ends - 1, list);
             at[depth] = 0;
         }
         bool moved = false;
@@ -139,12 +139,44 @@ static int pick_nics(const weft_search *s, int *list)
     return count;
 }
 
+/* Ends that can reach the NIC, the nearest first. A ring has to end at one of them, so that one is kept for the end. */
+static int pick_closers(weft_search *s, int nic, int *list)
+{
+    int count = 0;
+    for (int end = 0; end < s->ends; end++) {
+        if (!fits(s, end, nic))
+            continue;
+        double score = score_hop(s, end, nic);
+        int at = count++;
+        for (; at > 0 && s->score[list[at - 1]] > score; at--)
+            list[at] = list[at - 1];
+        list[at] = end;
+        s->score[end] = score;
+    }
+    return count;
+}
+
+static bool lay_ring_by_nic(weft_search *s, int *order, int nic)
+{
+    int closer[WEFT_CHANNEL_ENDS_MAX], closers = pick_closers(s, nic, closer), tries = s->ends > 32 ? 4 : closers;
+    bool laid = false;
+    for (int i = 0; i < closers && i < tries && !laid; i++) {
+        memset(s->taken, 0, (size_t)s->ends * sizeof *s->taken);
+        s->steps = 100 + 10L * s->ends;
+        s->closer = closer[i];
+        laid = extend_ring(s, order, 0, nic);
+    }
+    s->closer = -1;
+    return laid;
+}
+
 static bool lay_ring(weft_search *s, int *order, int *nic)
 {
-    memset(s->taken, 0, (size_t)s->ends * sizeof *s->taken);
-    s->steps = 400 + 20L * s->ends;
+    s->closer = -1;
     if (s->nics == 0) {
         int start = s->noise ? (int)(next_random(s) % (uint64_t)s->ends) : 0;
+        memset(s->taken, 0, (size_t)s->ends * sizeof *s->taken);
+        s->steps = 400 + 20L * s->ends;
         order[0] = start;
         s->taken[start] = true;
         *nic = -1;
@@ -152,10 +184,8 @@ static bool lay_ring(weft_search *s, int *order, int *nic)
     }
     int list[WEFT_CHANNEL_ENDS_MAX], nics = pick_nics(s, list);
     for (int k = 0; k < nics; k++) {
-        memset(s->taken, 0, (size_t)s->ends * sizeof *s->taken);
-        s->steps = 400 + 20L * s->ends;
         *nic = list[k];
-        if (extend_ring(s, order, 0, list[k]))
+        if (lay_ring_by_nic(s, order, list[k]))
             return true;
     }
     return false;

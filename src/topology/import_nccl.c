@@ -1,4 +1,5 @@
 /* NCCL and RCCL topology XML: what NCCL_TOPO_DUMP_FILE writes, and the skeletons without GPUs that clouds ship. */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ typedef struct importer {
     const weft_document *d;
     weft_topology *t;
     link_row *row;
-    int rows, row_room;
+    int *by_bus; /* nodes with a bus id, sorted by it: machines have thousands of link rows */
+    int rows, row_room, buses;
     int unknown_devices;
     bool gpu_details; /* some GPU is described, not only its PCI slot */
 } importer;
@@ -206,6 +208,28 @@ static weft_status import_below(importer *im, int node, int element)
     return status;
 }
 
+/* Broadcom's PEX switches of generations 4 and 5 show one chip as two levels of bridges, as if a link joined them: the generation, or 0.
+ * In generation 5 the levels have different ids. */
+static int chip_generation(const importer *im, int element, int level)
+{
+    int64_t vendor = weft_document_int(im->d, element, "vendor", 0, 0xffff, 0), device = weft_document_int(im->d, element, "device", 0, 0xffff, 0);
+    int64_t maker = weft_document_int(im->d, element, "subsystem_vendor", 0, 0xffff, 0);
+    int64_t part = weft_document_int(im->d, element, "subsystem_device", 0, 0xffff, 0) >> 12;
+    if (vendor != 0x1000 || maker != 0x1000)
+        return 0;
+    return device == 0xc010 && part == 0xa ? 4 : device == 0xc030 && part == level ? 5 : 0;
+}
+
+/* Is this bridge the second level of the chip whose first one is `parent`? */
+static bool is_same_chip(const importer *im, int parent, int element)
+{
+    char bus_id[WEFT_BUS_ID_BYTES];
+    int above = im->d->element[element].parent, generation = chip_generation(im, element, 1);
+    const char *text = weft_document_get(im->d, above, "busid");
+    return generation && generation == chip_generation(im, above, 0) && weft_document_is(im->d, above, "pci") && text &&
+           weft_bus_id_parse(text, bus_id) && strcmp(bus_id, im->t->node[parent].shown.bus_id) == 0;
+}
+
 static weft_status import_slot(importer *im, int parent, int element)
 {
     static const char *const kept[] = {"link_speed", "link_width", "subsystem_vendor", "subsystem_device"};
@@ -216,6 +240,8 @@ static weft_status import_slot(importer *im, int parent, int element)
     if (!text || !weft_bus_id_parse(text, bus_id))
         return weft_document_fail(im->d, element, "busid \"%.40s\" is no PCI address", text ? text : "");
     weft_node_kind kind = pci_kind(im, element, pci_class, vendor);
+    if (kind == WEFT_NODE_PCI_BRIDGE && is_same_chip(im, parent, element))
+        return import_below(im, parent, element);
     int node = weft_topology_add_node(im->t, kind, parent);
     weft_topology_node *n = weft_topology_edit(im->t, node);
     memcpy(n->bus_id, bus_id, sizeof bus_id);
@@ -229,6 +255,39 @@ static weft_status import_slot(importer *im, int parent, int element)
 }
 
 /* ---- NVLink and xGMI --------------------------------------------------------------------------- */
+
+static int by_bus_id(const void *a, const void *b, void *topology)
+{
+    const weft_topology *t = topology;
+    int x = *(const int *)a, y = *(const int *)b, order = strcmp(t->node[x].shown.bus_id, t->node[y].shown.bus_id);
+    return order ? order : (x > y) - (x < y);
+}
+
+static bool index_buses(importer *im)
+{
+    weft_topology *t = im->t;
+    im->by_bus = weft_alloc_array((size_t)t->nodes + 1, sizeof *im->by_bus);
+    for (int i = 0; i < t->nodes && im->by_bus; i++)
+        if (t->node[i].shown.bus_id[0])
+            im->by_bus[im->buses++] = i;
+    if (im->by_bus)
+        qsort_r(im->by_bus, (size_t)im->buses, sizeof *im->by_bus, by_bus_id, t);
+    return im->by_bus != NULL;
+}
+
+/* The first node of that bus id, -1. */
+static int find_bus(const importer *im, const char *bus_id)
+{
+    int low = 0, high = im->buses;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (strcmp(im->t->node[im->by_bus[middle]].shown.bus_id, bus_id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < im->buses && strcmp(im->t->node[im->by_bus[low]].shown.bus_id, bus_id) == 0 ? im->by_bus[low] : -1;
+}
 
 static int by_ends(const void *a, const void *b)
 {
@@ -321,7 +380,7 @@ static void repair_self_links(importer *im, const link_row **self, int count)
 static void link_row_target(importer *im, const link_row *row)
 {
     enum { NVSWITCH_CLASS = 0x068000, POWER_CPU_CLASS = 0x068001 };
-    int target = weft_topology_find_bus(im->t, row->target);
+    int target = find_bus(im, row->target);
     weft_node_kind kind = target >= 0 ? im->t->node[target].shown.kind : WEFT_NODE_KIND_COUNT;
     if (target >= 0 && kind == WEFT_NODE_GPU) {
         link_gpus(im, row, target);
@@ -361,10 +420,12 @@ static weft_status import_links(importer *im)
     merge_rows(im);
     const link_row **self = weft_alloc_array((size_t)im->rows + 1, sizeof *self);
     int selves = 0;
-    if (!self)
+    if (!self || !index_buses(im)) {
+        weft_free(self);
         return weft_fail(WEFT_ERR_MEMORY, "no memory for the links of %s", im->d->file);
+    }
     for (int i = 0; i < im->rows; i++) {
-        if (weft_topology_find_bus(im->t, im->row[i].target) != im->row[i].gpu)
+        if (find_bus(im, im->row[i].target) != im->row[i].gpu)
             link_row_target(im, &im->row[i]);
         else if ((i == 0 || im->row[i - 1].gpu != im->row[i].gpu) && (i + 1 == im->rows || im->row[i + 1].gpu != im->row[i].gpu))
             self[selves++] = &im->row[i];
@@ -408,5 +469,6 @@ weft_status weft_import_nccl(const weft_document *d, weft_topology **out)
         if (im.row[i].xgmi)
             snprintf(im.t->origin, sizeof im.t->origin, "RCCL topology XML");
     weft_free(im.row);
+    weft_free(im.by_bus);
     return weft_import_done(im.t, status, true, d->file, out);
 }

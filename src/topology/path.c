@@ -16,6 +16,7 @@ typedef struct walk {
     int *via; /* edge by which a node was reached, -1: not yet */
     queued *heap;
     int queued, room;
+    int home; /* NUMA node of the target: no other one is passed through on the way from it, -1: any may be */
 } walk;
 
 static weft_node_kind kind_of(const weft_topology *t, int node)
@@ -88,9 +89,19 @@ static bool is_usable(weft_edge_kind kind, bool wire)
     return kind != WEFT_EDGE_NVLINK && kind != WEFT_EDGE_XGMI && kind != WEFT_EDGE_C2C && (wire || kind != WEFT_EDGE_WIRE);
 }
 
+/* NUMA nodes are joined each with each: whoever has come over the interconnect to one that is not the target's goes no further. This keeps
+ * machines of many NUMA nodes quick. */
+static bool is_detour(const walk *w, int node)
+{
+    int via = w->via[node];
+    return w->home >= 0 && node != w->home && via >= 0 && kind_of(w->t, node) == WEFT_NODE_NUMA &&
+           kind_of(w->t, other_end(w->t, via, node)) == WEFT_NODE_NUMA;
+}
+
 static bool walk_from(walk *w, int from, int to, bool wire)
 {
     const weft_topology *t = w->t;
+    w->queued = 0;
     for (int i = 0; i < t->nodes; i++) {
         w->latency[i] = INFINITY;
         w->via[i] = -1;
@@ -102,7 +113,8 @@ static bool walk_from(walk *w, int from, int to, bool wire)
         queued now = pop(w);
         if (now.node == to)
             return true;
-        if (now.latency > w->latency[now.node] || (now.node != from && !is_transit(kind_of(t, now.node), wire)))
+        if (now.latency > w->latency[now.node] || (now.node != from && !is_transit(kind_of(t, now.node), wire)) ||
+            is_detour(w, now.node))
             continue;
         for (int i = t->node[now.node].edge_begin; i < t->node[now.node + 1].edge_begin; i++) {
             const weft_topology_edge *e = &t->edge[t->edge_order[i]];
@@ -189,7 +201,13 @@ weft_status weft_route_plain(const weft_topology *t, int a, int b, weft_topology
                 weft_topology_enclosing(t, a, WEFT_NODE_HOST) != weft_topology_enclosing(t, b, WEFT_NODE_HOST);
     walk w = {.t = t, .latency = weft_alloc_array((size_t)t->nodes, sizeof(double)), .via = weft_alloc_array((size_t)t->nodes, sizeof(int))};
     weft_status status = WEFT_OK;
-    if (!w.latency || !w.via || !walk_from(&w, b, a, wire))
+    w.home = wire ? -1 : weft_topology_enclosing(t, a, WEFT_NODE_NUMA);
+    bool walked = w.latency && w.via && walk_from(&w, b, a, wire);
+    if (walked && w.home >= 0 && !isfinite(w.latency[a])) { /* a graph that is not built as usual */
+        w.home = -1;
+        walked = walk_from(&w, b, a, wire);
+    }
+    if (!walked)
         status = weft_fail(WEFT_ERR_MEMORY, "no memory for a path over %d nodes", t->nodes);
     bool whole = status == WEFT_OK && isfinite(w.latency[a]);
     /* Walked from b, so that following the edges back from a gives them in order. */
@@ -303,6 +321,40 @@ static weft_status over_c2c(const weft_topology *t, int gpu, int to, weft_topolo
     return WEFT_OK;
 }
 
+/* The widest link of a GPU to its processor, -1: only PCI. */
+static int cpu_link(const weft_topology *t, int gpu)
+{
+    int best = -1;
+    for (int i = t->node[gpu].edge_begin; i < t->node[gpu + 1].edge_begin; i++) {
+        int edge = t->edge_order[i];
+        const weft_topology_edge *e = &t->edge[edge];
+        if (kind_of(t, other_end(t, edge, gpu)) == WEFT_NODE_NUMA && (e->kind == WEFT_EDGE_C2C || is_gpu_link(e)) &&
+            (best < 0 || e->bandwidth_Bps > t->edge[best].bandwidth_Bps))
+            best = edge;
+    }
+    return best;
+}
+
+/* GPUs that no NVLink joins, by their links to processors where those are wider than PCI (POWER, Grace). */
+static weft_status over_processors(const weft_topology *t, int a, int b, weft_topology_path *path)
+{
+    int first = cpu_link(t, a), last = cpu_link(t, b);
+    weft_topology_path candidate, middle;
+    if (path->path_class <= WEFT_PATH_PXB || first < 0 || last < 0)
+        return WEFT_OK;
+    int from = other_end(t, first, a), to = other_end(t, last, b);
+    path_clear(&candidate);
+    path_add(t, &candidate, first);
+    path_clear(&middle);
+    weft_status status = from == to ? WEFT_OK : weft_route_plain(t, from, to, &middle);
+    bool whole = status == WEFT_OK && (from == to || middle.hops > 0) && path_append(t, &candidate, &middle) && path_add(t, &candidate, last);
+    if (whole && candidate.bandwidth_Bps > path->bandwidth_Bps) {
+        candidate.path_class = from == to ? WEFT_PATH_PHB : middle.path_class;
+        *path = candidate;
+    }
+    return status;
+}
+
 /* GPU to NIC by a GPU that is near the NIC, where the own way leads through the host bridge. */
 static weft_status over_neighbour(const weft_topology *t, int gpu, int nic, weft_topology_path *path)
 {
@@ -352,6 +404,7 @@ weft_status weft_topology_find_path(const weft_topology *t, int a, int b, weft_t
     bool from_gpu = kind_of(t, a) == WEFT_NODE_GPU, to_gpu = kind_of(t, b) == WEFT_NODE_GPU;
     if (from_gpu && to_gpu) {
         gpu_to_gpu(t, a, b, path);
+        status = over_processors(t, a, b, path);
     } else if (from_gpu) {
         status = gpu_to_other(t, a, b, path);
     } else if (to_gpu) {

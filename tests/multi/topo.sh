@@ -91,7 +91,7 @@ usage 'only one machine file' a b
 usage 'only one thing is shown' --matrix --json a
 usage 'there is no such flag' --matix a
 usage '--explain: give two values' --explain GPU0
-usage '--rings many: give a number' --rings many a
+usage '--rings 9x: give a number' --rings 9x a
 usage '--network goes with --rings and --trees' --network a
 usage '--diff names both machines' --diff a b c
 [ "$("$topo" --explain GPU0 mlx5_3 "$golden/switched8.xml" | grep -c 'narrowest')" = 1 ] || fail "--explain names no bottleneck"

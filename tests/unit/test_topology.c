@@ -240,6 +240,25 @@ static void many_devices_are_no_trouble(void **state)
     free(text);
 }
 
+static void two_levels_of_one_switch_chip_are_one(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "<system version=\"1\"><cpu numaid=\"0\">"
+        "<pci busid=\"0000:01:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" subsystem_vendor=\"0x1000\" subsystem_device=\"0xa096\">"
+        "<pci busid=\"0000:02:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" subsystem_vendor=\"0x1000\" subsystem_device=\"0xa096\">"
+        "<pci busid=\"0000:03:00.0\" class=\"0x030200\"/></pci>"
+        "<pci busid=\"0000:04:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" subsystem_vendor=\"0x1234\" subsystem_device=\"0xa096\">"
+        "<pci busid=\"0000:05:00.0\" class=\"0x030200\"/></pci>"
+        "<pci busid=\"0000:06:00.0\" class=\"0x030200\"/></pci></cpu></system>";
+    weft_topology *t = NULL;
+    assert_int_equal(weft_topology_parse(text, strlen(text), "chip", &t), WEFT_OK);
+    assert_int_equal(weft_topology_find(t, "0000:02:00.0"), -1);
+    assert_int_equal(class_of(t, "0000:03:00.0", "0000:06:00.0"), WEFT_PATH_PIX);
+    assert_int_equal(class_of(t, "0000:03:00.0", "0000:05:00.0"), WEFT_PATH_PXB);
+    weft_topology_free(t);
+}
+
 static void verification_finds_a_broken_graph(void **state)
 {
     (void)state;
@@ -291,6 +310,7 @@ int main(void)
         cmocka_unit_test(nics_are_near_and_shared_evenly),
         cmocka_unit_test(a_cpu_finds_its_place),
         cmocka_unit_test(many_devices_are_no_trouble),
+        cmocka_unit_test(two_levels_of_one_switch_chip_are_one),
         cmocka_unit_test(verification_finds_a_broken_graph),
         cmocka_unit_test(missing_memory_is_an_error),
     };
