@@ -32,6 +32,9 @@ int topo_show_matrix(const weft_topology *t, bool color);
 int topo_show_nics(const weft_topology *t);
 int topo_show_channels(const weft_topology *t, const topo_args *args);
 int topo_show_comparison(const weft_topology *t, const char *path);
+/* Started by a launcher with other ranks? Then the whole job is shown rather than one machine. */
+bool topo_is_job(void);
+int topo_show_job(const weft_topology *t);
 int topo_show_check(const weft_topology *t, bool color);
 int topo_show_diff(const char *first, const char *second);
 int topo_draw_svg(const weft_topology *t);

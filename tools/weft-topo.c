@@ -64,7 +64,7 @@ static int run(const topo_args *args)
                                                      : weft_topology_discover(&t);
     if (status != WEFT_OK)
         return failed();
-    int code = show(args, t);
+    int code = args->action == TOPO_TREE && !args->file && topo_is_job() ? topo_show_job(t) : show(args, t);
     weft_topology_free(t);
     return code;
 }

@@ -152,4 +152,17 @@ if "$topo" --hwloc >"$out/printed" 2>&1; then
 else
     grep -q 'libhwloc.so.15 cannot be loaded' "$out/printed" || fail "--hwloc: $(cat "$out/printed")"
 fi
+# Three ranks of a job: each sends its machine, rank 0 prints; a rank with another machine is told of.
+job() {
+    RANK=$1 WORLD_SIZE=3 WEFT_RENDEZVOUS=file://$out/meeting "$topo" ${2:+--sysfs "$2"}
+}
+[[ $out = /* ]] || out=$PWD/$out
+job 1 >"$out/rank1" 2>&1 & first=$!
+job 2 "$fake" >"$out/rank2" 2>&1 & second=$!
+job 0 >"$out/printed" 2>&1 || fail "a job of three ranks: $(cat "$out/printed")"
+wait $first && wait $second || fail "a rank of a job: $(cat "$out/rank1" "$out/rank2")"
+[ ! -s "$out/rank1" ] || fail "rank 1 prints: $(cat "$out/rank1")"
+grep -q '^3 ranks on 2 hosts' "$out/printed" && grep -q '^host1 fakehost: 1 rank' "$out/printed" &&
+    grep -qE '^  rank 2 +NUMA0 +CPUs 0-3 +mlx5_0 rail 0, 25.0 GB/s' "$out/printed" &&
+    grep -q 'warning: host1 differs from host0' "$out/printed" || fail "a job of three ranks: $(cat "$out/printed")"
 echo "weft-topo reads this machine and one made of files; NVML, InfiniBand and SR-IOV through files and a stand-in library"
