@@ -25,6 +25,7 @@
     X(spin, "WEFT_SPIN_US", int, "-1", "microseconds to spin before sleeping, -1: chosen by cores and ranks")    \
     X(topology_file, "WEFT_TOPO_FILE", string, "", "machine file (NCCL, RCCL, hwloc or Weft's own) instead of this machine")  \
     X(topology_dump_file, "WEFT_TOPO_DUMP_FILE", string, "", "where the machine is written: XML, or JSON if it ends in .json") \
+    X(cma, "WEFT_CMA", bool, "1", "read other ranks' private buffers by system call, where the kernel permits it") \
     X(dump_on_error, "WEFT_DUMP", bool, "1", "print the flight recorder to stderr when a collective times out")  \
     X(library, "WEFT_LIBRARY", string, "", "the libweft.so that the Python package loads")                       \
     X(mpi_report, "WEFT_MPI_REPORT", bool, "0", "libweft-mpi.so: at the end, which calls Weft served (rank 0 prints)")

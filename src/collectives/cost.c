@@ -54,7 +54,7 @@ typedef struct simulation {
 void weft_cost_model_default(weft_cost_model *model)
 {
     *model = (weft_cost_model){
-        .local = { .latency_ns = 500, .bandwidth_Bps = 6e9 },
+        .local = { .latency_ns = 500, .bandwidth_Bps = 4e9 },
         .remote = { .latency_ns = 15000, .bandwidth_Bps = 1.2e9 },
         .signal_ns = 200,
         .copy_Bps = 16e9,

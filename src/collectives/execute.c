@@ -80,6 +80,13 @@ static bool signal_seen(const weft_task *t, const weft_step *step)
     return false;
 }
 
+static bool reached(weft_execution *x)
+{
+    bool yes = !x->unreached;
+    x->unreached = false;
+    return yes;
+}
+
 /* One step; true: it is over and the next may begin. */
 static bool do_step(weft_task *t, const weft_step *step)
 {
@@ -105,17 +112,17 @@ static bool do_step(weft_task *t, const weft_step *step)
         if (step->src.rank != x->exec->rank && !weft_execute_peers_mapped(x, step))
             return false;
         weft_execute_copy(x, t, step, ready);
-        return true;
+        return reached(x);
     case WEFT_STEP_REDUCE:
         if (x->ready->schedule->local && !weft_execute_peers_mapped(x, step))
             return false;
         weft_execute_reduce(x, t, step, ready);
-        return true;
+        return reached(x);
     case WEFT_STEP_PUBLISH:
         if (!weft_execute_can_push(x, step))
             return false;
         weft_execute_publish(x, t, step);
-        return true;
+        return reached(x);
     case WEFT_STEP_SIGNAL:
         raise_signal(t);
         return true;
@@ -395,7 +402,7 @@ static void reset(weft_execution *x, void (*done)(void *context, weft_execution 
     x->done = done;
     x->context = context;
     x->status = WEFT_OK;
-    x->active = x->drained = false;
+    x->active = x->drained = x->unreached = false;
     x->in_flight = x->lost_sends = 0;
 }
 
@@ -503,7 +510,9 @@ weft_status weft_exec_init(weft_exec *e)
 void weft_exec_clear(weft_exec *e)
 {
     weft_free(e->over);
+    weft_free(e->bounce);
     e->over = NULL;
+    e->bounce = NULL;
     while (e->early) {
         weft_incoming *in = e->early;
         e->early = in->next;

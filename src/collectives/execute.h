@@ -8,6 +8,7 @@
 #include "collectives/wire.h"
 #include "transport/host.h"
 #include "transport/memory.h"
+#include "transport/peer.h"
 
 enum {
     WEFT_RUNNING_MAX = 64,      /* collectives of a communicator in flight; further ones queue */
@@ -79,6 +80,7 @@ typedef struct weft_local_board {
  * before the rank's first signal in the slot. The first `head` and last bytes, from `tail` on, of a buffer that was registered
  * and begins or ends amid a page are not shared: what is published of them is copied to edge[side][0 and 1]. */
 enum { WEFT_EDGE_BYTES = 4096 + 64 }; /* a page and the rest of an element */
+#define WEFT_MEMORY_PRIVATE UINT64_MAX /* memory id of what peers read by system call: offset is the address in its process */
 typedef struct weft_local_mapping {
     _Alignas(64) uint64_t memory_id[2], offset[2]; /* [input, output] */
     uint64_t head[2], tail[2];                     /* in bytes from the buffer's beginning */
@@ -89,6 +91,8 @@ typedef struct weft_local_region {
     weft_local_signal signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
     weft_local_flag done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];   /* weft_mark of the tiles left behind */
     weft_local_mapping mapping[WEFT_LOCAL_SLOTS];
+    weft_peer_identity identity;
+    _Atomic uint32_t reach;                 /* weft_peer_verdict on the memory of the next rank of this host */
     weft_local_board board[WEFT_BOARDS];    /* what this rank has begun, to tell a mismatch from a delay */
     _Alignas(4096) unsigned char stage[WEFT_LOCAL_SLOTS][WEFT_DEPTH][WEFT_STAGE_BYTES];
 } weft_local_region;
@@ -122,6 +126,9 @@ struct weft_exec {
     const int *local_position;  /* [ranks]: place among them, -1: elsewhere */
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
     uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
+    weft_peer_verdict reach;    /* do all local ranks reach each other's private memory? */
+    unsigned char *bounce;      /* for a reduction's sources in private memory of others */
+    size_t bounce_capacity;
     uint64_t memories_ended;    /* of this process, that local peers were told of */
     int spins, yields;          /* looks at a signal, without and with giving up the core in between, before a call on the inline
                                    path goes on in the executor */
@@ -213,6 +220,7 @@ struct weft_execution {
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;
     bool active, drained;
+    bool unreached;                /* a step could not reach a peer's memory: it is not over */
     void (*done)(void *context, weft_execution *x);
     void *context;
     weft_task tasks[WEFT_LANES_MAX][WEFT_DEPTH];

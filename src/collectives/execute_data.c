@@ -1,4 +1,5 @@
 /* The executor's data movement: cursors over places, copies, reductions, publishing and what arrives. */
+#include <errno.h>
 #include <string.h>
 
 #include "collectives/execute.h"
@@ -19,9 +20,36 @@ static char *peer_base(const weft_execution *x, const weft_place *p, bool *stage
     *staged = m->memory_id[side] == 0;
     if (*staged)
         return NULL;
+    if (m->memory_id[side] == WEFT_MEMORY_PRIVATE)
+        return (char *)(uintptr_t)m->offset[side]; /* an address there: for fetch and push_to only */
     size_t bytes;
     char *base = weft_host_map(e->host, e->local_host_index[position], m->memory_id[side], &bytes);
     return base ? (char *)((uintptr_t)base + m->offset[side]) : NULL; /* modulo: an edge may lie before the shared pages */
+}
+
+/* Must what is read from that place be fetched from the other process? Valid after a wait for the peer's signal. */
+static bool is_private(const weft_execution *x, const weft_place *p)
+{
+    const weft_exec *e = x->exec;
+    return p->rank != e->rank && p->buffer != WEFT_SCRATCH &&
+           e->regions[e->local_position[p->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS]
+                   .memory_id[p->buffer == WEFT_OUTPUT] == WEFT_MEMORY_PRIVATE;
+}
+
+/* A process that is gone: who died first the control plane knows, so this rank waits for its word. */
+static void unreachable(weft_execution *x, int rank)
+{
+    x->unreached = true;
+    if (errno != ESRCH)
+        weft_exec_fail(x->exec, WEFT_ERR_PEER, x->exec->world[rank], "the memory of rank %d cannot be reached: %s", rank,
+                       strerror(errno));
+}
+
+static void fetch(weft_execution *x, const weft_place *from, void *here, const char *there, size_t bytes)
+{
+    const weft_exec *e = x->exec;
+    if (!weft_peer_read(&e->regions[e->local_position[from->rank]]->identity, here, (uintptr_t)there, bytes))
+        unreachable(x, from->rank);
 }
 
 /* `bytes` of a local peer's buffer are read in place from *start on: fewer, or from elsewhere, where they are an edge of it. */
@@ -74,6 +102,27 @@ void weft_exec_announce_staged(weft_exec *e, uint64_t local_sequence)
         m->memory_id[0] = m->memory_id[1] = 0;
 }
 
+/* Each rank tries the next one; all must have said yes. Asked where it matters, as at creation not all have introduced themselves. */
+static bool all_reachable(weft_exec *e)
+{
+    if (e->reach != WEFT_PEER_UNKNOWN)
+        return e->reach == WEFT_PEER_YES;
+    weft_local_region *own = e->regions[e->local_position[e->rank]];
+    int next = (e->local_position[e->rank] + 1) % e->local_count;
+    if (atomic_load_explicit(&own->reach, memory_order_relaxed) == WEFT_PEER_UNKNOWN)
+        atomic_store_explicit(&own->reach, weft_peer_try(&own->identity, &e->regions[next]->identity), memory_order_release);
+    bool all = true;
+    for (int i = 0; i < e->local_count; i++) {
+        uint32_t verdict = atomic_load_explicit(&e->regions[i]->reach, memory_order_acquire);
+        if (verdict == WEFT_PEER_NO)
+            e->reach = WEFT_PEER_NO;
+        all &= verdict == WEFT_PEER_YES;
+    }
+    if (all)
+        e->reach = WEFT_PEER_YES;
+    return all;
+}
+
 void weft_execute_announce_mapping(weft_execution *x)
 {
     weft_exec *e = x->exec;
@@ -97,6 +146,8 @@ void weft_execute_announce_mapping(weft_execution *x)
                 found = weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
         if (!found)
             *place = (weft_memory_place){.memory_id = 0};
+        if (!found && x->may_map && published && l->base && bytes >= WEFT_MAP_BYTES && all_reachable(e))
+            *place = (weft_memory_place){.memory_id = WEFT_MEMORY_PRIVATE, .offset = (uintptr_t)l->base};
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;
         m->head[side] = found ? head : 0;
@@ -235,6 +286,7 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
     weft_cursor_start(&from, &step->src, ready->src_like);
     weft_cursor_start(&to, &step->dst, ready->dst_like);
     bool final = step->flags & WEFT_STEP_FINAL, pushed = (step->flags & WEFT_STEP_PUSHED) && x->mapped[1].memory_id;
+    bool private = is_private(x, &step->src);
     char *src, *dst;
     size_t bytes;
     if (pushed && own_mapping(x)->head[WEFT_OUTPUT] == 0 && own_mapping(x)->tail[WEFT_OUTPUT] == UINT64_MAX)
@@ -245,15 +297,40 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
             if (got == 0)
                 return;
             const void *source = src;
-            if (pushed)
+            if (pushed) {
                 copy_edges(x, dst, src, got);
-            else if (final && x->reduction.divisor > 1)
+                continue;
+            }
+            if (private) {
+                fetch(x, &step->src, dst, src, got);
+                source = src = dst;
+            }
+            if (final && x->reduction.divisor > 1)
                 weft_reduction_run(&x->reduction, dst, &source, 1, got / x->layouts[WEFT_OUTPUT].element_bytes, true);
             else if (step->dst.buffer == WEFT_OUTPUT)
                 copy_out(x, dst, src, got);
             else if (src != dst)
                 weft_copy(dst, src, got);
         }
+}
+
+/* Pieces of private sources that stay in cache; kept for the next reduction. */
+enum { BOUNCE_BYTES = 64 << 10 };
+
+static bool have_bounce(const weft_execution *x, unsigned sources)
+{
+    weft_exec *e = x->exec;
+    size_t bytes = (size_t)sources * BOUNCE_BYTES;
+    if (e->bounce_capacity >= bytes)
+        return true;
+    weft_free(e->bounce);
+    e->bounce_capacity = 0;
+    e->bounce = weft_alloc_aligned(WEFT_CACHE_LINE, bytes);
+    if (e->bounce)
+        e->bounce_capacity = bytes;
+    else
+        weft_exec_fail(e, WEFT_ERR_MEMORY, e->world[e->rank], "rank %d: no memory for %u sources of a reduction", e->rank, sources);
+    return e->bounce;
 }
 
 void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
@@ -271,11 +348,16 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
     weft_cursor to;
     weft_cursor_start(&to, &step->dst, ready->dst_like ? ready->dst_like : like);
     size_t element = x->layouts[WEFT_OUTPUT].element_bytes;
+    bool any_private = false;
+    for (unsigned i = 0; i < n; i++)
+        any_private |= is_private(x, &sources[i]);
+    if (any_private && !have_bounce(x, n))
+        return;
     char *dst;
     size_t bytes;
     while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0) {
         while (bytes > 0) {
-            size_t piece = bytes;
+            size_t piece = any_private ? weft_min_size(bytes, BOUNCE_BYTES) : bytes;
             for (unsigned i = 0; i < n; i++) { /* the shortest contiguous piece of all */
                 weft_cursor probe = x->cursors[i];
                 char *address;
@@ -287,6 +369,10 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
                 char *address;
                 weft_cursor_next(x, t, &x->cursors[i], piece, &address);
                 x->pointers[i] = address;
+                if (any_private && is_private(x, &sources[i])) {
+                    x->pointers[i] = x->exec->bounce + i * BOUNCE_BYTES;
+                    fetch(x, &sources[i], x->exec->bounce + i * BOUNCE_BYTES, address, piece);
+                }
             }
             weft_reduction_run(&x->reduction, dst, x->pointers, n, piece / element,
                                step->flags & WEFT_STEP_FINAL);
@@ -349,8 +435,12 @@ static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int po
         uint64_t at = (uintptr_t)from - (uintptr_t)x->layouts[WEFT_OUTPUT].base;
         uint64_t low = at > m->head[WEFT_OUTPUT] ? at : m->head[WEFT_OUTPUT];
         uint64_t high = at + bytes < m->tail[WEFT_OUTPUT] ? at + bytes : m->tail[WEFT_OUTPUT];
-        if (low < high)
+        if (low >= high)
+            continue;
+        if (!is_private(x, &there))
             copy_out(x, (char *)((uintptr_t)base + low), from + (low - at), high - low);
+        else if (!weft_peer_write(&e->regions[position]->identity, from + (low - at), (uintptr_t)base + low, high - low))
+            unreachable(x, there.rank);
     }
 }
 

@@ -278,6 +278,8 @@ weft_status weft_comm_connect(weft_comm *c, int64_t deadline_ns)
         for (int k = 0; k < c->local_count; k++)
             if (c->local_host_index[k] == indices[i])
                 c->regions[k] = weft_segment_region(c->segment, i);
+    if (status == WEFT_OK)
+        weft_peer_introduce(&c->regions[c->local_position[c->rank]]->identity, e->settings.cma);
     return status;
 }
 
