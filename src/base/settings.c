@@ -190,10 +190,11 @@ static void warn_of_unknown_variables(void)
     static atomic_flag warned = ATOMIC_FLAG_INIT;
     if (atomic_flag_test_and_set_explicit(&warned, memory_order_relaxed))
         return;
-    static const char prefix[] = "WEFT_";
+    static const char prefix[] = "WEFT_", of_tests[] = "WEFT_TEST_";
     for (char **entry = environ; entry && *entry; entry++) {
         size_t name_bytes = strcspn(*entry, "=");
-        if (strncmp(*entry, prefix, sizeof prefix - 1) == 0 && !known(*entry, name_bytes))
+        if (strncmp(*entry, prefix, sizeof prefix - 1) == 0 && strncmp(*entry, of_tests, sizeof of_tests - 1) != 0 &&
+            !known(*entry, name_bytes))
             weft_log(WEFT_LOG_WARN, "%.*s is no variable of weft and does nothing; weft-perf --help-env lists them",
                      (int)name_bytes, *entry);
     }

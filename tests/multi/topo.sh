@@ -8,7 +8,6 @@ topo=$BUILD/bin/weft-topo
 golden=tests/golden/topology
 out=$BUILD/log/topo
 real=${WEFT_TEST_TOPOLOGIES:-../shared/topologies}
-unset WEFT_TEST_TOPOLOGIES # weft warns of variables that it does not know
 fail() {
     echo "$*"
     exit 1
