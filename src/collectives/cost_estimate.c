@@ -59,10 +59,11 @@ static double slice_of(double bytes)
     return smaller(bytes, WEFT_COST_SLICE_BYTES);
 }
 
-/* A message whose receiver reduces it (by `work` ns per byte; 0: only stores it) slice by slice. */
+/* A message whose receiver reduces it (by `work` ns per byte; 0: only stores it) slice by slice. The core that reduces also moves
+ * bytes, so that only half of the lesser work hides behind the greater. */
 static double hop(way w, double bytes, double work)
 {
-    return w.latency + bytes * larger(w.byte, work) + slice_of(bytes) * smaller(w.byte, work);
+    return w.latency + bytes * larger(w.byte, work) + larger(slice_of(bytes), bytes / 2) * smaller(w.byte, work);
 }
 
 /* k reads and a write against 2 and 1. */
