@@ -154,8 +154,14 @@ static bool left_behind(const weft_exec *e, uint64_t local_sequence, uint32_t la
 static bool slot_free(const weft_exec *e, uint64_t local_sequence, const uint64_t gates[WEFT_LANES_MAX][WEFT_DEPTH])
 {
     bool known = true; /* from their signals, without looking at more lines */
-    for (int i = 0; known && i < e->local_count; i++)
+    for (int i = 0; known && i < e->local_count; i++) {
         known = e->over[i] + WEFT_LOCAL_SLOTS >= local_sequence || e->local_ranks[i] == e->rank;
+        if (!known) { /* acquire: partner is weft_exec_tell_over */
+            uint64_t over = atomic_load_explicit(&e->regions[i]->over.value, memory_order_acquire);
+            e->over[i] = over > e->over[i] ? over : e->over[i];
+            known = e->over[i] + WEFT_LOCAL_SLOTS >= local_sequence;
+        }
+    }
     for (uint32_t lane = 0; (!known || e->active) && lane < WEFT_LANES_MAX; lane++)
         for (size_t d = 0; d < WEFT_DEPTH; d++)
             if (gates[lane][d] && !left_behind(e, local_sequence, lane, d, gates[lane][d]))
@@ -199,6 +205,12 @@ void weft_exec_leave(const weft_exec *e, uint64_t local_sequence, uint32_t lane,
     /* release: this rank has read what it reads of this tile (partner: left_behind) */
     atomic_store_explicit(&own_region(e)->done[local_sequence % WEFT_LOCAL_SLOTS][lane][tile % WEFT_DEPTH].value,
                           weft_mark(local_sequence, tile / WEFT_DEPTH + 1, 0), memory_order_release);
+}
+
+void weft_exec_tell_over(const weft_exec *e)
+{
+    /* release: this rank has read what it reads of all of them (partner: slot_free) */
+    atomic_store_explicit(&own_region(e)->over.value, e->next_local - 1, memory_order_release);
 }
 
 static void leave_tile(weft_task *t)
@@ -286,6 +298,8 @@ static void finish(weft_execution *x)
     if (e->running[x->sequence % WEFT_RUNNING_MAX] == x)
         e->running[x->sequence % WEFT_RUNNING_MAX] = NULL;
     x->active = false;
+    if (!e->active && e->regions && x->status == WEFT_OK)
+        weft_exec_tell_over(e);
     x->done(x->context, x);
 }
 

@@ -14,7 +14,7 @@ enum {
     WEFT_RUNNING_MAX = 64,      /* collectives of a communicator in flight; further ones queue */
     WEFT_DEPTH = 2,             /* tiles of a lane in flight */
     WEFT_LANES_MAX = 8,
-    WEFT_LOCAL_SLOTS = 4,       /* local collectives in flight in shared memory */
+    WEFT_LOCAL_SLOTS = 8,       /* local collectives in flight in shared memory */
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
     WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
     WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
@@ -90,6 +90,7 @@ enum { WEFT_BOARDS = 16 };
 typedef struct weft_local_region {
     weft_local_signal signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
     weft_local_flag done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];   /* weft_mark of the tiles left behind */
+    weft_local_flag over;                   /* local collectives of this rank up to that one are over */
     weft_local_mapping mapping[WEFT_LOCAL_SLOTS];
     weft_peer_identity identity;
     _Atomic uint32_t reach;                 /* weft_peer_verdict on the memory of the next rank of this host */
@@ -308,6 +309,8 @@ void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *se
 bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence);
 /* The next local sequence number. */
 uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles);
+/* No local collective is under way: tells so those who raise signals and wait for none, so that they may run ahead. */
+void weft_exec_tell_over(const weft_exec *e);
 /* This rank has read what it reads of a tile. */
 void weft_exec_leave(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t tile);
 

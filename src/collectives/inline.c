@@ -326,8 +326,10 @@ weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const vo
     memcpy(r.words, &c->fingerprint, sizeof r.words);
     weft_exec_announce_staged(e, point->local_sequence);
     bool over = run_moves(&r, point);
-    if (over)
+    if (over) {
         weft_exec_leave(e, point->local_sequence, 0, 0);
+        weft_exec_tell_over(e);
+    }
     weft_exec_ring_all(e);
     return over ? WEFT_INLINE_DONE : WEFT_INLINE_WAITS;
 }
