@@ -356,14 +356,14 @@ static void activate(weft_execution *x)
         for (size_t d = 0; d < WEFT_DEPTH; d++)
             if (begin_tile(&x->tasks[lane][d], d))
                 x->tasks_left++;
-    if (e->early)
+    if (e->early_count)
         weft_execution_take_wants(e, x);
 }
 
 /* Slices that came before the call show now whether the ranks agree. */
 static void check_early(weft_exec *e, const weft_execution *x)
 {
-    for (weft_incoming *in = e->early; in && e->error == WEFT_OK; in = in->next)
+    for (weft_incoming *in = *weft_exec_early(e, x->sequence); in && e->error == WEFT_OK; in = in->next)
         if (in->header.sequence == x->sequence)
             weft_exec_agrees(e, in, &x->fingerprint);
 }
@@ -417,6 +417,7 @@ static void reset(weft_execution *x, void (*done)(void *context, weft_execution 
     x->context = context;
     x->status = WEFT_OK;
     x->active = x->drained = x->unreached = false;
+    x->unreached_ns = 0;
     x->in_flight = x->lost_sends = 0;
 }
 
@@ -527,11 +528,13 @@ void weft_exec_clear(weft_exec *e)
     weft_free(e->bounce);
     e->over = NULL;
     e->bounce = NULL;
-    while (e->early) {
-        weft_incoming *in = e->early;
-        e->early = in->next;
-        weft_wire_discard(e->wire, in);
-    }
+    for (size_t b = 0; b < WEFT_EARLY_BUCKETS; b++)
+        while (e->early[b]) {
+            weft_incoming *in = e->early[b];
+            e->early[b] = in->next;
+            weft_wire_discard(e->wire, in);
+        }
+    e->early_count = 0;
     while (e->idle) {
         weft_execution *x = e->idle;
         e->idle = x->next;

@@ -15,6 +15,7 @@ enum {
     WEFT_DEPTH = 2,             /* tiles of a lane in flight */
     WEFT_LANES_MAX = 8,
     WEFT_LOCAL_SLOTS = 8,       /* local collectives in flight in shared memory */
+    WEFT_EARLY_BUCKETS = 256,   /* a sender that runs ahead may be thousands of small collectives ahead */
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
     WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
     WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
@@ -116,7 +117,8 @@ struct weft_exec {
     uint64_t next_local;
     weft_execution *running[WEFT_RUNNING_MAX];
     weft_execution *active, *queued, *idle;
-    weft_incoming *early; /* slices and wants that came before their step */
+    weft_incoming *early[WEFT_EARLY_BUCKETS]; /* slices and wants that came before their step, by sequence; in order of arrival */
+    size_t early_count;
     weft_fingerprint history[WEFT_HISTORY];
     uint64_t before;        /* hash of all fingerprints so far */
     /* the ranks of this communicator on this host */
@@ -222,6 +224,7 @@ struct weft_execution {
     weft_status status;
     bool active, drained;
     bool unreached;                /* a step could not reach a peer's memory: it is not over */
+    int64_t unreached_ns;          /* since when */
     void (*done)(void *context, weft_execution *x);
     void *context;
     weft_task tasks[WEFT_LANES_MAX][WEFT_DEPTH];
@@ -313,6 +316,11 @@ uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles);
 void weft_exec_tell_over(const weft_exec *e);
 /* This rank has read what it reads of a tile. */
 void weft_exec_leave(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t tile);
+
+static inline weft_incoming **weft_exec_early(weft_exec *e, uint32_t sequence)
+{
+    return &e->early[sequence % WEFT_EARLY_BUCKETS];
+}
 
 /* The step a task is at, NULL behind the last. */
 static inline const weft_step *weft_task_step(const weft_task *t)

@@ -36,13 +36,17 @@ static bool is_private(const weft_execution *x, const weft_place *p)
                    .memory_id[p->buffer == WEFT_OUTPUT] == WEFT_MEMORY_PRIVATE;
 }
 
-/* A process that is gone: who died first the control plane knows, so this rank waits for its word. */
+/* Most likely its process is gone, or going: who died first the control plane knows, so this rank tries again until it says so. */
 static void unreachable(weft_execution *x, int rank)
 {
+    enum { GRACE_NS = 2000 * WEFT_NS_PER_MS };
+    int error = errno;
     x->unreached = true;
-    if (errno != ESRCH)
+    if (x->unreached_ns == 0)
+        x->unreached_ns = weft_now_ns();
+    else if (weft_now_ns() - x->unreached_ns > GRACE_NS)
         weft_exec_fail(x->exec, WEFT_ERR_PEER, x->exec->world[rank], "the memory of rank %d cannot be reached: %s", rank,
-                       strerror(errno));
+                       strerror(error));
 }
 
 static void fetch(weft_execution *x, const weft_place *from, void *here, const char *there, size_t bytes)

@@ -296,11 +296,12 @@ void weft_exec_lost(weft_exec *e, weft_incoming *in)
 
 void weft_exec_kept(weft_exec *e, weft_incoming *in)
 {
-    weft_incoming **tail = &e->early;
+    weft_incoming **tail = weft_exec_early(e, in->header.sequence);
     while (*tail)
         tail = &(*tail)->next;
     in->next = NULL;
     *tail = in;
+    e->early_count++;
 }
 
 void weft_exec_completed(weft_exec *e, weft_incoming *in)
@@ -316,7 +317,7 @@ void weft_task_take_early(weft_task *t)
 {
     weft_exec *e = t->execution->exec;
     t->early = 0;
-    for (weft_incoming **link = &e->early; *link && e->error == WEFT_OK;) {
+    for (weft_incoming **link = weft_exec_early(e, t->execution->sequence); *link && e->error == WEFT_OK;) {
         weft_incoming *in = *link;
         if (in->header.kind != WEFT_WIRE_DATA || in->header.sequence != t->execution->sequence ||
             in->header.task != task_number(t) || !wants_slice(t, in)) {
@@ -329,6 +330,7 @@ void weft_task_take_early(weft_task *t)
             continue;
         }
         *link = in->next;
+        e->early_count--;
         if (right_size(t, in))
             store_now(t, in);
         weft_wire_release(e->wire, in);
@@ -339,13 +341,14 @@ void weft_task_take_early(weft_task *t)
 void weft_execution_take_wants(weft_exec *e, weft_execution *x)
 {
     weft_incoming *wants = NULL, **tail = &wants;
-    for (weft_incoming **link = &e->early; *link;) {
+    for (weft_incoming **link = weft_exec_early(e, x->sequence); *link;) {
         weft_incoming *in = *link;
         if (in->header.kind != WEFT_WIRE_WANT || in->header.sequence != x->sequence) {
             link = &in->next;
             continue;
         }
         *link = in->next;
+        e->early_count--;
         in->next = NULL;
         *tail = in;
         tail = &in->next;
@@ -381,7 +384,7 @@ void weft_task_enter_receive(weft_task *t, const weft_step *step, const weft_rea
     t->asked = false;
     if (step->to >= 0)
         weft_task_begin_send(t, step, ready, true);
-    if (x->exec->early)
+    if (x->exec->early_count)
         weft_task_take_early(t);
     if (t->expected > WEFT_WANT_BYTES && t->landed < t->expected)
         weft_task_ask(t, step);

@@ -316,7 +316,7 @@ static bool run_moves(const inline_run *r, weft_execution_point *point)
 
 weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output, weft_execution_point *point)
 {
-    if (e->active || e->queued || e->early || e->error != WEFT_OK || !weft_exec_slot_free(e, e->next_local))
+    if (e->active || e->queued || e->early_count || e->error != WEFT_OK || !weft_exec_slot_free(e, e->next_local))
         return WEFT_INLINE_NOT_BEGUN;
     *point = (weft_execution_point){0};
     weft_exec_take_number(e, &c->fingerprint, &point->sequence, &point->before);

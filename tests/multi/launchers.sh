@@ -62,8 +62,13 @@ fi
 
 # torchrun's variables; on MASTER_PORT a service that takes connections and says nothing, as torchrun's store does.
 python3 - "$place/port" <<'PYTHON' &
-import os, socket, sys
-listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+import os, random, socket, sys
+listener = None
+while not listener:
+    try: # below the ports that connections of other tests are given: those after it are wanted too
+        listener = socket.create_server(("127.0.0.1", random.randrange(20000, 32000)), backlog=64)
+    except OSError:
+        pass
 with open(sys.argv[1] + ".new", "w") as out:
     out.write(str(listener.getsockname()[1]))
 os.rename(sys.argv[1] + ".new", sys.argv[1])
