@@ -14,6 +14,9 @@ static void (*_Atomic user_hook)(void *context);
 static void *_Atomic user_hook_context;
 
 enum { HOOK_INTERVAL_NS = 50000, NAP_NS = 20 * WEFT_NS_PER_MS, CHECK_NS = 5 * WEFT_NS_PER_MS, OTHERS_NAP_NS = WEFT_NS_PER_MS / 5 };
+/* Who spins for longer asks whether somebody else wants the core: ranks that count as other hosts may share it (containers,
+ * network namespaces), and so may anything else. */
+enum { ALONE_NS = 5000 };
 
 void weft_engine_set_hook(void (*hook)(void *context), void *context)
 {
@@ -216,9 +219,12 @@ bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context
             yields = others ? 0 : yields;
         }
         if (now - idle_since < e->spin_ns) {
-            if (e->waiters > 1) { /* let the others at the lock */
+            if (e->waiters > 1 || now - idle_since > ALONE_NS) { /* let the others at the lock, and at the core */
                 pthread_mutex_unlock(&e->lock);
-                weft_cpu_relax();
+                if (now - idle_since > ALONE_NS)
+                    sched_yield();
+                else
+                    weft_cpu_relax();
                 pthread_mutex_lock(&e->lock);
             } else {
                 weft_cpu_relax();
