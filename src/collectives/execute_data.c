@@ -9,13 +9,20 @@ void weft_cursor_start(weft_cursor *c, const weft_place *place, const weft_place
     *c = (weft_cursor){.place = place, .like = like};
 }
 
+/* What a rank of this host has said of its buffers for this collective. */
+static weft_local_mapping *mapping_of(const weft_execution *x, int rank)
+{
+    const weft_exec *e = x->exec;
+    return &e->regions[e->local_position[rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+}
+
 /* Where a local peer's input or output starts here, if it may be read in place; *staged otherwise. NULL and not staged: not
  * mapped yet. Valid after a wait for the peer's signal. */
 static char *peer_base(const weft_execution *x, const weft_place *p, bool *staged)
 {
     const weft_exec *e = x->exec;
     int position = e->local_position[p->rank];
-    const weft_local_mapping *m = &e->regions[position]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    const weft_local_mapping *m = mapping_of(x, p->rank);
     int side = p->buffer == WEFT_OUTPUT;
     *staged = m->memory_id[side] == 0;
     if (*staged)
@@ -30,10 +37,8 @@ static char *peer_base(const weft_execution *x, const weft_place *p, bool *stage
 /* Must what is read from that place be fetched from the other process? Valid after a wait for the peer's signal. */
 static bool is_private(const weft_execution *x, const weft_place *p)
 {
-    const weft_exec *e = x->exec;
-    return p->rank != e->rank && p->buffer != WEFT_SCRATCH &&
-           e->regions[e->local_position[p->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS]
-                   .memory_id[p->buffer == WEFT_OUTPUT] == WEFT_MEMORY_PRIVATE;
+    return p->rank != x->exec->rank && p->buffer != WEFT_SCRATCH &&
+           mapping_of(x, p->rank)->memory_id[p->buffer == WEFT_OUTPUT] == WEFT_MEMORY_PRIVATE;
 }
 
 /* Most likely its process is gone, or going: who died first the control plane knows, so this rank tries again until it says so. */
@@ -59,9 +64,8 @@ static void fetch(weft_execution *x, const weft_place *from, void *here, const c
 /* `bytes` of a local peer's buffer are read in place from *start on: fewer, or from elsewhere, where they are an edge of it. */
 static size_t step_over_edge(const weft_execution *x, const weft_place *p, char **start, size_t bytes)
 {
-    const weft_exec *e = x->exec;
     int side = p->buffer == WEFT_OUTPUT;
-    weft_local_mapping *m = &e->regions[e->local_position[p->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    weft_local_mapping *m = mapping_of(x, p->rank);
     if (m->memory_id[side] == 0 || (m->head[side] == 0 && m->tail[side] == UINT64_MAX))
         return bytes;
     bool staged;
@@ -131,8 +135,7 @@ void weft_execute_announce_mapping(weft_execution *x)
 {
     weft_exec *e = x->exec;
     withdraw_ended(e);
-    weft_local_mapping *m =
-        &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    weft_local_mapping *m = mapping_of(x, e->rank);
     for (int side = 0; side < 2; side++) {
         const weft_layout *l = &x->layouts[side];
         size_t bytes = (size_t)l->blocks * l->count * l->element_bytes;
@@ -265,17 +268,10 @@ static void copy_out(const weft_execution *x, char *dst, const char *src, size_t
         weft_copy(dst, src, bytes);
 }
 
-/* Where this rank's output begins to be shared, and ends, in bytes from its beginning: what lies between is pushed by others. */
-static const weft_local_mapping *own_mapping(const weft_execution *x)
-{
-    const weft_exec *e = x->exec;
-    return &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
-}
-
 /* Copies what others do not push of [dst, dst + bytes): the edges. */
 static void copy_edges(const weft_execution *x, char *dst, const char *src, size_t bytes)
 {
-    const weft_local_mapping *m = own_mapping(x);
+    const weft_local_mapping *m = mapping_of(x, x->exec->rank);
     uint64_t at = (uintptr_t)dst - (uintptr_t)x->layouts[WEFT_OUTPUT].base, end = at + bytes;
     uint64_t head = m->head[WEFT_OUTPUT] < end ? m->head[WEFT_OUTPUT] : end, tail = m->tail[WEFT_OUTPUT] > at ? m->tail[WEFT_OUTPUT] : at;
     if (at < head)
@@ -293,7 +289,7 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
     bool private = is_private(x, &step->src);
     char *src, *dst;
     size_t bytes;
-    if (pushed && own_mapping(x)->head[WEFT_OUTPUT] == 0 && own_mapping(x)->tail[WEFT_OUTPUT] == UINT64_MAX)
+    if (pushed && mapping_of(x, x->exec->rank)->head[WEFT_OUTPUT] == 0 && mapping_of(x, x->exec->rank)->tail[WEFT_OUTPUT] == UINT64_MAX)
         return;
     while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0)
         for (size_t got; bytes > 0; bytes -= got, dst += got) {
@@ -396,9 +392,8 @@ static void publish_common(unsigned char *kept, uint64_t first, uint64_t end, co
 
 static void publish_edges(weft_execution *x, weft_task *t, const weft_place *p)
 {
-    const weft_exec *e = x->exec;
     int side = p->buffer == WEFT_OUTPUT;
-    weft_local_mapping *m = &e->regions[e->local_position[e->rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    weft_local_mapping *m = mapping_of(x, x->exec->rank);
     if (m->head[side] == 0 && m->tail[side] == UINT64_MAX)
         return;
     for (uint32_t run = 0; run < p->repeat; run++)
@@ -428,7 +423,7 @@ bool weft_execute_can_push(const weft_execution *x, const weft_step *step)
 static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int position)
 {
     const weft_exec *e = x->exec;
-    const weft_local_mapping *m = &e->regions[position]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    const weft_local_mapping *m = mapping_of(x, e->local_ranks[position]);
     weft_place there = *p;
     bool staged;
     there.rank = e->local_ranks[position];

@@ -333,7 +333,6 @@ static void sink_failed(void *context, int peer, weft_status status, const char 
     if (p->broken)
         return;
     p->broken = true;
-    p->broken_ns = weft_now_ns();
     p->reason = weft_strdup(reason ? reason : weft_status_text(status));
     lose_placed(p);
     for (int b = 0; b < WEFT_WIRE_BUCKETS; b++)
@@ -348,7 +347,6 @@ void weft_wire_peer_dead(weft_wire *w, int peer, const char *reason)
     weft_wire_peer *p = &w->peers[peer];
     if (!p->broken) {
         p->broken = true;
-        p->broken_ns = weft_now_ns();
         p->reason = weft_strdup(reason);
         lose_placed(p);
     }

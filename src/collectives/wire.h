@@ -93,7 +93,6 @@ typedef struct weft_wire_peer {
     uint32_t eager_used;  /* sent without being asked for, not yet taken */
     uint32_t credit_due;  /* taken here, not yet told */
     bool broken;
-    int64_t broken_ns;
     weft_incoming *placed; /* announced, payload still coming */
     char *reason;
 } weft_wire_peer;

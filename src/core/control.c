@@ -12,7 +12,7 @@ enum { FIRST_NOTICES = 16, FLUSH_MS = 200, FAREWELL_MS = 100 };
 
 static bool is_childs_copy(const weft_control *c)
 {
-    return c->generation != weft_control_generation();
+    return c->forks != weft_fork_count();
 }
 
 /* Waits for a change; false: the deadline has passed. With the lock held. */
@@ -160,7 +160,8 @@ weft_status weft_control_start(const weft_control_config *config, weft_meeting_r
     c->rank = result->rank;
     c->size = result->size;
     c->job = result->job;
-    c->generation = weft_control_generation();
+    weft_fork_watch();
+    c->forks = weft_fork_count();
     c->notice = config->notice;
     c->notice_context = config->notice_context;
     c->dead_peer_ms = config->dead_peer_ms;

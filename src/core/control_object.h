@@ -44,7 +44,7 @@ typedef struct weft_control_edge {
 struct weft_control {
     int rank, size;
     uint64_t job;
-    unsigned generation;        /* of forks: another one means that this is the child's copy */
+    uint32_t forks;             /* weft_fork_count at its creation: another one means that this is the child's copy */
     weft_tree_place place;
     weft_notice_function notice;
     void *notice_context;

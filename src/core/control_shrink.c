@@ -141,7 +141,7 @@ weft_status weft_control_shrink(weft_control *c, int64_t deadline_ns, weft_notic
     int listener = -1;
     weft_control_config config = { .interfaces = c->interfaces, .port_range = c->port_range, .deadline_ns = deadline_ns,
                                    .dead_peer_ms = c->dead_peer_ms, .notice = notice, .notice_context = context };
-    if (c->generation != weft_control_generation())
+    if (c->forks != weft_fork_count())
         return weft_fail(WEFT_ERR_USAGE, "the process has forked: only the parent may use the communicator");
     weft_status status = WEFT_OK;
     if (c->size == 1)

@@ -18,7 +18,6 @@ enum { FIRST_WORDS = 64, MORE_WORDS = 16 };
 static uint64_t first_table[FIRST_WORDS]; /* so that a process without memory can still call the others */
 static uint64_t *table = first_table;     /* bit per descriptor */
 static size_t table_words = FIRST_WORDS;
-static atomic_uint generation;
 
 static void before_fork(void) { pthread_mutex_lock(&table_lock); }
 static void after_fork_parent(void) { pthread_mutex_unlock(&table_lock); }
@@ -30,7 +29,6 @@ static void after_fork_child(void)
             close((int)(word * 64) + __builtin_ctzll(bits));
         table[word] = 0;
     }
-    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); /* one thread lives in the child */
     pthread_mutex_unlock(&table_lock);
 }
 
@@ -116,12 +114,6 @@ void weft_control_close(int fd)
         table[fd / 64] &= ~(1ull << (fd % 64));
     close(fd);
     unlock_table(0);
-}
-
-unsigned weft_control_generation(void)
-{
-    pthread_once(&table_once, install_fork_handlers);
-    return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
 int weft_control_thread_start(pthread_t *thread, void *(*function)(void *), void *argument)

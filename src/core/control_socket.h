@@ -19,8 +19,6 @@ int weft_control_epoll(void);
 int weft_control_eventfd(void);
 /* Takes -1. */
 void weft_control_close(int fd);
-/* Counts forks in this line of processes: an object made under another number is the parent's. */
-unsigned weft_control_generation(void);
 /* A thread with all signals blocked. 0 or an errno. */
 int weft_control_thread_start(pthread_t *thread, void *(*function)(void *), void *argument);
 /* Adds one to an eventfd. */
