@@ -194,10 +194,10 @@ static int check_transports(const perf_args *args, const char *text)
         size_t length = comma != NULL ? (size_t)(comma - name) : strlen(name);
         snprintf(one, sizeof one, "%.*s", (int)length, name);
         bool automatic = comma == NULL && name == text && strcmp(one, "auto") == 0;
-        if (!automatic && (length >= sizeof one || weft_transport_find(one) == NULL))
-            return perf_args_error(
-                args, "--transport %s: there is no transport '%.*s'; give auto, shm, tcp or shm,tcp", text,
-                (int)length, name);
+        if (!automatic && length >= sizeof one)
+            return perf_args_error(args, "--transport %s: there is no transport '%.*s'", text, (int)length, name);
+        if (!automatic && weft_transport_find(one) == NULL)
+            return perf_args_error(args, "--transport %s: %s", text, weft_last_error());
         name = comma != NULL ? comma + 1 : NULL;
     }
     return PERF_OK;

@@ -7,6 +7,10 @@
  *
  * Threads: the caller serialises all calls on one transport instance; a transport starts no threads and
  * calls the sink only from inside progress(). Different instances share nothing.
+ *
+ * A plugin is a shared library libweft-transport-NAME.so, in a folder of WEFT_PLUGIN_PATH or in the folder weft
+ * beside libweft.so, that exports one symbol, its table: weft_transport_plugin. It does nothing when it is loaded (no
+ * constructors), needs no function of libweft, and is never unloaded.
  */
 #ifndef WEFT_TRANSPORT_H
 #define WEFT_TRANSPORT_H
@@ -23,7 +27,7 @@ extern "C" {
 enum {
     WEFT_TRANSPORT_ABI = 1,         /* raised when a struct below changes other than at its end */
     WEFT_HEADER_BYTES = 48,         /* header of every slice */
-    WEFT_TRANSPORT_ADDRESS_MAX = 512, /* longest address blob */
+    WEFT_TRANSPORT_ADDRESS_MAX = 4096, /* longest address blob; what is exchanged is as long as it is */
     WEFT_SLICE_MAX_BYTES = 1 << 20  /* longest payload of one slice */
 };
 
@@ -71,6 +75,12 @@ typedef struct weft_transport_config {
     int sockets;                    /* tcp: sockets per peer, 0: the transport's choice */
     int64_t dead_peer_ms;           /* a silent, unreachable peer is reported after about this long */
     void *host;                     /* shm: the struct weft_host of this process, see src/transport/host.h */
+    const char *net_plugin;         /* plugin: WEFT_NET_PLUGIN syntax, NULL or "": as NCCL does */
+    /* For transports in libraries, which cannot reach the thread's error detail and the log themselves. `fail` keeps a copy
+     * of the detail for weft_last_error() and returns `status`; any operation that returns an error calls it first. `level`
+     * is 0 error, 1 warning, 2 information, 3 debugging. Never NULL; callable at any time from any thread. */
+    weft_status (*fail)(weft_status status, const char *detail);
+    void (*log)(int level, const char *text);
 } weft_transport_config;
 
 /* How a path compares; for selection and for the cost model. Figures are nominal until measured. */
@@ -137,8 +147,14 @@ typedef struct weft_transport_ops {
     void (*destroy)(weft_transport *t);
 } weft_transport_ops;
 
-/* The table of a built-in or loaded transport ("shm", "tcp", ...), NULL if there is none of that name.
- * Works without a communicator. Missing optional operations are filled with defaults. Any thread. */
+/* Defined by a plugin, not by libweft: the one symbol it exports. Checked when it is loaded: abi, size, name, and that no
+ * operation is missing but those that are optional (wait_fd, arm, abandon, mem_register, mem_deregister, flush). */
+#define WEFT_TRANSPORT_PLUGIN_SYMBOL "weft_transport_plugin"
+extern const weft_transport_ops weft_transport_plugin __attribute__((visibility("default")));
+
+/* The table of a transport, built in ("shm", "tcp", ...) or in a library of that name, which is loaded now; NULL if there is
+ * none, and weft_last_error() says why. Works without a communicator. Missing optional operations are filled with defaults.
+ * Any thread. */
 WEFT_API const weft_transport_ops *weft_transport_find(const char *name);
 
 #ifdef __cplusplus

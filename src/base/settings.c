@@ -233,6 +233,11 @@ void weft_settings_unload(weft_settings *settings)
     memset(settings, 0, sizeof *settings);
 }
 
+const char *weft_settings_plugin_path(void)
+{
+    return text_of("WEFT_PLUGIN_PATH", "");
+}
+
 weft_log_level weft_settings_log_level(void)
 {
     weft_log_level level = WEFT_LOG_WARN;

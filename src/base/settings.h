@@ -18,6 +18,7 @@
     X(interfaces, "WEFT_INTERFACES", string, "", "network interfaces: prefixes to use, or ^ and prefixes to leave out") \
     X(port_range, "WEFT_PORT_RANGE", string, "", "TCP ports to listen on: low-high")                             \
     X(sockets, "WEFT_SOCKETS", count, "0", "TCP sockets per peer, 0: chosen")                                      \
+    X(plugin_path, "WEFT_PLUGIN_PATH", string, "", "folders with libweft-transport-NAME.so, separated by colons")  \
     X(host_id, "WEFT_HOST_ID", string, "", "ranks with equal texts may share memory, others may not")            \
     X(timeout, "WEFT_TIMEOUT", ms, "30min", "how long a collective may take; never: no limit")                   \
     X(create_timeout, "WEFT_CREATE_TIMEOUT", ms, "5min", "how long creation waits for all ranks")                \
@@ -53,6 +54,8 @@ weft_status weft_parse_bytes(const char *text, int64_t *bytes);
 weft_status weft_parse_ms(const char *text, int64_t *ms);
 weft_status weft_parse_int(const char *text, int64_t low, int64_t high, int64_t *value);
 weft_status weft_parse_bool(const char *text, bool *value);
+/* What WEFT_PLUGIN_PATH says now, "" if nothing: transports are found without a communicator, too. */
+const char *weft_settings_plugin_path(void);
 /* What WEFT_LOG says now; a value that does not parse counts as the default here. Leaves the error detail alone. */
 weft_log_level weft_settings_log_level(void);
 #endif

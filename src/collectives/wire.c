@@ -116,7 +116,7 @@ static weft_status need_endpoint(weft_wire *w, int peer)
     if (!p->route)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "no transport reaches rank %d", peer);
     const weft_wire_route *r = p->route;
-    return r->ops->connect(r->transport, peer, r->addresses + (size_t)peer * WEFT_TRANSPORT_ADDRESS_MAX,
+    return r->ops->connect(r->transport, peer, r->addresses + (size_t)peer * r->address_stride,
                            r->address_bytes[peer], &p->endpoint);
 }
 

@@ -101,13 +101,14 @@ typedef struct weft_wire_peer {
 typedef struct weft_wire_route {
     const weft_transport_ops *ops;
     weft_transport *transport;
-    unsigned char *addresses; /* WEFT_TRANSPORT_ADDRESS_MAX each */
+    unsigned char *addresses; /* address_stride bytes each */
+    size_t address_stride;
     uint32_t *address_bytes;
     int peers;                /* that use it */
     size_t slice_bytes;       /* that suits it */
 } weft_wire_route;
 
-enum { WEFT_WIRE_ROUTES = 4, WEFT_WIRE_BUCKETS = 64, WEFT_WIRE_CLASSES = 24 };
+enum { WEFT_WIRE_ROUTES = 8, WEFT_WIRE_BUCKETS = 64, WEFT_WIRE_CLASSES = 24 };
 
 struct weft_wire {
     int rank, ranks;

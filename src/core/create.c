@@ -3,10 +3,11 @@
 #include <unistd.h>
 
 #include "core/comm.h"
+#include "core/routes.h"
 #include "transport/shm/shm.h"
 
 /* How long an orderly end waits for the others, and one after an error. */
-enum { LINGER_MS = 3000, TROUBLED_LINGER_MS = 500, SHM_SLICE_BYTES = 32 << 10, TCP_SLICE_BYTES = 128 << 10 };
+enum { LINGER_MS = 3000, TROUBLED_LINGER_MS = 500 };
 
 /* ---- settings ---------------------------------------------------------------------------------- */
 
@@ -135,126 +136,7 @@ weft_status weft_engine_all_ok(weft_engine *e, weft_status mine, int64_t deadlin
     return status;
 }
 
-/* ---- transports -------------------------------------------------------------------------------- */
-
-static bool listed(const char *list, const char *name)
-{
-    size_t length = strlen(name);
-    while (list && *list) {
-        size_t n = strcspn(list, ",");
-        if ((n == length && memcmp(list, name, n) == 0) || (n == 4 && memcmp(list, "auto", 4) == 0))
-            return true;
-        list += n + (list[n] == ',');
-    }
-    return false;
-}
-
-static const char *const transport_names[] = {"shm", "tcp"};
-
-static weft_status check_transport_list(const char *list)
-{
-    const char *at = list;
-    while (*at) {
-        size_t n = strcspn(at, ",");
-        bool known = n == 4 && memcmp(at, "auto", 4) == 0;
-        for (size_t i = 0; i < ARRAY_LEN(transport_names); i++)
-            known |= n == strlen(transport_names[i]) && memcmp(at, transport_names[i], n) == 0;
-        if (!known)
-            return weft_fail(WEFT_ERR_INVALID, "transports '%s': '%.*s' is unknown (auto, shm, tcp)", list, (int)n, at);
-        at += n + (at[n] == ',');
-    }
-    return WEFT_OK;
-}
-
-static weft_status open_route(weft_engine *e, const char *name)
-{
-    const weft_transport_ops *ops = weft_transport_find(name);
-    if (!ops)
-        return WEFT_OK;
-    weft_transport_config config = {.size = sizeof config, .rank = e->rank, .ranks = e->ranks,
-                                    .job = weft_control_job(e->control), .sink = weft_wire_sink(&e->wire),
-                                    .interfaces = e->settings.interfaces, .port_range = e->settings.port_range,
-                                    .sockets = (int)e->settings.sockets, .dead_peer_ms = e->settings.dead_peer,
-                                    .host = e->host};
-    weft_wire_route *r = &e->wire.routes[e->wire.route_count];
-    *r = (weft_wire_route){.ops = ops};
-    weft_status status = ops->open(&config, &r->transport);
-    if (status != WEFT_OK)
-        return weft_fail_context(status, "opening transport %s", name);
-    e->wire.route_count++;
-    r->slice_bytes = strcmp(name, "shm") == 0 ? SHM_SLICE_BYTES : TCP_SLICE_BYTES;
-    r->addresses = weft_alloc_array((size_t)e->ranks, WEFT_TRANSPORT_ADDRESS_MAX);
-    r->address_bytes = weft_alloc_array((size_t)e->ranks, sizeof *r->address_bytes);
-    if (!r->addresses || !r->address_bytes)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for the addresses of %d ranks", e->ranks);
-    return WEFT_OK;
-}
-
-typedef struct weft_address {
-    uint32_t bytes;
-    unsigned char address[WEFT_TRANSPORT_ADDRESS_MAX];
-} weft_address;
-
-static weft_status exchange_addresses(weft_engine *e, weft_wire_route *r, int64_t deadline_ns)
-{
-    weft_address mine = {0};
-    weft_address *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
-    size_t bytes = sizeof mine.address;
-    weft_status status = all ? r->ops->address(r->transport, mine.address, &bytes)
-                             : weft_fail(WEFT_ERR_MEMORY, "no memory for %d addresses", e->ranks);
-    mine.bytes = status == WEFT_OK ? (uint32_t)bytes : 0;
-    if (status == WEFT_OK)
-        status = weft_control_allgather(e->control, &mine, all, sizeof mine, deadline_ns);
-    for (int p = 0; p < e->ranks && status == WEFT_OK; p++) {
-        r->address_bytes[p] = (uint32_t)weft_min_size(all[p].bytes, WEFT_TRANSPORT_ADDRESS_MAX);
-        memcpy(r->addresses + (size_t)p * WEFT_TRANSPORT_ADDRESS_MAX, all[p].address, r->address_bytes[p]);
-    }
-    weft_free(all);
-    return status;
-}
-
-/* The round of a transport that this rank has not opened; others may have. */
-static weft_status exchange_nothing(weft_engine *e, int64_t deadline_ns)
-{
-    weft_address none = {0};
-    weft_address *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
-    if (!all)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for %d addresses", e->ranks);
-    weft_status status = weft_control_allgather(e->control, &none, all, sizeof none, deadline_ns);
-    weft_free(all);
-    return status;
-}
-
-/* For each peer the first transport that reaches it. */
-static weft_status select_routes(weft_engine *e)
-{
-    for (int p = 0; p < e->ranks; p++) {
-        if (p == e->rank)
-            continue;
-        weft_clear_error();
-        for (int i = 0; i < e->wire.route_count && !e->wire.peers[p].route; i++) {
-            weft_wire_route *r = &e->wire.routes[i];
-            if (r->ops->reachable(r->transport, p, r->addresses + (size_t)p * WEFT_TRANSPORT_ADDRESS_MAX,
-                                  r->address_bytes[p], NULL) != WEFT_OK)
-                continue;
-            e->wire.peers[p].route = r;
-            r->peers++;
-        }
-        if (!e->wire.peers[p].route) {
-            char why[256];
-            snprintf(why, sizeof why, "%s", weft_last_error());
-            return weft_fail(WEFT_ERR_UNSUPPORTED, "no transport of '%s' reaches rank %d from rank %d%s%s", e->settings.transports,
-                             p, e->rank, *why ? ": " : "", why);
-        }
-    }
-    for (int i = 0; i < e->wire.route_count; i++) {
-        weft_wire_route *r = &e->wire.routes[i];
-        int fd = r->ops->wait_fd(r->transport);
-        if (r->peers > 0 && fd >= 0)
-            e->wait_fds[e->wait_fd_count++] = fd;
-    }
-    return WEFT_OK;
-}
+/* ---- host and routes ---------------------------------------------------------------------------- */
 
 /* How long to spin: only where every rank of the host has a core of its own. */
 static void choose_waiting(weft_engine *e)
@@ -286,12 +168,13 @@ static weft_status open_host(weft_engine *e, bool shm)
 static weft_status open_all(weft_engine *e)
 {
     int64_t deadline = e->create_deadline_ns;
-    weft_status status = check_transport_list(e->settings.transports);
+    weft_route_choice choice;
+    weft_status status = weft_routes_choose(e->settings.transports, &choice);
     if (status == WEFT_OK)
         status = read_table(e);
     if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
         return status;
-    if ((status = open_host(e, listed(e->settings.transports, "shm"))) != WEFT_OK)
+    if ((status = open_host(e, weft_routes_chosen(&choice, "shm"))) != WEFT_OK)
         return status;
     if ((status = exchange_hello(e, deadline)) != WEFT_OK || (status = exchange_table(e, deadline)) != WEFT_OK)
         return status;
@@ -302,26 +185,13 @@ static weft_status open_all(weft_engine *e)
     e->wire.peers = weft_alloc_array((size_t)e->ranks, sizeof *e->wire.peers);
     if (!e->wire.peers)
         status = weft_fail(WEFT_ERR_MEMORY, "no memory for %d peers", e->ranks);
-    bool one_host = weft_host_size(e->host) == e->ranks;
-    for (size_t i = 0; i < ARRAY_LEN(transport_names) && status == WEFT_OK; i++) {
-        bool tcp = strcmp(transport_names[i], "tcp") == 0;
-        if (!listed(e->settings.transports, transport_names[i]) ||
-            (tcp && one_host && listed(e->settings.transports, "shm")) || (!tcp && weft_host_size(e->host) == 1))
-            continue;
-        status = open_route(e, transport_names[i]);
-    }
+    if (status == WEFT_OK)
+        status = weft_routes_open(e, &choice);
     if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
         return status;
-    for (size_t i = 0; i < ARRAY_LEN(transport_names); i++) { /* ranks may have opened different ones */
-        weft_wire_route none = {.ops = NULL}, *r = &none;
-        for (int k = 0; k < e->wire.route_count; k++)
-            if (strcmp(e->wire.routes[k].ops->name, transport_names[i]) == 0)
-                r = &e->wire.routes[k];
-        status = r->ops ? exchange_addresses(e, r, deadline) : exchange_nothing(e, deadline);
-        if (status != WEFT_OK)
-            return status;
-    }
-    return weft_engine_all_ok(e, select_routes(e), deadline);
+    if ((status = weft_routes_exchange(e, deadline)) != WEFT_OK)
+        return status;
+    return weft_engine_all_ok(e, weft_routes_select(e), deadline);
 }
 
 static weft_engine *engine_new(void)

@@ -1,18 +1,35 @@
-/* The registry of transports: finds a table by name and fills its missing optional operations with defaults.
- * Which transport a pair of ranks uses is the communicator's choice. */
+/* The registry of transports: finds a table by name, built in or in a library, and fills its missing optional operations with
+ * defaults. Which transport a pair of ranks uses is the communicator's choice. */
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
-#include <weft/transport.h>
 
-#include "base/base.h"
+#include "transport/registry.h"
 
 extern const weft_transport_ops weft_shm_transport;
 extern const weft_transport_ops weft_tcp_transport;
 
-static const weft_transport_ops *const builtin[] = { &weft_shm_transport, &weft_tcp_transport };
+/* In the order in which "auto" tries them. */
+static const struct row {
+    const char *name;
+    const weft_transport_ops *ops; /* NULL: not in this build */
+    const char *absent;            /* then why, and what to do */
+    bool automatic, optional;      /* tried by "auto"; skipped there where it cannot work */
+} rows[] = {
+    {"shm", &weft_shm_transport, NULL, true, false},
+    {"tcp", &weft_tcp_transport, NULL, true, false},
+};
 
-static weft_transport_ops filled[ARRAY_LEN(builtin)];
-static pthread_once_t filled_once = PTHREAD_ONCE_INIT;
+/* A table with its defaults filled in; lives for the rest of the process. */
+typedef struct known_transport {
+    struct known_transport *next;
+    weft_transport_ops ops;
+    char name[WEFT_TRANSPORT_NAME];
+} known_transport;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static known_transport builtin[ARRAY_LEN(rows)];
+static known_transport *known; /* under the lock */
 
 static int no_wait_fd(weft_transport *t)
 {
@@ -48,26 +65,90 @@ static weft_status no_flush(weft_transport *t, int64_t timeout_ms)
     return WEFT_OK;
 }
 
-static void fill_all(void)
+/* A table of an older library is shorter than ours: what it does not have is NULL, and so a default. */
+static void fill(known_transport *k, const weft_transport_ops *from, const char *name)
 {
-    for (size_t i = 0; i < ARRAY_LEN(builtin); i++) {
-        weft_transport_ops *ops = &filled[i];
-        *ops = *builtin[i];
-        ops->wait_fd = ops->wait_fd ? ops->wait_fd : no_wait_fd;
-        ops->arm = ops->arm ? ops->arm : no_arm;
-        ops->abandon = ops->abandon ? ops->abandon : no_abandon;
-        ops->mem_register = ops->mem_register ? ops->mem_register : no_mem_register;
-        ops->mem_deregister = ops->mem_deregister ? ops->mem_deregister : no_mem_deregister;
-        ops->flush = ops->flush ? ops->flush : no_flush;
+    memcpy(&k->ops, from, weft_min_size(from->size, sizeof k->ops));
+    snprintf(k->name, sizeof k->name, "%s", name);
+    weft_transport_ops *ops = &k->ops;
+    ops->wait_fd = ops->wait_fd ? ops->wait_fd : no_wait_fd;
+    ops->arm = ops->arm ? ops->arm : no_arm;
+    ops->abandon = ops->abandon ? ops->abandon : no_abandon;
+    ops->mem_register = ops->mem_register ? ops->mem_register : no_mem_register;
+    ops->mem_deregister = ops->mem_deregister ? ops->mem_deregister : no_mem_deregister;
+    ops->flush = ops->flush ? ops->flush : no_flush;
+    k->next = known;
+    known = k;
+}
+
+static const weft_transport_ops *find_known(const char *name)
+{
+    for (const known_transport *k = known; k; k = k->next)
+        if (strcmp(k->name, name) == 0)
+            return &k->ops;
+    return NULL;
+}
+
+static weft_status get_locked(const char *name, const weft_transport_ops **out)
+{
+    if ((*out = find_known(name)))
+        return WEFT_OK;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (strcmp(rows[i].name, name) != 0)
+            continue;
+        if (!rows[i].ops)
+            return weft_fail(WEFT_ERR_UNSUPPORTED, "transport %s: %s", name, rows[i].absent);
+        fill(&builtin[i], rows[i].ops, name);
+        *out = &builtin[i].ops;
+        return WEFT_OK;
     }
+    const weft_transport_ops *loaded;
+    weft_status status = weft_transport_load(name, &loaded);
+    if (status != WEFT_OK)
+        return status;
+    known_transport *k = weft_alloc(sizeof *k);
+    if (!k)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the table of transport %s", name);
+    fill(k, loaded, name);
+    *out = &k->ops;
+    return WEFT_OK;
+}
+
+weft_status weft_transport_get(const char *name, const weft_transport_ops **out)
+{
+    pthread_mutex_lock(&lock);
+    weft_status status = get_locked(name, out);
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
+const char *weft_transport_auto(int index, bool *optional)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (!rows[i].automatic || !rows[i].ops || index-- > 0)
+            continue;
+        *optional = rows[i].optional;
+        return rows[i].name;
+    }
+    return NULL;
 }
 
 const weft_transport_ops *weft_transport_find(const char *name)
 {
-    pthread_once(&filled_once, fill_all);
-    for (size_t i = 0; name && i < ARRAY_LEN(filled); i++) {
-        if (strcmp(filled[i].name, name) == 0)
-            return &filled[i];
-    }
-    return NULL;
+    const weft_transport_ops *ops = NULL;
+    weft_clear_error();
+    if (!name || weft_transport_get(name, &ops) != WEFT_OK)
+        return NULL;
+    return ops;
+}
+
+weft_status weft_transport_fail(weft_status status, const char *detail)
+{
+    return weft_fail(status, "%s", detail ? detail : weft_status_text(status));
+}
+
+void weft_transport_log(int level, const char *text)
+{
+    static const weft_log_level levels[] = {WEFT_LOG_ERROR, WEFT_LOG_WARN, WEFT_LOG_INFO, WEFT_LOG_DEBUG};
+    weft_log(level >= 0 && level < (int)ARRAY_LEN(levels) ? levels[level] : WEFT_LOG_TRACE, "%s", text);
 }

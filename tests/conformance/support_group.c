@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "transport/registry.h"
+
 enum { LIVE = 0x11fe };
 
 /* A slice on its way out, or a payload on its way in. */
@@ -215,6 +217,7 @@ static weft_status open_transport(conformance_member *member, const conformance_
     member->place = place;
     weft_transport_config config = {
         .size = sizeof config, .rank = rank, .ranks = ranks, .job = job, .dead_peer_ms = 10000, .host = host,
+        .fail = weft_transport_fail, .log = weft_transport_log,
         .sink = { member, place == PLACE_ABSENT ? NULL : sink_place, sink_arrived, sink_failed },
     };
     if (subject->configure)

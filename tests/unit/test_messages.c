@@ -324,7 +324,8 @@ static void pretend(pretence *p)
     p->wire.peers = calloc(2, sizeof *p->wire.peers);
     p->wire.route_count = 1;
     p->wire.routes[0].ops = &p->ops;
-    p->wire.routes[0].addresses = calloc(2, WEFT_TRANSPORT_ADDRESS_MAX);
+    p->wire.routes[0].addresses = calloc(2, 64);
+    p->wire.routes[0].address_stride = 64;
     p->wire.routes[0].address_bytes = calloc(2, sizeof(uint32_t));
     p->wire.peers[1].route = &p->wire.routes[0];
     assert_int_equal(weft_messages_init(&p->messages, &p->wire, 1, 0, 2, identity, identity, 32768), WEFT_OK);
