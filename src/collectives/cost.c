@@ -11,6 +11,7 @@ enum { RUNNABLE, ON_RECEIVE, ON_SIGNAL, ENDED, NOT_BEGUN };
 
 /* From its sending until its receive step begins; waiting for it in the receiver's list. */
 typedef struct message {
+    double slice;
     double first_ns, last_ns; /* arrival of its first slice and of its end */
     double bytes;
     int from, next;
@@ -170,7 +171,7 @@ static double transfer(simulation *m, int from, int to, double first_ns, double 
     double *in_free = local ? &m->local_in_ns[to] : &m->remote_in_ns[target];
     double ns_per_byte =
         1e9 / link->bandwidth_Bps * (local ? larger(m->slowness[source], m->slowness[target]) : 1);
-    double whole = out->bytes * ns_per_byte, slice = smaller(out->bytes, WEFT_COST_SLICE_BYTES) * ns_per_byte;
+    double whole = out->bytes * ns_per_byte, slice = (out->slice = weft_cost_slice(link, out->bytes)) * ns_per_byte;
     double start = larger(first_ns, *out_free);
     double sent = larger(start + whole, last_ns + slice);
     *out_free = start + whole;
@@ -276,7 +277,7 @@ static weft_status run_receive(simulation *m, actor *a, const weft_step *s)
     }
     a->arriving = false;
     take_message(m, a, number);
-    double slow = slowness_of(m, a->rank), slice = smaller(letter.bytes, WEFT_COST_SLICE_BYTES);
+    double slow = slowness_of(m, a->rank), slice = letter.slice;
     double per_byte = s->kind == WEFT_STEP_RECV_REDUCE ? 1e9 / m->model->reduce_Bps * slow : 0;
     double overhead = m->model->step_ns * slow;
     double start = use_core(m, a->rank, a->now_ns, overhead + letter.bytes * per_byte);

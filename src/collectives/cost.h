@@ -5,14 +5,22 @@
 
 #include <weft/schedule.h>
 
+#include "collectives/slice.h"
+
 /* As the executor cuts and pipelines. */
 enum {
-    WEFT_COST_SLICE_BYTES = 64 << 10,
+    WEFT_COST_SLICE_BYTES = 64 << 10,         /* the longest; see slice.h */
     WEFT_COST_TREE_TILE_BYTES = 128 << 10,
     WEFT_COST_HIERARCHICAL_TILE_BYTES = 256 << 10,
     WEFT_COST_STAGE_BYTES = 512 << 10, /* of one rank's published chunks in one tile */
     WEFT_COST_DEPTH = 2                /* tiles of a lane in flight */
 };
+
+static inline double weft_cost_slice(const weft_link *link, double message_bytes)
+{
+    double slice = (double)weft_slice_of((size_t)message_bytes, weft_slice_least(link->bandwidth_Bps), WEFT_COST_SLICE_BYTES);
+    return slice < message_bytes ? slice : message_bytes;
+}
 
 /* Blocks that `bytes` (as weft-perf counts them) consist of. */
 static inline uint32_t weft_cost_blocks(weft_collective collective, int ranks)

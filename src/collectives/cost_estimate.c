@@ -54,16 +54,16 @@ static int floor_log2(int n)
     return rounds;
 }
 
-static double slice_of(double bytes)
+static double slice_of(way w, double bytes)
 {
-    return smaller(bytes, WEFT_COST_SLICE_BYTES);
+    return weft_cost_slice(&(weft_link){.bandwidth_Bps = 1e9 / w.byte}, bytes);
 }
 
 /* A message whose receiver reduces it (by `work` ns per byte; 0: only stores it) slice by slice. The core that reduces also moves
  * bytes, so that only half of the lesser work hides behind the greater. */
 static double hop(way w, double bytes, double work)
 {
-    return w.latency + bytes * larger(w.byte, work) + larger(slice_of(bytes), bytes / 2) * smaller(w.byte, work);
+    return w.latency + bytes * larger(w.byte, work) + larger(slice_of(w, bytes), bytes / 2) * smaller(w.byte, work);
 }
 
 /* k reads and a write against 2 and 1. */
@@ -131,7 +131,7 @@ static double ring_latency(const frame *f, int hops)
 static double ring_slices(const frame *f, int hops, double bytes)
 {
     double remote = f->hosts > 1 ? (double)f->hosts / f->n : 0;
-    return hops * slice_of(bytes) * (f->local.byte * (1 - remote) + f->remote.byte * remote);
+    return hops * (slice_of(f->local, bytes) * f->local.byte * (1 - remote) + slice_of(f->remote, bytes) * f->remote.byte * remote);
 }
 
 /* ---- algorithms -------------------------------------------------------------------------------- */
@@ -149,7 +149,7 @@ static double ring_time(const frame *f)
         return ring_latency(f, hops) + hops * part * work;
     case WEFT_REDUCE:
         return ring_latency(f, hops) + f->bytes * work + ring_slices(f, hops, f->bytes) +
-               hops * slice_of(f->bytes) * f->reduce;
+               hops * slice_of(f->worst, f->bytes) * f->reduce;
     default: /* broadcast: a chain, cut through */
         return ring_latency(f, hops) + f->bytes * byte + ring_slices(f, hops, f->bytes);
     }
@@ -163,7 +163,7 @@ static double linear_time(const frame *f)
     double core = (f->n - 1) * (f->step + part * work);
     double ports = larger(near * part * f->local.byte, far * part * f->remote.byte);
     return larger(core, ports) + (far ? f->remote.latency : f->local.latency) +
-           slice_of(part) * f->local.byte;
+           slice_of(f->local, part) * f->local.byte;
 }
 
 /* The longest way down from the top, in hops: one for each digit of a number below n that is not zero. */
@@ -284,7 +284,7 @@ static double tree_time(const frame *f)
     int lanes = f->request->lanes > 1 ? (f->request->lanes + 1) / 2 * 2 : 2;
     double chunk = f->bytes / lanes, tile = smaller(chunk, WEFT_COST_TREE_TILE_BYTES),
            tiles = chunk > tile ? chunk / tile : 1;
-    double level = 2 * slice_of(tile), lane_share = larger(1, lanes / 2.0);
+    double level = 2 * slice_of(f->worst, tile), lane_share = larger(1, lanes / 2.0);
     far = far < depth ? far : depth;
     near = near > 0 ? near : 0;
     double down = near * (f->local.latency + level * f->local.byte) +
@@ -359,7 +359,7 @@ static double hierarchical_time(const frame *f)
     double join = mates > 1 ? reduce_many(f, part, mates) : 0;
     double ring = latency + larger(volume, (tiles / WEFT_COST_DEPTH - 1) * latency);
     double chain =
-        hops ? latency + f->bytes * f->remote.byte + hops * slice_of(chunk / tiles) * columns * f->remote.byte
+        hops ? latency + f->bytes * f->remote.byte + hops * slice_of(f->remote, chunk / tiles) * columns * f->remote.byte
              : 0;
     switch (f->collective) {
     case WEFT_ALL_REDUCE:

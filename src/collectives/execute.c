@@ -516,8 +516,6 @@ weft_status weft_exec_init(weft_exec *e)
 {
     e->next_local = 1; /* 0 is what fresh shared memory says */
     e->error = WEFT_OK;
-    if (e->slice_bytes == 0)
-        return weft_fail(WEFT_ERR_INTERNAL, "slice size not set");
     e->over = weft_alloc_array((size_t)e->local_count, sizeof *e->over);
     return e->over ? WEFT_OK : weft_fail(WEFT_ERR_MEMORY, "no memory for %d local ranks", e->local_count);
 }

@@ -112,7 +112,7 @@ struct weft_exec {
     int rank, ranks;
     const int *world;       /* rank in the process group of each rank */
     const int *from_world;  /* and back; -1: not in this communicator */
-    size_t slice_bytes;
+    size_t slice_bytes;     /* the longest, where the user said so; else 0 */
     uint32_t next_sequence;
     uint64_t next_local;
     weft_execution *running[WEFT_RUNNING_MAX];

@@ -42,10 +42,11 @@ static void pump_one(weft_task *t, uint32_t index)
     const weft_ready_send *ready = &x->ready->sends[t->lane][index];
     const weft_step *step = &x->ready->schedule->lane[t->lane].steps[ready->step];
     int peer = e->world[step->to];
+    size_t slice = e->slice_bytes ? e->slice_bytes : weft_wire_slice(e->wire, peer, s->total);
     while (!s->all_issued && (s->issued < s->allowed || s->total == 0)) {
         weft_cursor cursor = s->cursor;
         char *address = NULL;
-        size_t bytes = weft_cursor_next(x, t, &cursor, weft_min_size(e->slice_bytes, s->allowed - s->issued), &address);
+        size_t bytes = weft_cursor_next(x, t, &cursor, weft_min_size(slice, s->allowed - s->issued), &address);
         if (bytes == 0 && s->total > 0)
             break; /* cannot be: allowed counts what the cursor gives */
         bool eager = !s->wanted;

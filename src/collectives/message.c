@@ -90,15 +90,16 @@ static bool post(weft_messages *ms, weft_message *m, size_t bytes, bool eager)
 static int push(weft_messages *ms, weft_message *m)
 {
     int moved = 0;
+    size_t slice = ms->slice_bytes ? ms->slice_bytes : weft_wire_slice(ms->wire, ms->world[m->peer], m->bytes);
     if (!m->began) {
-        size_t first = weft_min_size(m->bytes, weft_min_size(ms->slice_bytes, WEFT_MESSAGE_EAGER_BYTES));
+        size_t first = weft_min_size(m->bytes, weft_min_size(slice, WEFT_MESSAGE_EAGER_BYTES));
         bool charged = weft_wire_charge(ms->wire, ms->world[m->peer], first);
         if (!charged)
             first = 0; /* only the announcement: it must not wait for credit, or another tag could never come */
         moved += post(ms, m, first, charged);
     }
     while (m->wanted && m->moved < m->bytes && m->status == WEFT_OK &&
-           post(ms, m, weft_min_size(ms->slice_bytes, m->bytes - m->moved), false))
+           post(ms, m, weft_min_size(slice, m->bytes - m->moved), false))
         moved++;
     if (m->outstanding == 0 && (m->moved == m->bytes || m->status != WEFT_OK)) {
         end(ms, m, WEFT_OK);

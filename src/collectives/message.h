@@ -31,7 +31,7 @@ typedef struct weft_messages {
     uint32_t comm;
     int rank, ranks;
     const int *world, *from_world;
-    size_t slice_bytes;
+    size_t slice_bytes;     /* as weft_exec's */
     uint32_t *next_number;  /* [ranks]: of the next message to each */
     weft_message *sends;    /* not complete, in order */
     weft_message *receives; /* posted, not matched, in order */

@@ -6,6 +6,7 @@
 
 #include <weft/transport.h>
 #include "base/base.h"
+#include "collectives/slice.h"
 
 /* Payload bytes that may be under way to one peer without its asking for them, and the least a slice counts. */
 enum { WEFT_EAGER_BYTES = 512 << 10, WEFT_EAGER_MIN_CHARGE = 64 };
@@ -105,7 +106,7 @@ typedef struct weft_wire_route {
     size_t address_stride;
     uint32_t *address_bytes;
     int peers;                /* that use it */
-    size_t slice_bytes;       /* that suits it */
+    size_t slice_bytes, least_slice_bytes; /* that suit it: the longest, the shortest worth cutting */
 } weft_wire_route;
 
 enum { WEFT_WIRE_ROUTES = 8, WEFT_WIRE_BUCKETS = 64, WEFT_WIRE_CLASSES = 24 };
@@ -141,6 +142,12 @@ static inline bool weft_wire_charge(weft_wire *w, int peer, size_t bytes)
         return false;
     w->peers[peer].eager_used += charge;
     return true;
+}
+/* The longest slice of a message of `bytes` to that peer. */
+static inline size_t weft_wire_slice(const weft_wire *w, int peer, size_t bytes)
+{
+    const weft_wire_route *r = w->peers[peer].route;
+    return r ? weft_slice_of(bytes, r->least_slice_bytes, r->slice_bytes) : WEFT_SLICE_MOST_BYTES;
 }
 /* Sends one slice; `done` (may be NULL) is told when the payload may be reused, maybe at once. header->credit is filled here. */
 weft_status weft_wire_post(weft_wire *w, int peer, weft_wire_header *header, const void *payload, size_t bytes,

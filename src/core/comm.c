@@ -300,19 +300,6 @@ static weft_status allocate_tables(weft_comm *c)
     return weft_fail(WEFT_ERR_MEMORY, "no memory for a communicator of %d ranks", c->ranks);
 }
 
-static size_t slice_bytes(const weft_comm *c, const weft_agreed *agreed)
-{
-    if (agreed->slice_bytes > 0)
-        return weft_max_size(64, (size_t)agreed->slice_bytes / 64 * 64);
-    size_t least = SIZE_MAX;
-    for (int r = 0; r < c->ranks; r++) {
-        const weft_wire_route *route = c->engine->wire.peers[c->world[r]].route;
-        if (route)
-            least = weft_min_size(least, route->slice_bytes);
-    }
-    return least == SIZE_MAX ? 64 << 10 : least;
-}
-
 static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
 {
     weft_engine *e = c->engine;
@@ -326,7 +313,7 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
     if (status != WEFT_OK)
         return status;
     c->exec = (weft_exec){.wire = &e->wire, .comm = c->client.comm, .rank = c->rank, .ranks = c->ranks, .world = c->world,
-                          .from_world = c->from_world, .slice_bytes = slice_bytes(c, agreed), .host = e->host,
+                          .from_world = c->from_world, .slice_bytes = ((size_t)agreed->slice_bytes + 63) / 64 * 64, .host = e->host,
                           .local_count = c->local_count, .spins = (int)(e->spin_ns / 20), .yields = e->spin_ns ? 0 : e->yields,
                           .local_ranks = c->local_ranks,
                           .local_host_index = c->local_host_index, .local_position = c->local_position,
@@ -337,6 +324,8 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
         return status;
     status = weft_tuner_init(&c->tuner, c->rank, (weft_group){.ranks = c->ranks, .host = c->host}, agreed->cpus, agreed->lanes,
                              agreed->algorithm);
+    if (agreed->bandwidth_Bps > 0)
+        c->tuner.model.remote = (weft_link){.latency_ns = agreed->latency_ns, .bandwidth_Bps = agreed->bandwidth_Bps};
     if (status == WEFT_OK && e->table)
         weft_tuner_use_table(&c->tuner, e->table, e->agreed.tuned);
     return status;

@@ -191,7 +191,9 @@ static weft_status open_all(weft_engine *e)
         return status;
     if ((status = weft_routes_exchange(e, deadline)) != WEFT_OK)
         return status;
-    return weft_engine_all_ok(e, weft_routes_select(e), deadline);
+    if ((status = weft_engine_all_ok(e, weft_routes_select(e), deadline)) != WEFT_OK)
+        return status;
+    return weft_routes_agree(e, deadline);
 }
 
 static weft_engine *engine_new(void)

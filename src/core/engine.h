@@ -22,6 +22,7 @@ typedef struct weft_agreed {
     int32_t lanes, cpus;        /* cpus: cores of rank 0's host that its ranks may use */
     int64_t slice_bytes;
     int32_t tuned;              /* lines of rank 0's measured table */
+    double latency_ns, bandwidth_Bps; /* of the worst way between ranks that share no memory; 0: there is none */
     char algorithm[WEFT_AGREED_TEXT];
 } weft_agreed;
 

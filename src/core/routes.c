@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SHM_SLICE_BYTES = 32 << 10, NET_SLICE_BYTES = 128 << 10 };
+enum { SHM_SLICE_BYTES = 32 << 10 };
 
 /* ---- the list ---------------------------------------------------------------------------------- */
 
@@ -72,7 +72,8 @@ static weft_status open_route(weft_engine *e, const char *name)
     if (status != WEFT_OK)
         return weft_fail_context(status, "opening transport %s", name);
     e->wire.route_count++;
-    r->slice_bytes = strcmp(name, "shm") == 0 ? SHM_SLICE_BYTES : NET_SLICE_BYTES;
+    r->slice_bytes = strcmp(name, "shm") == 0 ? SHM_SLICE_BYTES : WEFT_SLICE_MOST_BYTES;
+    r->least_slice_bytes = r->slice_bytes;
     return WEFT_OK;
 }
 
@@ -194,6 +195,15 @@ weft_status weft_routes_exchange(weft_engine *e, int64_t deadline_ns)
 
 /* ---- selection --------------------------------------------------------------------------------- */
 
+static void note_worst(weft_agreed *worst, double latency_ns, double bandwidth_Bps)
+{
+    if (bandwidth_Bps <= 0)
+        return;
+    worst->latency_ns = latency_ns > worst->latency_ns ? latency_ns : worst->latency_ns;
+    if (worst->bandwidth_Bps <= 0 || bandwidth_Bps < worst->bandwidth_Bps)
+        worst->bandwidth_Bps = bandwidth_Bps;
+}
+
 weft_status weft_routes_select(weft_engine *e)
 {
     for (int p = 0; p < e->ranks; p++) {
@@ -202,11 +212,16 @@ weft_status weft_routes_select(weft_engine *e)
         weft_clear_error();
         for (int i = 0; i < e->wire.route_count && !e->wire.peers[p].route; i++) {
             weft_wire_route *r = &e->wire.routes[i];
-            if (r->ops->reachable(r->transport, p, r->addresses + (size_t)p * r->address_stride, r->address_bytes[p], NULL) !=
+            weft_path_info path = {0};
+            if (r->ops->reachable(r->transport, p, r->addresses + (size_t)p * r->address_stride, r->address_bytes[p], &path) !=
                 WEFT_OK)
                 continue;
             e->wire.peers[p].route = r;
             r->peers++;
+            if (strcmp(r->ops->name, "shm") != 0) {
+                note_worst(&e->agreed, path.latency_ns, path.bandwidth_Bps);
+                r->least_slice_bytes = weft_min_size(r->least_slice_bytes, weft_slice_least(path.bandwidth_Bps));
+            }
         }
         if (!e->wire.peers[p].route) {
             char why[256];
@@ -222,4 +237,17 @@ weft_status weft_routes_select(weft_engine *e)
             e->wait_fds[e->wait_fd_count++] = fd;
     }
     return WEFT_OK;
+}
+
+weft_status weft_routes_agree(weft_engine *e, int64_t deadline_ns)
+{
+    double mine[2] = {e->agreed.latency_ns, e->agreed.bandwidth_Bps};
+    double *all = weft_alloc_array((size_t)e->ranks, sizeof mine);
+    if (!all)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory for the paths of %d ranks", e->ranks);
+    weft_status status = weft_control_allgather(e->control, mine, all, sizeof mine, deadline_ns);
+    for (int r = 0; r < e->ranks && status == WEFT_OK; r++)
+        note_worst(&e->agreed, all[2 * r], all[2 * r + 1]);
+    weft_free(all);
+    return status;
 }

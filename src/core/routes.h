@@ -23,5 +23,7 @@ weft_status weft_routes_open(weft_engine *e, const weft_route_choice *choice);
 weft_status weft_routes_exchange(weft_engine *e, int64_t deadline_ns);
 /* For each peer the first transport that reaches it. */
 weft_status weft_routes_select(weft_engine *e);
+/* The worst way that any rank has, into e->agreed: all choose algorithms by the same figures. Collective. */
+weft_status weft_routes_agree(weft_engine *e, int64_t deadline_ns);
 
 #endif

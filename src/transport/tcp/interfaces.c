@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/settings.h"
+#include "base/traffic.h"
 
 socklen_t weft_tcp_address_bytes(const weft_tcp_sockaddr *address)
 {
@@ -66,6 +67,13 @@ static uint32_t read_speed(const char *interface)
     return speed > 0 && speed <= 10 * 1000 * 1000 ? (uint32_t)speed : 0;
 }
 
+/* What the driver says, or less where traffic control holds it back. */
+static uint32_t speed_of(const weft_tcp_interface *i)
+{
+    uint32_t speed = read_speed(i->name), limit = weft_traffic_limit_Mbps(i->index);
+    return limit > 0 && (speed == 0 || limit < speed) ? limit : speed;
+}
+
 static unsigned prefix_bits(const struct sockaddr *mask)
 {
     const unsigned char *bytes;
@@ -105,7 +113,7 @@ weft_status weft_tcp_interfaces_list(weft_tcp_interface *all, int max, int *coun
         to->up = (item->ifa_flags & IFF_UP) && (item->ifa_flags & IFF_RUNNING);
         to->loopback = item->ifa_flags & IFF_LOOPBACK;
         to->prefix = prefix_bits(item->ifa_netmask);
-        to->speed_Mbps = to->loopback ? 0 : read_speed(to->name);
+        to->speed_Mbps = to->loopback ? 0 : speed_of(to);
         n++;
     }
     freeifaddrs(list);

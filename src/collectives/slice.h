@@ -1,0 +1,26 @@
+/* How long slices are: the executor cuts by this, the cost model prices it. */
+#ifndef WEFT_SLICE_H
+#define WEFT_SLICE_H
+
+#include "base/base.h"
+
+enum { WEFT_SLICE_LEAST_BYTES = 8 << 10, WEFT_SLICE_MOST_BYTES = 128 << 10, WEFT_SLICES = 8 };
+
+/* The shortest worth cutting on such a way: what it moves in some 64 us, long enough that the work per slice is little beside
+ * it, short enough that who forwards a message begins early. A power of two. */
+static inline size_t weft_slice_least(double bandwidth_Bps)
+{
+    size_t bytes = WEFT_SLICE_LEAST_BYTES;
+    while (bytes < WEFT_SLICE_MOST_BYTES && (double)bytes * 1e9 < bandwidth_Bps * 64e3)
+        bytes *= 2;
+    return bytes;
+}
+
+/* Of a message: about an eighth of it, within those bounds. */
+static inline size_t weft_slice_of(size_t message_bytes, size_t least, size_t most)
+{
+    size_t part = (message_bytes / WEFT_SLICES + 63) / 64 * 64;
+    return weft_min_size(most, weft_max_size(least, part));
+}
+
+#endif
