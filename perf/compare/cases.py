@@ -7,7 +7,8 @@ TYPES = ["f32", "bf16"]
 KB, MB = 1 << 10, 1 << 20
 
 Cell = namedtuple("Cell", "collective type bytes")
-Case = namedtuple("Case", "name text kind ranks largest")
+# hosts: the host of each rank, where there are several.
+Case = namedtuple("Case", "name text kind ranks largest hosts", defaults=((),))
 # largest: bytes beyond which the setting does not work. 0: no such limit.
 Variant = namedtuple("Variant", "library name options environment largest", defaults=(0,))
 
@@ -16,7 +17,8 @@ CASES = {case.name: case for case in (
     Case("shm4", "4 ranks, shared memory", "shm", 4, 16 * MB),
     Case("shm8", "8 ranks, shared memory", "shm", 8, 16 * MB),
     Case("tcp2", "2 ranks, TCP over loopback", "tcp", 2, 16 * MB),
-    Case("hosts4", "4 hosts at 1 Gbit/s", "hosts", 4, 16 * MB),
+    Case("hosts4", "4 hosts at 1 Gbit/s", "hosts", 4, 16 * MB, (0, 1, 2, 3)),
+    Case("hosts4x2", "4 hosts x 2 ranks at 1 Gbit/s", "hosts", 8, 16 * MB, (0, 0, 1, 1, 2, 2, 3, 3)),
 )}
 
 LIBRARIES = {"weft": "Weft", "openmpi": "Open MPI", "openmpi5": "Open MPI 5", "mpich": "MPICH", "gloo": "Gloo"}
@@ -64,6 +66,10 @@ def cells_of(case, collectives, types, sizes=None):
     return cells
 
 
+def shares_hosts(case):
+    return len(set(case.hosts)) < len(case.hosts)
+
+
 def openmpi(library, case, crowded):
     """ob1 over the transport that the case is about, with and without coll/sm, and UCX. With more ranks than cores waiting ranks
     give up their core, as Open MPI does by itself where it knows of them: else one list of cells takes minutes."""
@@ -74,6 +80,15 @@ def openmpi(library, case, crowded):
         ob1 = common + ["--mca", "pml", "ob1", "--mca", "btl", f"self,{shared}"]
         return [Variant(library, "ob1", ob1, {}), Variant(library, "ob1, coll sm", ob1 + ["--mca", "coll_sm_priority", "100"], {}),
                 Variant(library, "ucx", ucx, {})]
+    if shares_hosts(case):
+        # As it comes, with the network named and nothing else: it finds shared memory by itself. UCX gets what it needs for both.
+        ucx_net = {"UCX_TLS": "tcp,sm,self", "UCX_NET_DEVICES": "eth0"}
+        return [Variant(library, "as it comes", ["--mca", "btl_tcp_if_include", "eth0"], {}),
+                Variant(library, "ob1", common + ["--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp", "--mca", "btl_tcp_if_include",
+                                                  "eth0"], {}),
+                Variant(library, "ob1, yielding", ["--mca", "mpi_yield_when_idle", "1", "--mca", "pml", "ob1", "--mca",
+                                                   "btl_tcp_if_include", "eth0"], {}),
+                Variant(library, "ucx", ucx, ucx_net)]
     device = "lo" if case.kind == "tcp" else "eth0"
     ob1 = common + ["--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", device]
     return [Variant(library, "ob1", ob1, {}), Variant(library, "ucx", ucx, {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device})]
@@ -84,6 +99,10 @@ def mpich(case):
         gathered = {f"MPIR_CVAR_{name}_POSIX_INTRA_ALGORITHM": "release_gather" for name in ("ALLREDUCE", "BCAST", "BARRIER")}
         return [Variant("mpich", "as it comes", [], {}), Variant("mpich", "release_gather", [], gathered),
                 Variant("mpich", "ucx sm", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "sm,self"})]
+    if shares_hosts(case):
+        # As it comes it does not end: it takes the ranks of all namespaces for those of one machine.
+        return [Variant("mpich", "ucx tcp and sm", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,sm,self", "UCX_NET_DEVICES": "eth0"}),
+                Variant("mpich", "ucx tcp", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"})]
     device = "lo" if case.kind == "tcp" else "eth0"
     return [Variant("mpich", "ucx tcp", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device})]
 
@@ -99,7 +118,8 @@ def gloo(crowded):
 def variants_of(library, case, cpus):
     crowded = case.ranks > cpus
     if library == "weft":
-        return [Variant("weft", "", [], {"WEFT_TRANSPORTS": "tcp"} if case.kind != "shm" else {})]
+        sockets_only = case.kind != "shm" and not shares_hosts(case)
+        return [Variant("weft", "", [], {"WEFT_TRANSPORTS": "tcp"} if sockets_only else {})]
     if library == "registered":
         return [Variant("weft", "registered", [], {})]
     if library == "mpich":

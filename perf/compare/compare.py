@@ -188,7 +188,7 @@ class Run:
         kept = []
         for case in self.cases:
             try:
-                self.places[case.name] = world.Hosts(case.ranks) if case.kind == "hosts" else launch.Here()
+                self.places[case.name] = world.Hosts(case.hosts) if case.kind == "hosts" else launch.Here()
                 kept.append(case)
             except world.Impossible as reason:
                 self.note(f"{case.text}: left out: {reason}")

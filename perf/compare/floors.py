@@ -65,19 +65,24 @@ def measure(program, cases, sizes, places):
         if case.kind == "shm":
             continue
         place = places[case.name]
-        first, second = place.prefix(0), place.prefix(1)
+        first, second = place.prefix(0), place.prefix(case.ranks - 1)
         address = place.addresses[0] if place.addresses else "127.0.0.1"
+        if case.kind in floors:  # equal links
+            continue
         floors[case.kind] = {"exchange_us": socket_exchange(program, first, second, address),
                              "one_way_Bps": goodput(first, second, address, False),
                              "both_ways_Bps": goodput(first, second, address, True)}
     return floors
 
 
-def sent_bytes(collective, size, ranks):
-    """The least that the busiest rank must send (or receive) when all send to each other, of a cell's bytes."""
+def sent_bytes(collective, size, ends, ranks_of_end=1):
+    """The least that the busiest end (a rank, or a host with equally many ranks as the others) must send (or receive) when all
+    send to each other, of a cell's bytes."""
     if collective == "all_reduce":
-        return 2 * size * (ranks - 1) / ranks
-    return size if collective == "broadcast" else size * (ranks - 1) / ranks
+        return 2 * size * (ends - 1) / ends
+    if collective == "broadcast":
+        return size
+    return size * (ends - 1) / ends * (ranks_of_end if collective == "all_to_all" else 1)
 
 
 def of_socket(case, cell, floors):
@@ -87,11 +92,12 @@ def of_socket(case, cell, floors):
     table = own.get("exchange_us")
     if not table:
         return None
-    sent = sent_bytes(cell.collective, cell.bytes, case.ranks)
+    ends = len(set(case.hosts)) or case.ranks
+    sent = sent_bytes(cell.collective, cell.bytes, ends, case.ranks // ends)
     if case.kind == "tcp":
         return inside(table, sent / 2 if cell.collective == "broadcast" else sent)
     rate = own.get("one_way_Bps" if cell.collective == "broadcast" else "both_ways_Bps")
-    return max(inside(table, 8) * math.ceil(math.log2(case.ranks)), sent / rate * 1e6 if rate else 0)
+    return max(inside(table, 8) * math.ceil(math.log2(ends)), sent / rate * 1e6 if rate else 0)
 
 
 def of_memory(case, cell, floors, cpus):

@@ -1,5 +1,5 @@
-"""Four hosts on this machine: network namespaces on a bridge, each with a name, a /tmp and a /dev/shm of its own and with
-1 Gbit/s to the bridge and from it. A process holds each open, so that they go with this program. Needs root."""
+"""Hosts on this machine: network namespaces, each with a name and a /dev/shm of its own and with a limited rate to a bridge and
+from it, or to several, one per interface. A process holds each open, so that they go with this program. Needs root."""
 import os
 import subprocess
 import sys
@@ -21,14 +21,17 @@ def command(*arguments):
 
 
 class Hosts:
-    """A place to launch at: rank r runs on host r."""
+    """A place to launch at: rank r runs on host placement[r]; rates are those of eth0, eth1 and so on."""
     interface = "eth0"
     # A launcher believes that each host has CPUs of its own.
     environment = {"COMPARE_ONE_MACHINE": "1"}
 
-    def __init__(self, count):
-        self.count = count
-        self.addresses = [f"10.9.0.{host + 1}" for host in range(count)]
+    def __init__(self, placement, rates=(RATE,)):
+        self.placement, self.rates = placement, rates
+        self.count = max(placement) + 1
+        self.addresses = [f"10.9.0.{host + 1}" for host in range(self.count)]
+        if len(rates) > 1:
+            self.interface = "eth"
         self.holders = []
         self.folder = tempfile.mkdtemp(prefix="compare-hosts-")
         try:
@@ -42,8 +45,9 @@ class Hosts:
             raise Impossible("network namespaces need root")
         self.write_files()
         self.hub = self.hold("hub", [])
-        self.at(self.hub, "ip", "link", "add", "lan", "type", "bridge")
-        self.at(self.hub, "ip", "link", "set", "lan", "up")
+        for net in range(len(self.rates)):
+            self.at(self.hub, "ip", "link", "add", f"lan{net}", "type", "bridge")
+            self.at(self.hub, "ip", "link", "set", f"lan{net}", "up")
         self.at(self.hub, "ip", "link", "set", "lo", "up")
         for host in range(self.count):
             self.add(host)
@@ -59,7 +63,7 @@ class Hosts:
             file.write("#!/bin/bash\n# Runs a command on the host of that address or name.\n"
                        "while [ \"${1#-}\" != \"$1\" ]; do shift; done\nhost=$1; shift\ncase $host in\n")
             for host, address in enumerate(self.addresses):
-                file.write(f"{address}|h{host}) exec {' '.join(self.prefix(host))} /bin/sh -c \"$*\" ;;\n")
+                file.write(f"{address}|h{host}) exec {' '.join(self.on(host))} /bin/sh -c \"$*\" ;;\n")
             file.write("esac\necho \"no such host: $host\" >&2\nexit 1\n")
         os.chmod(self.agent, 0o755)
 
@@ -78,28 +82,40 @@ class Hosts:
     def add(self, host):
         mounts = ["mount -t tmpfs none /dev/shm", f"mount --bind {self.folder}/hosts /etc/hosts"]
         holder = self.hold(f"h{host}", mounts)
-        self.at(self.hub, "ip", "link", "add", f"port{host}", "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
-        self.at(self.hub, "ip", "link", "set", f"port{host}", "master", "lan", "up")
-        self.at(holder, "ip", "addr", "add", f"{self.addresses[host]}/24", "dev", "eth0")
-        self.at(holder, "ip", "link", "set", "eth0", "up")
-        # As of a switch: a buffer of some hundred KB per port. Both ways are limited, as a cable's are.
-        for process, device in ((holder, "eth0"), (self.hub, f"port{host}")):
-            self.at(process, "tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", RATE, "burst", "128kb", "limit", "1mb")
+        for net, rate in enumerate(self.rates):
+            self.connect(holder, host, net, rate)
         if host == self.count - 1:
             self.write_agent()
 
+    def connect(self, holder, host, net, rate):
+        port, device = f"port{host}.{net}", f"eth{net}"
+        self.at(self.hub, "ip", "link", "add", port, "type", "veth", "peer", "name", device, "netns", str(holder.pid))
+        self.at(self.hub, "ip", "link", "set", port, "master", f"lan{net}", "up")
+        self.at(holder, "ip", "addr", "add", f"10.9.{net}.{host + 1}/24", "dev", device)
+        self.at(holder, "ip", "link", "set", device, "up")
+        # As of a switch: a buffer of some hundred KB per port. Both ways are limited, as a cable's are.
+        for process, name in ((holder, device), (self.hub, port)):
+            self.at(process, "tc", "qdisc", "add", "dev", name, "root", "tbf", "rate", rate, "burst", "128kb", "limit", "1mb")
+
+    def on(self, host):
+        """What runs a command on that host."""
+        return ["nsenter", "-t", str(self.holders[host + 1].pid), "--net", "--uts", "--mount", "--ipc"]
+
     def prefix(self, rank):
         """What runs a command on the host of that rank."""
-        pid = str(self.holders[rank % self.count + 1].pid)
-        return ["nsenter", "-t", pid, "--net", "--uts", "--mount", "--ipc"]
+        return self.on(self.placement[rank])
+
+    def ranks_of(self, host):
+        return self.placement.count(host)
 
     def openmpi(self):
         # A session folder per host, as they share this machine's /tmp.
         return ["--mca", "plm_rsh_agent", self.agent, "--mca", "oob_tcp_if_include", "eth0", "--mca", "plm_rsh_no_tree_spawn", "1",
-                "-H", ",".join(f"{a}:1" for a in self.addresses)]
+                "-H", ",".join(f"{a}:{self.ranks_of(host)}" for host, a in enumerate(self.addresses))]
 
     def mpich(self):
-        return ["-launcher", "ssh", "-launcher-exec", self.agent, "-iface", "eth0", "-hosts", ",".join(self.addresses), "-ppn", "1"]
+        hosts = ",".join(f"{a}:{self.ranks_of(host)}" for host, a in enumerate(self.addresses))
+        return ["-launcher", "ssh", "-launcher-exec", self.agent, "-iface", "eth0", "-hosts", hosts]
 
     def close(self):
         launch.end(self.holders)
