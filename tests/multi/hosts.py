@@ -35,6 +35,11 @@ def on_host(host, *arguments):
     check(done.returncode == 0, f"host {host}: ip {' '.join(arguments)}: {done.stderr}")
 
 
+def on_host_tc(host, *arguments):
+    done = subprocess.run(inside(host) + ["tc", *arguments], capture_output=True, text=True, check=False)
+    check(done.returncode == 0, f"host {host}: tc {' '.join(arguments)}: {done.stderr}")
+
+
 def make_hosts():
     """h0 .. h3, each with eth0 (10.7.0.h+1, fd07::h+1) on one bridge and other0 (10.8.0.h+1) on another."""
     for bridge in ("lan", "side"):
@@ -140,11 +145,30 @@ def interfaces():
         grown = bytes_of(0, unused) - before[0], bytes_of(0, used) - before[1]
         check(grown[1] > 10 << 20, f"WEFT_INTERFACES={setting}: {used} carried {grown[1]} bytes")
         check(grown[0] < 1 << 20, f"WEFT_INTERFACES={setting}: {unused} carried {grown[0]} bytes")
+    rails(arguments)
     this = job([0, 1], ["all_reduce", "-e", "8"], {"WEFT_INTERFACES": "ib", "WEFT_CREATE_TIMEOUT": "5s"})
     check(this.wait(10), "WEFT_INTERFACES=ib: hangs")
     for rank in range(2):
         check(this.processes[rank].returncode == 1 and "'ib'" in this.err(rank), f"WEFT_INTERFACES=ib: {this.codes()} {this.err(rank)}")
     this.end()
+
+
+def rails(arguments):
+    """Two interfaces of equal speed carry equally much, also where a collective has little under way at once; one that is held
+    to a third of the other's speed carries less."""
+    for rates, least, most in (((None, None), 0.4, 0.6), (("300mbit", "100mbit"), 0.1, 0.4)):
+        for host in range(HOSTS):
+            for name, rate in zip(("eth0", "other0"), rates):
+                if rate:
+                    on_host_tc(host, "qdisc", "add", "dev", name, "root", "tbf", "rate", rate, "burst", "64kb", "limit", "1mb")
+        before = [bytes_of(0, name) for name in ("eth0", "other0")]
+        good_run([0, 0, 1, 1, 2, 2, 3, 3], arguments, {"WEFT_ALGORITHM": "hierarchical"})
+        grown = [bytes_of(0, name) - was for name, was in zip(("eth0", "other0"), before)]
+        share = grown[1] / sum(grown)
+        check(least < share < most, f"rails at {rates}: eth0 and other0 carried {grown} bytes")
+    for host in range(HOSTS):
+        for name in ("eth0", "other0"):
+            on_host_tc(host, "qdisc", "del", "dev", name, "root")
 
 
 def version_six():

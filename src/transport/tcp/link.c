@@ -101,6 +101,7 @@ void weft_tcp_link_up(tcp_socket *s)
     s->have_header = s->announced = false;
     s->blocked = false;
     s->write_error = 0;
+    weft_tcp_stripe_begin(s);
     link->state = TCP_OPEN;
     link->up_count++;
     t->up_total++;
@@ -297,9 +298,14 @@ static void ask_for_room(tcp_socket *s, bool ask)
     weft_tcp_interest(t, &s->source, s->source.interest ^ EPOLLOUT);
 }
 
+static bool has_begun(const tcp_socket *s)
+{
+    return s->out || s->greeting_sent < s->greeting_bytes;
+}
+
 static bool has_output(const tcp_socket *s)
 {
-    return s->out || s->link->queue || s->greeting_sent < s->greeting_bytes;
+    return s->link->queue || has_begun(s);
 }
 
 static bool can_write(const tcp_socket *s)
@@ -307,23 +313,30 @@ static bool can_write(const tcp_socket *s)
     return s && s->state == TCP_UP && !s->write_error;
 }
 
-/* One round over the sockets, each takes one batch; true if another round may write more. */
+/* One batch; true if it can take more. */
+static bool flush_socket(tcp_socket *s, size_t *written, int *moved)
+{
+    weft_slice *done = NULL;
+    weft_tcp_stream_write(s, &done, written);
+    if (s->write_error)
+        weft_tcp_link_attend(s->link);
+    *moved += count_slices(done);
+    end_slices(done);
+    return !s->blocked;
+}
+
+/* One round over the sockets, each goes on with what it has begun, then the best one takes a batch; true if another round may
+ * write more. */
 static bool flush_round(tcp_link *link, size_t *written, int *moved)
 {
-    bool more = false;
+    bool more = false, several = link->up_count > 1;
     for (int i = 0; i < link->socket_count; i++) {
         tcp_socket *s = link->sockets[i];
-        if (!can_write(s) || s->blocked || !has_output(s))
-            continue;
-        weft_slice *done = NULL;
-        weft_tcp_stream_write(s, &done, written);
-        more |= !s->blocked;
-        if (s->write_error)
-            weft_tcp_link_attend(link);
-        *moved += count_slices(done);
-        end_slices(done);
+        if (can_write(s) && !s->blocked && (several ? has_begun(s) : has_output(s)))
+            more |= flush_socket(s, written, moved);
     }
-    return more;
+    tcp_socket *best = several && link->queue ? weft_tcp_stripe_choose(link) : NULL;
+    return best ? flush_socket(best, written, moved) | more : more;
 }
 
 int weft_tcp_link_flush(tcp_link *link)

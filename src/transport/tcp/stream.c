@@ -8,7 +8,7 @@
 
 enum {
     PARTS_MAX = 60,           /* of one sendmsg: 20 frames */
-    BATCH_BYTES = 256 * 1024, /* with several sockets: what one takes before the next has its turn */
+    BATCH_BYTES = 16 * 1024, /* with several sockets: what one takes before the choice is made anew */
     READ_BUDGET_BYTES = 2 * 1024 * 1024, /* of one visit, so that other peers have their turn */
     LARGE_PAYLOAD_BYTES = 16 * 1024,
     SHORT_TAIL_BYTES = 1024 /* read after a large payload: another one likely follows, and what
@@ -118,6 +118,7 @@ void weft_tcp_stream_write(tcp_socket *s, weft_slice **done, size_t *written)
             s->write_error = errno;
         return;
     }
+    s->given += (size_t)n;
     s->blocked = (size_t)n < total;
     s->unproven = true;
     account(s, (size_t)n, done);

@@ -284,6 +284,9 @@ static weft_status tcp_connect(weft_transport *transport, int peer, const void *
     link->rail_count = count;
     link->wanted = sockets_wanted(t, rails, count);
     link->connected = true;
+    for (int i = 0; i < link->socket_count; i++) /* accepted before */
+        if (link->sockets[i])
+            weft_tcp_stripe_begin(link->sockets[i]);
     *out = (weft_endpoint *)(void *)link;
     return WEFT_OK;
 }

@@ -3,7 +3,7 @@
  * are what its epoll set watches.
  *
  * tcp.c: instance, event loop, timers. listener.c: listening, strangers. dial.c: connecting.
- * link.c: send queue, failing. stream.c: frames over one socket.
+ * link.c: send queue, failing. stripe.c: which socket sends next. stream.c: frames over one socket.
  */
 #ifndef WEFT_TCP_H
 #define WEFT_TCP_H
@@ -67,6 +67,8 @@ struct tcp_socket {
     size_t greeting_bytes, greeting_sent;
     weft_slice *out;
     size_t out_sent;
+    uint64_t given;                /* bytes to the kernel since it is up */
+    uint32_t speed_Mbps;           /* of its rail, 0: unknown */
     bool blocked;                  /* the kernel's buffer is full: EPOLLOUT is asked for */
     int write_error;               /* writing failed; what came in before is still read */
     bool unproven;                 /* sent something since all was last seen to be acknowledged */
@@ -205,6 +207,11 @@ weft_status weft_tcp_link_send(tcp_link *link, weft_slice *slice);
 /* Writes as much as the sockets take; returns the number of slices that are wholly sent. */
 int weft_tcp_link_flush(tcp_link *link);
 const char *weft_tcp_socket_text(const tcp_socket *s, char text[WEFT_TCP_ADDRESS_TEXT + 24]);
+
+/* stripe.c */
+void weft_tcp_stripe_begin(tcp_socket *s);
+/* The socket that is best for what comes next in the queue, which is not empty; NULL: none has room. */
+tcp_socket *weft_tcp_stripe_choose(tcp_link *link);
 
 /* stream.c */
 /* Reads what is there and hands it to the sink; returns the number of slices that arrived. */
