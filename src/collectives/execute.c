@@ -45,7 +45,7 @@ static void raise_signal(weft_task *t)
     for (const weft_execution *other = x->exec->active; other; other = other->next)
         if (other != x && other->ready->schedule->local && other->local_sequence <= over)
             over = other->local_sequence - 1;
-    weft_signal_raise(&own_region(x->exec)->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH],
+    weft_signal_raise(&own_region(x->exec)->signal[t->lane][t->tile % WEFT_DEPTH][x->local_sequence % WEFT_LOCAL_SLOTS],
                     &(weft_signal){.fingerprint = &x->fingerprint, .before = x->before, .over = over,
                                    .mark = weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, t->signals)});
     weft_exec_ring_all(x->exec);
@@ -58,7 +58,7 @@ static bool signal_seen(const weft_task *t, const weft_step *step)
     const weft_execution *x = t->execution;
     const weft_exec *e = x->exec;
     const weft_local_signal *flag = &e->regions[e->local_position[step->from]]
-                                       ->signal[x->local_sequence % WEFT_LOCAL_SLOTS][t->lane][t->tile % WEFT_DEPTH];
+                                       ->signal[t->lane][t->tile % WEFT_DEPTH][x->local_sequence % WEFT_LOCAL_SLOTS];
     uint64_t seen = atomic_load_explicit(&flag->value, memory_order_acquire), words[2];
     if (seen < weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, step->value))
         return false;
@@ -143,44 +143,67 @@ static bool left_behind(const weft_exec *e, uint64_t local_sequence, uint32_t la
 {
     for (int i = 0; i < e->local_count; i++) {
         uint64_t done =
-            atomic_load_explicit(&e->regions[i]->done[local_sequence % WEFT_LOCAL_SLOTS][lane][depth].value, memory_order_acquire);
+            atomic_load_explicit(&e->regions[i]->done[lane][depth][local_sequence % WEFT_LOCAL_SLOTS].value, memory_order_acquire);
         if (done < mark)
             return false;
     }
     return true;
 }
 
-/* Is the earlier collective in this slot over everywhere? gates: what must have been left behind. */
-static bool slot_free(const weft_exec *e, uint64_t local_sequence, const uint64_t gates[WEFT_LANES_MAX][WEFT_DEPTH])
+/* What must be left behind before the local collective of that number begins: whoever had its slot, and the large slot. */
+static void find_gates(const weft_exec *e, uint64_t local_sequence, bool small, weft_gate gates[2])
 {
-    bool known = true; /* from their signals, without looking at more lines */
-    for (int i = 0; known && i < e->local_count; i++) {
-        known = e->over[i] + WEFT_LOCAL_SLOTS >= local_sequence || e->local_ranks[i] == e->rank;
-        if (!known) { /* acquire: partner is weft_exec_tell_over */
-            uint64_t over = atomic_load_explicit(&e->regions[i]->over.value, memory_order_acquire);
-            e->over[i] = over > e->over[i] ? over : e->over[i];
-            known = e->over[i] + WEFT_LOCAL_SLOTS >= local_sequence;
-        }
+    uint64_t large = small ? 0 : e->last_large[local_sequence % WEFT_STAGE_SLOTS];
+    const weft_gate *last = &e->last_done[large % WEFT_LOCAL_SLOTS];
+    gates[0] = e->last_done[local_sequence % WEFT_LOCAL_SLOTS];
+    gates[1].local_sequence = 0;
+    if (large && last->local_sequence == large) /* else its slot was taken again, when all had left it */
+        gates[1] = *last;
+}
+
+/* Do the ranks' own words say that all is over that was in the slots? Without looking at a line for each tile. */
+static bool known_over(const weft_exec *e, uint64_t local_sequence, bool small)
+{
+    uint64_t ahead = small ? WEFT_LOCAL_SLOTS : WEFT_STAGE_SLOTS;
+    for (int i = 0; i < e->local_count; i++) {
+        if (e->over[i] + ahead >= local_sequence || e->local_ranks[i] == e->rank)
+            continue;
+        /* acquire: partner is weft_exec_tell_over */
+        uint64_t over = atomic_load_explicit(&e->regions[i]->over.value, memory_order_acquire);
+        e->over[i] = over > e->over[i] ? over : e->over[i];
+        if (e->over[i] + ahead < local_sequence)
+            return false;
     }
-    for (uint32_t lane = 0; (!known || e->active) && lane < WEFT_LANES_MAX; lane++)
-        for (size_t d = 0; d < WEFT_DEPTH; d++)
-            if (gates[lane][d] && !left_behind(e, local_sequence, lane, d, gates[lane][d]))
-                return false;
     return true;
 }
 
-bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence)
+static bool passable(const weft_exec *e, const weft_gate gates[2])
 {
-    return slot_free(e, local_sequence, e->last_done[local_sequence % WEFT_LOCAL_SLOTS]);
+    for (int g = 0; g < 2; g++)
+        for (uint32_t lane = 0; gates[g].local_sequence && lane < WEFT_LANES_MAX; lane++)
+            for (size_t d = 0; d < WEFT_DEPTH; d++)
+                if (gates[g].marks[lane][d] && !left_behind(e, gates[g].local_sequence, lane, d, gates[g].marks[lane][d]))
+                    return false;
+    return true;
+}
+
+bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence, bool small)
+{
+    if (known_over(e, local_sequence, small) && !e->active)
+        return true;
+    weft_gate gates[2];
+    find_gates(e, local_sequence, small, gates);
+    return passable(e, gates);
 }
 
 static bool pass_gate(weft_execution *x)
 {
     const weft_schedule *s = x->ready->schedule;
-    if (!slot_free(x->exec, x->local_sequence, x->gates))
+    bool known = known_over(x->exec, x->local_sequence, x->small) && !x->exec->active->next;
+    if (!known && !passable(x->exec, x->gates))
         return false;
     x->gated = false;
-    if (s->publishes_input || s->publishes_output)
+    if (!x->small && (s->publishes_input || s->publishes_output))
         weft_execute_announce_mapping(x);
     return true;
 }
@@ -203,7 +226,7 @@ static bool begin_tile(weft_task *t, size_t tile)
 void weft_exec_leave(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t tile)
 {
     /* release: this rank has read what it reads of this tile (partner: left_behind) */
-    atomic_store_explicit(&own_region(e)->done[local_sequence % WEFT_LOCAL_SLOTS][lane][tile % WEFT_DEPTH].value,
+    atomic_store_explicit(&own_region(e)->done[lane][tile % WEFT_DEPTH][local_sequence % WEFT_LOCAL_SLOTS].value,
                           weft_mark(local_sequence, tile / WEFT_DEPTH + 1, 0), memory_order_release);
 }
 
@@ -309,15 +332,20 @@ void weft_execution_drained(weft_execution *x)
         x->drained = true; /* ended by weft_exec_progress, not in the middle of a callback */
 }
 
-uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles)
+uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small)
 {
     uint64_t local_sequence = e->next_local++;
+    weft_gate *gate = &e->last_done[local_sequence % WEFT_LOCAL_SLOTS];
+    gate->local_sequence = local_sequence;
     for (uint32_t lane = 0; lane < lanes; lane++)
         for (size_t d = 0; d < WEFT_DEPTH; d++) {
             size_t rounds = (tiles + WEFT_DEPTH - 1 - d) / WEFT_DEPTH;
-            if (rounds)
-                e->last_done[local_sequence % WEFT_LOCAL_SLOTS][lane][d] = weft_mark(local_sequence, rounds, 0);
+            gate->marks[lane][d] = rounds ? weft_mark(local_sequence, rounds, 0) : 0;
         }
+    for (uint32_t lane = lanes; lane < WEFT_LANES_MAX; lane++)
+        memset(gate->marks[lane], 0, sizeof gate->marks[lane]);
+    if (!small)
+        e->last_large[local_sequence % WEFT_STAGE_SLOTS] = local_sequence;
     return local_sequence;
 }
 
@@ -329,8 +357,8 @@ static void take_slot(weft_execution *x)
     x->gated = is_local(x);
     if (!x->gated)
         return;
-    memcpy(x->gates, e->last_done[e->next_local % WEFT_LOCAL_SLOTS], sizeof x->gates);
-    x->local_sequence = weft_exec_take_slot(e, x->ready->schedule->lanes, x->tiles);
+    find_gates(e, e->next_local, x->small, x->gates);
+    x->local_sequence = weft_exec_take_slot(e, x->ready->schedule->lanes, x->tiles, x->small);
 }
 
 static void join_active(weft_execution *x)

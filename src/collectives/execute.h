@@ -14,7 +14,9 @@ enum {
     WEFT_RUNNING_MAX = 64,      /* collectives of a communicator in flight; further ones queue */
     WEFT_DEPTH = 2,             /* tiles of a lane in flight */
     WEFT_LANES_MAX = 8,
-    WEFT_LOCAL_SLOTS = 8,       /* local collectives in flight in shared memory */
+    WEFT_LOCAL_SLOTS = 64,      /* local collectives in flight in shared memory: as far as a sender of small ones runs ahead */
+    WEFT_STAGE_SLOTS = 8,       /* of these, large ones */
+    WEFT_SMALL_BYTES = 8 << 10, /* what one rank publishes of a small one, at most; small ones are never read in place */
     WEFT_EARLY_BUCKETS = 256,   /* a sender that runs ahead may be thousands of small collectives ahead */
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
     WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
@@ -87,16 +89,17 @@ typedef struct weft_local_mapping {
     uint64_t head[2], tail[2];                     /* in bytes from the buffer's beginning */
     unsigned char edge[2][2][WEFT_EDGE_BYTES];
 } weft_local_mapping;
-enum { WEFT_BOARDS = 16 };
+enum { WEFT_BOARDS = 2 * WEFT_LOCAL_SLOTS };
 typedef struct weft_local_region {
-    weft_local_signal signal[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH]; /* weft_mark of the signals raised */
-    weft_local_flag done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];   /* weft_mark of the tiles left behind */
+    weft_local_signal signal[WEFT_LANES_MAX][WEFT_DEPTH][WEFT_LOCAL_SLOTS]; /* weft_mark of the signals raised */
+    weft_local_flag done[WEFT_LANES_MAX][WEFT_DEPTH][WEFT_LOCAL_SLOTS];   /* weft_mark of the tiles left behind */
     weft_local_flag over;                   /* local collectives of this rank up to that one are over */
-    weft_local_mapping mapping[WEFT_LOCAL_SLOTS];
+    weft_local_mapping mapping[WEFT_STAGE_SLOTS];
     weft_peer_identity identity;
     _Atomic uint32_t reach;                 /* weft_peer_verdict on the memory of the next rank of this host */
     weft_local_board board[WEFT_BOARDS];    /* what this rank has begun, to tell a mismatch from a delay */
-    _Alignas(4096) unsigned char stage[WEFT_LOCAL_SLOTS][WEFT_DEPTH][WEFT_STAGE_BYTES];
+    _Alignas(4096) unsigned char small[WEFT_LOCAL_SLOTS][WEFT_SMALL_BYTES];
+    _Alignas(4096) unsigned char stage[WEFT_STAGE_SLOTS][WEFT_DEPTH][WEFT_STAGE_BYTES];
 } weft_local_region;
 
 /* A point in the life of a slot that only grows: local collective, round (tile / WEFT_DEPTH), signal. */
@@ -105,6 +108,11 @@ static inline uint64_t weft_mark(uint64_t local_sequence, size_t round, uint32_t
 {
     return local_sequence << (WEFT_MARK_ROUND_BITS + WEFT_MARK_SIGNAL_BITS) | (uint64_t)round << WEFT_MARK_SIGNAL_BITS | signal;
 }
+
+/* The marks of a local collective that its tiles leave behind, when all are over; local_sequence 0: none. */
+typedef struct weft_gate {
+    uint64_t local_sequence, marks[WEFT_LANES_MAX][WEFT_DEPTH];
+} weft_gate;
 
 struct weft_exec {
     weft_wire *wire;
@@ -137,7 +145,8 @@ struct weft_exec {
                                    path goes on in the executor */
     void (*trace)(void *context, uint32_t step); /* NULL, but in tests: a step of a lane is over */
     void *trace_context;
-    uint64_t last_done[WEFT_LOCAL_SLOTS][WEFT_LANES_MAX][WEFT_DEPTH];
+    weft_gate last_done[WEFT_LOCAL_SLOTS]; /* of the last local collective in each slot */
+    uint64_t last_large[WEFT_STAGE_SLOTS]; /* number of the last large one in each; 0: none */
     /* told once when the communicator goes into error; rank: culprit in the process group or -1 */
     void (*fail)(void *context, weft_status status, int rank, const char *text);
     void *context;
@@ -211,12 +220,13 @@ struct weft_execution {
     weft_reduction reduction;
     size_t tile_elements, tiles, largest_chunk;
     size_t chunk_bytes;            /* stride of scratch and staged chunks */
-    uint64_t gates[WEFT_LANES_MAX][WEFT_DEPTH]; /* what `done` must have reached before the first tiles */
+    weft_gate gates[2];            /* what `done` must have reached before the first tiles: of whom was in the slots before */
     uint32_t tasks_left;
     uint32_t in_flight;            /* slices that point into this execution's memory */
     uint32_t lost_sends;           /* of these, those whose transport gave up */
     int moved;
     bool gated;                    /* its slot in shared memory is still in use by an earlier collective */
+    bool small;                    /* staged in a small slot, or in line */
     bool in_line;                  /* published input lies in the signal's line */
     bool streams;                  /* the output does not stay in a core's cache */
     bool may_map;                  /* buffers of equal blocks that may be read in place */
@@ -294,8 +304,6 @@ void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, 
 
 /* Where chunk `chunk` of a published place lies in its rank's stage. */
 size_t weft_stage_offset(const weft_execution *x, const weft_place *p, uint32_t chunk);
-/* The mapping of a collective all of whose buffers are staged. */
-void weft_exec_announce_staged(weft_exec *e, uint64_t local_sequence);
 
 /* What the executor and the inline path do alike. */
 
@@ -309,9 +317,9 @@ void weft_exec_ring_all(const weft_exec *e);
 /* A collective's number, kept in the history and told to the ranks of this host. */
 void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *sequence, uint64_t *before);
 /* May the local collective of that number, the next, begin in its slot? */
-bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence);
+bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence, bool small);
 /* The next local sequence number. */
-uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles);
+uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small);
 /* No local collective is under way: tells so those who raise signals and wait for none, so that they may run ahead. */
 void weft_exec_tell_over(const weft_exec *e);
 /* This rank has read what it reads of a tile. */

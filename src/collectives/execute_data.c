@@ -9,11 +9,20 @@ void weft_cursor_start(weft_cursor *c, const weft_place *place, const weft_place
     *c = (weft_cursor){.place = place, .like = like};
 }
 
-/* What a rank of this host has said of its buffers for this collective. */
-static weft_local_mapping *mapping_of(const weft_execution *x, int rank)
+/* Of every buffer of a small collective. */
+static const weft_local_mapping unmapped = {.tail = {UINT64_MAX, UINT64_MAX}};
+
+/* Where a rank of this host says something of its buffers for this collective, which is large. */
+static weft_local_mapping *mapping_place(const weft_execution *x, int rank)
 {
     const weft_exec *e = x->exec;
-    return &e->regions[e->local_position[rank]]->mapping[x->local_sequence % WEFT_LOCAL_SLOTS];
+    return &e->regions[e->local_position[rank]]->mapping[x->local_sequence % WEFT_STAGE_SLOTS];
+}
+
+/* What it has said. */
+static const weft_local_mapping *mapping_of(const weft_execution *x, int rank)
+{
+    return x->small ? &unmapped : mapping_place(x, rank);
 }
 
 /* Where a local peer's input or output starts here, if it may be read in place; *staged otherwise. NULL and not staged: not
@@ -65,7 +74,7 @@ static void fetch(weft_execution *x, const weft_place *from, void *here, const c
 static size_t step_over_edge(const weft_execution *x, const weft_place *p, char **start, size_t bytes)
 {
     int side = p->buffer == WEFT_OUTPUT;
-    weft_local_mapping *m = mapping_of(x, p->rank);
+    const weft_local_mapping *m = mapping_of(x, p->rank);
     if (m->memory_id[side] == 0 || (m->head[side] == 0 && m->tail[side] == UINT64_MAX))
         return bytes;
     bool staged;
@@ -103,13 +112,6 @@ static void withdraw_ended(weft_exec *e)
             weft_host_withdraw(e->host, ids[i]);
 }
 
-void weft_exec_announce_staged(weft_exec *e, uint64_t local_sequence)
-{
-    weft_local_mapping *m = &e->regions[e->local_position[e->rank]]->mapping[local_sequence % WEFT_LOCAL_SLOTS];
-    if (m->memory_id[0] | m->memory_id[1])
-        m->memory_id[0] = m->memory_id[1] = 0;
-}
-
 /* Each rank tries the next one; all must have said yes. Asked where it matters, as at creation not all have introduced themselves. */
 static bool all_reachable(weft_exec *e)
 {
@@ -135,7 +137,7 @@ void weft_execute_announce_mapping(weft_execution *x)
 {
     weft_exec *e = x->exec;
     withdraw_ended(e);
-    weft_local_mapping *m = mapping_of(x, e->rank);
+    weft_local_mapping *m = mapping_place(x, e->rank);
     for (int side = 0; side < 2; side++) {
         const weft_layout *l = &x->layouts[side];
         size_t bytes = (size_t)l->blocks * l->count * l->element_bytes;
@@ -178,7 +180,9 @@ static char *stage_of(const weft_execution *x, const weft_task *t, int rank)
     const weft_exec *e = x->exec;
     weft_local_region *r = e->regions[e->local_position[rank]];
     size_t slot = x->local_sequence % WEFT_LOCAL_SLOTS;
-    return x->in_line ? (char *)r->signal[slot][0][0].data : (char *)r->stage[slot][t->tile % WEFT_DEPTH];
+    if (x->in_line)
+        return (char *)r->signal[0][0][slot].data;
+    return x->small ? (char *)r->small[slot] : (char *)r->stage[x->local_sequence % WEFT_STAGE_SLOTS][t->tile % WEFT_DEPTH];
 }
 
 /* Bytes of the cursor's chunk in this tile, and where they start. */
@@ -393,8 +397,8 @@ static void publish_common(unsigned char *kept, uint64_t first, uint64_t end, co
 static void publish_edges(weft_execution *x, weft_task *t, const weft_place *p)
 {
     int side = p->buffer == WEFT_OUTPUT;
-    weft_local_mapping *m = mapping_of(x, x->exec->rank);
-    if (m->head[side] == 0 && m->tail[side] == UINT64_MAX)
+    weft_local_mapping *m = mapping_place(x, x->exec->rank);
+    if (x->small || (m->head[side] == 0 && m->tail[side] == UINT64_MAX))
         return;
     for (uint32_t run = 0; run < p->repeat; run++)
         for (uint32_t i = 0; i < p->count; i++) {

@@ -310,6 +310,14 @@ static weft_status choose_tiles(weft_execution *x, const weft_execution_args *ar
     return WEFT_OK;
 }
 
+/* Bytes that one rank stages of a tile. */
+static size_t staged_bytes(const weft_execution *x, const weft_schedule *s)
+{
+    size_t chunks = (s->publishes_input ? (size_t)s->input_blocks * s->chunks_per_block : 0) +
+                    (s->publishes_output ? (size_t)s->output_blocks * s->chunks_per_block : 0);
+    return chunks * x->chunk_bytes;
+}
+
 static void bind_layout(weft_layout *l, const void *base, const weft_execution_args *args, uint32_t blocks,
                         const size_t *counts, const size_t *displs)
 {
@@ -353,6 +361,8 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     weft_status status = choose_tiles(x, args);
     if (status != WEFT_OK)
         return status;
+    x->small = args->sizes_shared && !args->input_counts && !args->output_counts && x->tiles == 1 && s->lanes == 1 &&
+               staged_bytes(x, s) <= WEFT_SMALL_BYTES;
     size_t scratch = (size_t)s->scratch_chunks * WEFT_DEPTH * x->chunk_bytes;
     size_t sends = (size_t)args->ready->most_sends * s->lanes * WEFT_DEPTH * sizeof *x->sends;
     size_t sources = args->ready->most_sources;

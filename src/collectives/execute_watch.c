@@ -109,7 +109,7 @@ static int furthest_behind(const weft_exec *e, uint64_t local_sequence, uint32_t
     uint64_t least = mark;
     for (int i = 0; i < e->local_count; i++) {
         uint64_t done =
-            atomic_load_explicit(&e->regions[i]->done[local_sequence % WEFT_LOCAL_SLOTS][lane][depth].value, memory_order_acquire);
+            atomic_load_explicit(&e->regions[i]->done[lane][depth][local_sequence % WEFT_LOCAL_SLOTS].value, memory_order_acquire);
         if (e->local_ranks[i] != e->rank && done < least) {
             least = done;
             rank = e->local_ranks[i];
@@ -125,9 +125,10 @@ static int waits_behind(const weft_execution *x, const weft_task *t)
     if (!x->gated)
         return furthest_behind(x->exec, x->local_sequence, t->lane, t->tile % WEFT_DEPTH,
                                weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0));
-    for (uint32_t lane = 0; rank < 0 && lane < WEFT_LANES_MAX; lane++)
-        for (size_t d = 0; rank < 0 && d < WEFT_DEPTH; d++)
-            rank = furthest_behind(x->exec, x->local_sequence, lane, d, x->gates[lane][d]);
+    for (const weft_gate *g = x->gates; g < x->gates + 2; g++)
+        for (uint32_t lane = 0; rank < 0 && g->local_sequence && lane < WEFT_LANES_MAX; lane++)
+            for (size_t d = 0; rank < 0 && d < WEFT_DEPTH; d++)
+                rank = furthest_behind(x->exec, g->local_sequence, lane, d, g->marks[lane][d]);
     return rank;
 }
 

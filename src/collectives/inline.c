@@ -30,7 +30,7 @@ struct weft_inline {
     weft_fingerprint fingerprint;
     uint32_t element_bytes;
     uint32_t signals;
-    bool in_line;          /* published input lies in the signal's line */
+    bool small, in_line;   /* published data lie in a small slot, in the signal's line */
     bool reads_input, writes_output;
     inline_move *moves;
     uint32_t count, capacity;
@@ -173,7 +173,7 @@ weft_status weft_inline_create(weft_exec *e, const weft_execution_args *args, we
     weft_inline *c = weft_alloc(sizeof *c);
     weft_status status = x && c ? weft_execution_bind(x, args) : weft_fail(WEFT_ERR_MEMORY, "no memory for a short call");
     if (status == WEFT_OK && x->tiles == 1) {
-        *c = (weft_inline){.ready = args->ready, .reduction = args->reduction, .fingerprint = args->fingerprint, .in_line = x->in_line,
+        *c = (weft_inline){.ready = args->ready, .reduction = args->reduction, .fingerprint = args->fingerprint, .small = x->small, .in_line = x->in_line,
                            .element_bytes = (uint32_t)x->layouts[WEFT_OUTPUT].element_bytes};
         if (!compile(c, x))
             status = weft_fail(WEFT_ERR_MEMORY, "no memory for a short call");
@@ -219,7 +219,7 @@ typedef struct inline_run {
     const weft_inline *call;
     weft_exec *e;
     char *buffers[2];  /* input, output */
-    size_t slot;
+    size_t slot, large;    /* numbers of the slots: for all, for large ones */
     uint64_t words[2]; /* the fingerprint */
     const weft_execution_point *point;
 } inline_run;
@@ -229,7 +229,9 @@ static inline char *address(const inline_run *r, inline_place p)
     if (p.base < BASE_STAGE)
         return r->buffers[p.base] + p.offset;
     weft_local_region *region = r->e->regions[p.base - BASE_STAGE];
-    return (r->call->in_line ? (char *)region->signal[r->slot][0][0].data : (char *)region->stage[r->slot][0]) + p.offset;
+    if (r->call->in_line)
+        return (char *)region->signal[0][0][r->slot].data + p.offset;
+    return (r->call->small ? (char *)region->small[r->slot] : (char *)region->stage[r->large][0]) + p.offset;
 }
 
 static void reduce(const inline_run *r, const inline_move *m)
@@ -254,7 +256,7 @@ static void copy(const inline_run *r, const inline_move *m)
  * executor finds the words for it. */
 static inline bool raised(const inline_run *r, const inline_move *m)
 {
-    const weft_local_signal *flag = &r->e->regions[m->position]->signal[r->slot][0][0];
+    const weft_local_signal *flag = &r->e->regions[m->position]->signal[0][0][r->slot];
     /* acquire: what was published before the signal is visible (partner: weft_signal_raise) */
     if (atomic_load_explicit(&flag->value, memory_order_acquire) < weft_mark(r->point->local_sequence, 0, m->signal))
         return false;
@@ -293,7 +295,7 @@ static bool run_moves(const inline_run *r, weft_execution_point *point)
     for (const inline_move *m = c->moves, *end = m + c->count; m < end; m++) {
         switch (m->kind) {
         case WEFT_STEP_SIGNAL:
-            weft_signal_raise(&own->signal[r->slot][0][0],
+            weft_signal_raise(&own->signal[0][0][r->slot],
                               &(weft_signal){.fingerprint = &c->fingerprint, .before = point->before, .over = point->local_sequence - 1,
                                              .mark = weft_mark(point->local_sequence, 0, m->signal)});
             break;
@@ -314,17 +316,27 @@ static bool run_moves(const inline_run *r, weft_execution_point *point)
     return true;
 }
 
+/* None of this rank's buffers may be read in place. */
+static void announce_staged(const weft_exec *e, size_t slot)
+{
+    weft_local_mapping *m = &e->regions[e->local_position[e->rank]]->mapping[slot];
+    if (m->memory_id[0] | m->memory_id[1])
+        m->memory_id[0] = m->memory_id[1] = 0;
+}
+
 weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output, weft_execution_point *point)
 {
-    if (e->active || e->queued || e->early_count || e->error != WEFT_OK || !weft_exec_slot_free(e, e->next_local))
+    if (e->active || e->queued || e->early_count || e->error != WEFT_OK || !weft_exec_slot_free(e, e->next_local, c->small))
         return WEFT_INLINE_NOT_BEGUN;
     *point = (weft_execution_point){0};
     weft_exec_take_number(e, &c->fingerprint, &point->sequence, &point->before);
-    point->local_sequence = weft_exec_take_slot(e, 1, 1);
+    point->local_sequence = weft_exec_take_slot(e, 1, 1, c->small);
     inline_run r = {.call = c, .e = e, .buffers = {(char *)input, output}, .slot = point->local_sequence % WEFT_LOCAL_SLOTS,
+                    .large = point->local_sequence % WEFT_STAGE_SLOTS,
                     .point = point};
     memcpy(r.words, &c->fingerprint, sizeof r.words);
-    weft_exec_announce_staged(e, point->local_sequence);
+    if (!c->small)
+        announce_staged(r.e, r.large);
     bool over = run_moves(&r, point);
     if (over) {
         weft_exec_leave(e, point->local_sequence, 0, 0);
