@@ -100,6 +100,7 @@ help:
 	@echo 'make python          the package weft for Python into $(BUILD)/python'
 	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
 	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
+	@echo 'make pytorch         weft_torch, the backend of torch.distributed, into $(BUILD)/python (TORCH_PYTHON=$(TORCH_PYTHON))'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
@@ -181,6 +182,32 @@ endef
 $(foreach m,openmpi mpich,$(eval $(call mpi_library,$(m))))
 mpi: $(MPI_LIBRARIES)
 
+# weft_torch for the torch of TORCH_PYTHON, named for that Python, so that those of several stand side by side. Built on request.
+TORCH_PYTHON ?= /usr/bin/python3
+TORCH_SRC := $(sort $(wildcard integrations/pytorch/src/*.cpp))
+TORCH_PY := $(patsubst integrations/pytorch/%,$(BUILD)/python/%,$(wildcard integrations/pytorch/weft_torch/*.py))
+ifneq ($(filter pytorch compare-torch,$(MAKECMDGOALS)),)
+torch_flags = $(shell $(TORCH_PYTHON) integrations/pytorch/flags $(1) || echo no-torch)
+TORCH_SUFFIX := $(call torch_flags,suffix)
+TORCH_COMPILE := $(call torch_flags,compile)
+ifneq ($(filter no-torch,$(TORCH_COMPILE)),)
+$(error make pytorch: $(TORCH_PYTHON) has no torch to build with (TORCH_PYTHON= names another))
+endif
+TORCH_OBJ := $(TORCH_SRC:%.cpp=$(BUILD)/obj/%$(TORCH_SUFFIX).o)
+TORCH_MODULE := $(BUILD)/python/weft_torch/_C$(TORCH_SUFFIX)
+$(TORCH_OBJ): $(BUILD)/obj/%$(TORCH_SUFFIX).o: %.cpp $(BUILD)/flags
+	$(call say,CXX,$<) $(CXX) -O2 -g1 -fPIC -fvisibility=hidden -Wall -Wextra $(WERROR) -Iinclude $(TORCH_COMPILE) -MMD -MP -c $< -o $@
+$(TORCH_MODULE): $(TORCH_OBJ) $(SHARED)
+	$(call say,LD) $(CXX) -shared $(TORCH_OBJ) -o $@ -L$(BUILD)/lib -lweft '-Wl,-rpath,$$ORIGIN/../../lib' $(call torch_flags,link)
+-include $(TORCH_OBJ:.o=.d)
+endif
+pytorch: $(TORCH_MODULE) $(TORCH_PY)
+$(TORCH_PY): $(BUILD)/python/%: integrations/pytorch/%
+	$(call say,CP) cp $< $@
+# What the tests need: built where torch is installed, else the tests say that it is not.
+pytorch-if-there:
+	@if $(TORCH_PYTHON) integrations/pytorch/flags compile >/dev/null 2>&1; then $(MAKE) --no-print-directory pytorch; fi
+
 define kind_support
 $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o $(call object,$(wildcard tests/support_*.c tests/$(1)/support_*.c)) $(STATIC)
 	$$(call link,-lcmocka)
@@ -237,7 +264,7 @@ compare-programs: $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn) $(COM
 FUZZ_SECONDS ?= 3
 FUZZ_SECONDS_FULL ?= 30
 test: deps
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory all tests pytorch-if-there
 	@BUILD='$(BUILD)' CC='$(CC)' FUZZ_SECONDS=$(FUZZ_SECONDS) \
 	    tests/run $(TESTS) $(FUZZERS) $(SCRIPTS) tools/check-style
 
@@ -278,7 +305,7 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all python mpi tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: all python mpi pytorch pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
 .PHONY: deps-compare compare compare-programs
 .SECONDARY:
 .DELETE_ON_ERROR:
