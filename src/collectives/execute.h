@@ -22,7 +22,7 @@ enum {
     WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
     WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
     WEFT_MAP_BYTES = 64 << 10,  /* buffers of less are staged though they could be read in place */
-    WEFT_WANT_BYTES = 64 << 10  /* a receive of more than that announces itself */
+    WEFT_WANT_BYTES = 128 << 10 /* a receive of more than that announces itself; any does while data for others lie here unread */
 };
 
 typedef struct weft_exec weft_exec;

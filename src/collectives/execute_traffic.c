@@ -387,6 +387,6 @@ void weft_task_enter_receive(weft_task *t, const weft_step *step, const weft_rea
         weft_task_begin_send(t, step, ready, true);
     if (x->exec->early_count)
         weft_task_take_early(t);
-    if (t->expected > WEFT_WANT_BYTES && t->landed < t->expected)
+    if ((t->expected > WEFT_WANT_BYTES || x->exec->early_count) && t->landed < t->expected)
         weft_task_ask(t, step);
 }

@@ -186,7 +186,7 @@ void weft_wire_taken(weft_wire *w, int peer, const weft_wire_header *header, siz
         return;
     weft_wire_peer *p = &w->peers[peer];
     p->credit_due += (uint32_t)weft_max_size(bytes, WEFT_EAGER_MIN_CHARGE);
-    if (p->credit_due >= WEFT_EAGER_BYTES / 4 && !p->broken && !w->closed) {
+    if (p->credit_due >= WEFT_EAGER_BYTES / 2 && !p->broken && !w->closed) {
         weft_wire_header credit = {.kind = WEFT_WIRE_CREDIT};
         weft_wire_post(w, peer, &credit, NULL, 0, NULL, NULL, 0); /* a broken peer needs no credit */
     }

@@ -223,7 +223,9 @@ static ssize_t read_once(tcp_socket *s, size_t *asked)
 {
     struct iovec parts[2];
     int count = 0;
-    size_t room = TCP_STAGE_BYTES;
+    /* Where slices are large, the next one's payload is not to come by way of the stage. */
+    bool large = s->stage_to == s->stage_from && !s->have_header && s->bytes >= LARGE_PAYLOAD_BYTES;
+    size_t room = large ? SHORT_TAIL_BYTES : TCP_STAGE_BYTES;
     *asked = 0;
     if (s->announced) {
         size_t missing = s->bytes - s->got;
