@@ -214,6 +214,12 @@ $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o $(call object,$(wildcard test
 endef
 $(foreach kind,unit property conformance,$(eval $(call kind_support,$(kind))))
 
+# A NCCL network plugin for the tests, once for each version of the interface.
+FAKE_NETS := $(foreach v,6 7 8 9 10 11 12,$(BUILD)/tests/conformance/libnccl-net-fake$(v).so)
+$(BUILD)/tests/conformance/libnccl-net-fake%.so: tests/conformance/fake_net.c src/transport/plugin/nccl_abi.h $(BUILD)/flags
+	$(call say,CC) $(CC) $(ALL_CFLAGS) -DNET_VERSION=$* -shared $< -o $@
+$(BUILD)/tests/conformance/test_plugin: | $(FAKE_NETS)
+
 # A fuzzer exports LLVMFuzzerTestOneInput; without libFuzzer a small driver replays its corpus and mutates it.
 ifneq ($(findstring fuzzer,$(CFLAGS)),)
 FUZZ_LINK := -fsanitize=fuzzer

@@ -18,7 +18,8 @@
     X(interfaces, "WEFT_INTERFACES", string, "", "network interfaces: prefixes to use, or ^ and prefixes to leave out") \
     X(port_range, "WEFT_PORT_RANGE", string, "", "TCP ports to listen on: low-high")                             \
     X(sockets, "WEFT_SOCKETS", count, "0", "TCP sockets per peer, 0: chosen")                                      \
-    X(plugin_path, "WEFT_PLUGIN_PATH", string, "", "folders with libweft-transport-NAME.so, separated by colons")  \
+    X(net_plugin, "WEFT_NET_PLUGIN", string, "", "NCCL network plugin of transport plugin: NAME of libnccl-net-NAME.so, or a path") \
+    X(plugin_path, "WEFT_PLUGIN_PATH", string, "", "folders with libweft-transport-NAME.so and libnccl-net-NAME.so, separated by colons")  \
     X(host_id, "WEFT_HOST_ID", string, "", "ranks with equal texts may share memory, others may not")            \
     X(timeout, "WEFT_TIMEOUT", ms, "30min", "how long a collective may take; never: no limit")                   \
     X(create_timeout, "WEFT_CREATE_TIMEOUT", ms, "5min", "how long creation waits for all ranks")                \

@@ -65,7 +65,7 @@ static weft_status open_route(weft_engine *e, const char *name)
                                     .job = weft_control_job(e->control), .sink = weft_wire_sink(&e->wire),
                                     .interfaces = e->settings.interfaces, .port_range = e->settings.port_range,
                                     .sockets = (int)e->settings.sockets, .dead_peer_ms = e->settings.dead_peer,
-                                    .host = e->host, .fail = weft_transport_fail, .log = weft_transport_log};
+                                    .host = e->host, .net_plugin = e->settings.net_plugin, .fail = weft_transport_fail, .log = weft_transport_log};
     weft_wire_route *r = &e->wire.routes[e->wire.route_count];
     *r = (weft_wire_route){.ops = ops};
     status = ops->open(&config, &r->transport);

@@ -8,6 +8,7 @@
 
 extern const weft_transport_ops weft_shm_transport;
 extern const weft_transport_ops weft_tcp_transport;
+extern const weft_transport_ops weft_plugin_transport;
 
 /* In the order in which "auto" tries them. */
 static const struct row {
@@ -18,6 +19,7 @@ static const struct row {
 } rows[] = {
     {"shm", &weft_shm_transport, NULL, true, false},
     {"tcp", &weft_tcp_transport, NULL, true, false},
+    {"plugin", &weft_plugin_transport, NULL, false, false},
 };
 
 /* A table with its defaults filled in; lives for the rest of the process. */

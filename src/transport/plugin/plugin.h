@@ -1,0 +1,147 @@
+/* The parts of the transport "plugin", which sends slices through a NCCL network plugin.
+ *
+ * NCCL's connections go one way, carry messages in order into buffers that the receiver has posted, and need a handle that the
+ * receiver made for that one connection. From a rank to another there are up to two of them, made when they are first needed:
+ * SHORT carries every slice's header, and the payload with it when it is small; its receiver keeps buffers posted. BULK carries larger payloads,
+ * which the receiver posts when it knows from the header how long they are. Handles, and the word that a rank leaves, travel over an inner
+ * instance of the tcp transport, which also notices when a peer dies.
+ */
+#ifndef WEFT_PLUGIN_H
+#define WEFT_PLUGIN_H
+
+#include <weft/transport.h>
+#include "base/base.h"
+#include "transport/plugin/net.h"
+
+enum {
+    WEFT_NET_SHORT_BYTES = 4096,       /* a message of SHORT: a header and what fits beside it */
+    WEFT_NET_PIECE_BYTES = 128 << 10,  /* a message of BULK, at most */
+    WEFT_NET_STAGES = 4,               /* of them, where payloads are copied */
+    WEFT_NET_AHEAD_BYTES = 2 << 20     /* announced, not yet sent */
+};
+
+typedef enum plugin_kind { PLUGIN_SHORT, PLUGIN_BULK, PLUGIN_KINDS } plugin_kind;
+
+typedef enum channel_state {
+    CHANNEL_NONE,
+    CHANNEL_ASKED,      /* sender: for a handle */
+    CHANNEL_MEETING,    /* connect or accept is called until there is a comm */
+    CHANNEL_UP,
+    CHANNEL_BROKEN
+} channel_state;
+
+/* A message that the plugin has, or a posted buffer. */
+typedef struct plugin_message {
+    void *request;
+    void *memory;               /* registration made for this message alone */
+    bool registered;
+    weft_slice *slice;          /* out: done with this message, its last */
+    size_t bytes;
+    unsigned char *stage;
+} plugin_message;
+
+/* One NCCL connection. Messages in flight are a ring; only the oldest is tested, as NCCL does. */
+typedef struct plugin_channel {
+    channel_state state;
+    plugin_kind kind;
+    bool sends;
+    void *listen_comm, *comm;
+    unsigned char handle[NCCL_NET_HANDLE_BYTES]; /* connect() may keep state in it from call to call */
+    plugin_message ring[NCCL_NET_REQUESTS];
+    uint32_t first, count, limit;
+    unsigned char *buffers;     /* registered: SHORT's messages, BULK's stages where it copies */
+    void *buffers_memory;
+    size_t buffer_bytes;        /* of one */
+    bool staged;                /* BULK out: the next buffer is filled already, but the plugin did not take it yet */
+    bool copies;                /* BULK: the plugin pins memory, so payloads go through the buffers */
+} plugin_channel;
+
+/* A payload that was announced and is coming on BULK. */
+typedef struct plugin_arrival {
+    struct plugin_arrival *next;
+    unsigned char *memory;
+    bool own;
+    size_t bytes, posted, filled;
+    unsigned char header[WEFT_HEADER_BYTES];
+} plugin_arrival;
+
+/* All that is shared with one peer. */
+typedef struct plugin_link {
+    struct plugin_link *next;
+    struct plugin_transport *transport;
+    int peer;
+    weft_endpoint *control;     /* of the inner tcp; NULL until it is needed */
+    plugin_channel out[PLUGIN_KINDS], in[PLUGIN_KINDS];
+    weft_slice *first, **end;   /* not announced yet */
+    weft_slice *bulk, **bulk_end;   /* announced, payload not completely given to BULK */
+    size_t ahead_bytes;         /* announced, payload not completely sent */
+    plugin_arrival *arrivals, **arrivals_end;
+    uint64_t sent, received;    /* messages of SHORT */
+    bool working;               /* inside its progress: a send() only queues */
+    bool failed, told;          /* over; and the sink knows, or must not hear of it */
+    bool ending;                /* it leaves, or something broke: what was sent before is still read, until ending_ns */
+    bool left;                  /* the peer said that it leaves, and sent left_count messages */
+    uint64_t left_count;
+    int64_t ending_ns;
+    weft_status why;
+    char reason[320];
+} plugin_link;
+
+typedef struct plugin_transport {
+    weft_transport_config config;
+    char *net_plugin;
+    weft_net net;
+    const weft_transport_ops *tcp;
+    weft_transport *inner;
+    plugin_link **links;        /* by rank, NULL: nothing to do with that one yet */
+    plugin_link *active;        /* the same as a list */
+    size_t short_bytes, piece_bytes; /* longest message of SHORT and of BULK: alike on all ranks */
+    int epoll, timer;
+    int64_t nap_ns;
+    bool closed, timer_set;
+} plugin_transport;
+
+/* ---- channel.c: one connection ---- */
+
+/* Receiver: makes a handle in channel->handle. */
+weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, plugin_kind kind);
+/* Calls connect or accept once more; WEFT_IN_PROGRESS: again later. */
+weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c);
+/* Room for another message? The place where it is described; it counts from weft_plugin_channel_push on. */
+plugin_message *weft_plugin_channel_next(plugin_channel *c);
+/* Sends or posts that message; WEFT_IN_PROGRESS: the plugin does not take it now. data lies in the channel's buffers, or is
+ * registered for this message alone. */
+weft_status weft_plugin_channel_push(plugin_transport *t, plugin_channel *c, plugin_message *m, void *data);
+/* The oldest message if it is complete, else NULL; to be taken out by weft_plugin_channel_pop. */
+weft_status weft_plugin_channel_oldest(plugin_transport *t, plugin_channel *c, plugin_message **out, size_t *bytes);
+void weft_plugin_channel_pop(plugin_transport *t, plugin_channel *c);
+/* Whatever its state. */
+void weft_plugin_channel_close(plugin_transport *t, plugin_channel *c);
+
+/* ---- link.c: slices over the connections of a peer ---- */
+
+weft_status weft_plugin_link_get(plugin_transport *t, int peer, plugin_link **out);
+/* Moves what can be moved; how much that was. */
+int weft_plugin_link_progress(plugin_link *l);
+/* Queues one slice. */
+void weft_plugin_link_queue(plugin_link *l, weft_slice *slice);
+/* Sends what is queued, as far as the plugin takes it; the sink is not called. */
+int weft_plugin_link_send(plugin_link *l);
+bool weft_plugin_link_quiet(const plugin_link *l); /* nothing is queued or under way out */
+bool weft_plugin_link_idle(const plugin_link *l);  /* nothing to poll for */
+/* The end of it: channels are closed, slices done with status; the next progress tells the sink. */
+void weft_plugin_link_fail(plugin_link *l, weft_status status, const char *reason);
+/* Something is over: what was sent before is read, then it fails. */
+void weft_plugin_link_end(plugin_link *l, weft_status status, const char *reason);
+/* Closes the channels and ends all slices. */
+void weft_plugin_link_drop(plugin_link *l, weft_status status);
+void weft_plugin_link_free(plugin_link *l);
+
+/* ---- control.c: what the inner tcp carries ---- */
+
+weft_sink weft_plugin_control_sink(plugin_transport *t);
+weft_status weft_plugin_control_ask(plugin_link *l, plugin_kind kind);
+/* Tells the peer that this rank leaves. */
+void weft_plugin_control_leave(plugin_link *l);
+
+#endif

@@ -1,0 +1,120 @@
+/* The transport "plugin" over NCCL network plugins: the suite over fake ones (fake_net.c), how they are found, and that each
+ * version of the interface works. With arguments: the suite over the plugins named (as in WEFT_NET_PLUGIN). */
+#define _GNU_SOURCE
+#include "conformance.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[400], plugin[512];
+
+static void configure(weft_transport_config *config)
+{
+    config->net_plugin = plugin;
+}
+
+static const conformance_subject subject = {.name = "plugin", .configure = configure, .notices_death = true};
+
+static void use(const char *format, ...) WEFT_PRINTF(1, 2);
+static void use(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(plugin, sizeof plugin, format, args);
+    va_end(args);
+}
+
+static void expect_refusal(weft_status expected, const char *text)
+{
+    conformance_group group;
+    assert_int_equal(conformance_open(&group, &subject, 2, PLACE_MIXED), expected);
+    if (!strstr(weft_last_error(), text))
+        fail_msg("'%s' does not say '%s'", weft_last_error(), text);
+}
+
+static void test_every_version_carries_slices(void **state)
+{
+    (void)state;
+    for (int version = 6; version <= 12; version++) {
+        conformance_group group;
+        use("%s/libnccl-net-fake%d.so", folder, version);
+        if (conformance_open(&group, &subject, 3, PLACE_MIXED) != WEFT_OK)
+            fail_msg("version %d: %s", version, weft_last_error());
+        conformance_traffic(&group, 30, 300000);
+        conformance_close(&group);
+    }
+}
+
+static void test_plugins_are_found_by_name_in_the_folders_of_weft(void **state)
+{
+    (void)state;
+    conformance_group group;
+    use("fake7");
+    expect_refusal(WEFT_ERR_UNSUPPORTED, "libnccl-net-fake7.so");
+    setenv("WEFT_PLUGIN_PATH", folder, 1);
+    assert_int_equal(conformance_open(&group, &subject, 2, PLACE_MIXED), WEFT_OK);
+    conformance_traffic(&group, 3, 100);
+    conformance_close(&group);
+    use("nowhere,,fake8"); /* the first that there is */
+    assert_int_equal(conformance_open(&group, &subject, 2, PLACE_MIXED), WEFT_OK);
+    conformance_close(&group);
+    unsetenv("WEFT_PLUGIN_PATH");
+}
+
+static void test_what_is_no_plugin_is_refused(void **state)
+{
+    (void)state;
+    use("/nowhere/at/all.so");
+    expect_refusal(WEFT_ERR_UNSUPPORTED, "no NCCL network plugin '/nowhere/at/all.so'");
+    use("nowhere");
+    expect_refusal(WEFT_ERR_UNSUPPORTED, "libnccl-net-nowhere.so");
+    use(",");
+    expect_refusal(WEFT_ERR_INVALID, "names no plugin");
+    use("libm.so.6");
+    expect_refusal(WEFT_ERR_INVALID, "no ncclNetPlugin_v6 to _v12");
+}
+
+static void test_ranks_with_different_plugins_do_not_reach_each_other(void **state)
+{
+    (void)state;
+    conformance_group a, b;
+    unsigned char address[WEFT_TRANSPORT_ADDRESS_MAX];
+    size_t bytes = sizeof address;
+    use("%s/libnccl-net-fake12.so", folder); /* it sends less at a time */
+    assert_int_equal(conformance_open(&a, &subject, 2, PLACE_MIXED), WEFT_OK);
+    use("%s/libnccl-net-fake10.so", folder);
+    assert_int_equal(conformance_open(&b, &subject, 2, PLACE_MIXED), WEFT_OK);
+    const weft_transport_ops *ops = b.members[0].ops;
+    assert_int_equal(ops->address(a.members[1].transport, address, &bytes), WEFT_OK);
+    assert_int_equal(ops->reachable(a.members[0].transport, 1, address, bytes, NULL), WEFT_OK);
+    assert_int_equal(ops->reachable(b.members[0].transport, 1, address, bytes, NULL), WEFT_ERR_UNSUPPORTED);
+    assert_non_null(strstr(weft_last_error(), "5000 bytes at a time on rank 1"));
+    conformance_close(&a);
+    conformance_close(&b);
+}
+
+int main(int argc, char **argv)
+{
+    int failed = 0;
+    for (int i = 1; i < argc; i++) {
+        use("%s", argv[i]);
+        failed += conformance_run(argv[i], &subject);
+    }
+    if (argc > 1)
+        return failed;
+    ssize_t n = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    assert_true(n > 0);
+    *strrchr(folder, '/') = '\0';
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_version_carries_slices),
+        cmocka_unit_test(test_plugins_are_found_by_name_in_the_folders_of_weft),
+        cmocka_unit_test(test_what_is_no_plugin_is_refused),
+        cmocka_unit_test(test_ranks_with_different_plugins_do_not_reach_each_other),
+    };
+    failed = cmocka_run_group_tests_name("NCCL plugins", tests, NULL, NULL);
+    use("%s/libnccl-net-fake7.so", folder);
+    failed += conformance_run("plugin, version 7, registered memory", &subject);
+    use("%s/libnccl-net-fake12.so", folder);
+    return failed + conformance_run("plugin, version 12, short messages", &subject);
+}
