@@ -37,7 +37,9 @@ else ifneq ($(findstring -fsanitize,$(CFLAGS)),)
 # What a sanitizer adds to the code misleads the warnings that follow values; the release build is the judge of those.
 WARNINGS += -Wno-maybe-uninitialized -Wno-format-truncation -Wno-dangling-pointer -Wno-error
 endif
-ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) -Iinclude -Isrc $(CPPFLAGS) $(CFLAGS)
+# RDMA verbs are built in where the headers are; the library itself is loaded when it is used.
+HAVE_VERBS := $(shell pkg-config --exists libibverbs 2>/dev/null && echo -DWEFT_HAVE_VERBS)
+ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) -Iinclude -Isrc $(HAVE_VERBS) $(CPPFLAGS) $(CFLAGS)
 LIBS := -pthread -ldl -lm
 
 version_part = $(shell sed -n 's/^.define WEFT_VERSION_$(1) *//p' include/weft/weft.h)
@@ -48,6 +50,9 @@ VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 HEADERS := $(wildcard include/weft/*.h)
 LIB_SRC := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+ifeq ($(HAVE_VERBS),)
+LIB_SRC := $(filter-out src/transport/verbs/%,$(LIB_SRC))
+endif
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 STATIC := $(BUILD)/lib/libweft.a
 SHARED := $(BUILD)/lib/libweft.so.$(VERSION)
@@ -238,7 +243,7 @@ $(BUILD)/summary: $(STATIC) $(SHARED) $(PROGRAMS)
 	$(foreach m,openmpi mpich,$(call found,$(m),$(call mpi_wrapper,$(m)),lib$(m)-dev, (for $(BUILD)/lib/$(m)/libweft-mpi.so))) \
 	$(call found,hwloc,$(call pkg_version,hwloc),libhwloc-dev, (not used yet)) \
 	$(call found,openssl,$(call pkg_version,openssl),libssl-dev, (not used yet)) \
-	$(call found,verbs,$(call pkg_version,libibverbs),libibverbs-dev, (not used yet)) \
+	$(call found,verbs,$(call pkg_version,libibverbs),libibverbs-dev, (transport verbs)) \
 	$(call found,ucx,$(call pkg_version,ucx),libucx-dev, (not used yet)) \
 	} | tee $@
 

@@ -46,7 +46,7 @@ static const char measured_text[] =
     "\n"
     "How it is done.\n"
     "      --transport LIST   auto (default), or transports in order of preference, such as\n"
-    "                         shm,tcp; shm, tcp, or one in a library; a forced one\n"
+    "                         shm,tcp; shm, verbs, tcp, or one in a library; a forced one\n"
     "                         never falls back\n"
     "      --algorithm NAME   auto, ring, tree, halving_doubling, recursive_doubling,\n"
     "                         knomial, bruck, pairwise, linear, flat, direct,\n"

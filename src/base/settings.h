@@ -10,7 +10,7 @@
 #define WEFT_SETTINGS(X)                                                                                         \
     X(log, "WEFT_LOG", level, "warn", "what is logged to stderr: error, warn, info, debug, trace")              \
     X(rendezvous, "WEFT_RENDEZVOUS", string, "", "where ranks meet: tcp://host:port or file:///path")            \
-    X(transports, "WEFT_TRANSPORTS", string, "auto", "auto, or the allowed transports in order: shm,tcp")        \
+    X(transports, "WEFT_TRANSPORTS", string, "auto", "auto, or the allowed transports in order: shm,verbs,tcp")  \
     X(algorithm, "WEFT_ALGORITHM", string, "auto", "algorithm, or collective:algorithm,... (rank 0 decides)")    \
     X(tuning_file, "WEFT_TUNING_FILE", string, "", "table made by weft-perf --tune (rank 0 decides)")            \
     X(lanes, "WEFT_LANES", count, "0", "parallel lanes of a schedule, 0: chosen (rank 0 decides)")                 \
@@ -20,6 +20,14 @@
     X(sockets, "WEFT_SOCKETS", count, "0", "TCP sockets per peer, 0: chosen")                                      \
     X(net_plugin, "WEFT_NET_PLUGIN", string, "", "NCCL network plugin of transport plugin: NAME of libnccl-net-NAME.so, or a path") \
     X(plugin_path, "WEFT_PLUGIN_PATH", string, "", "folders with libweft-transport-NAME.so and libnccl-net-NAME.so, separated by colons")  \
+    X(ib_hca, "WEFT_IB_HCA", string, "", "RDMA devices: prefixes, =NAME or NAME:PORT, in order, NAME*WEIGHT; or ^ and those to leave out") \
+    X(ib_gid_index, "WEFT_IB_GID_INDEX", int, "-1", "RDMA: number of the GID, -1: chosen (RoCE v2 and IPv4 first)") \
+    X(ib_pkey, "WEFT_IB_PKEY", count, "0", "RDMA: place of the partition key in the port's table")               \
+    X(ib_tc, "WEFT_IB_TC", count, "0", "RDMA: traffic class; with RoCE v2 four times the DSCP")                  \
+    X(ib_sl, "WEFT_IB_SL", count, "0", "RDMA: service level of InfiniBand")                                      \
+    X(ib_mtu, "WEFT_IB_MTU", count, "0", "RDMA: largest packet, 256 to 4096; 0: what both ports have")           \
+    X(ib_timeout, "WEFT_IB_TIMEOUT", count, "18", "RDMA: adapters repeat what is not acknowledged after 4 us * 2^this, six times") \
+    X(ib_relaxed, "WEFT_IB_RELAXED", bool, "0", "RDMA: PCI relaxed ordering of writes to registered memory")      \
     X(host_id, "WEFT_HOST_ID", string, "", "ranks with equal texts may share memory, others may not")            \
     X(timeout, "WEFT_TIMEOUT", ms, "30min", "how long a collective may take; never: no limit")                   \
     X(create_timeout, "WEFT_CREATE_TIMEOUT", ms, "5min", "how long creation waits for all ranks")                \

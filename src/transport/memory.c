@@ -100,6 +100,11 @@ static void table_remove(const memory *m)
     }
 }
 
+bool weft_memory_any(void)
+{
+    return atomic_load_explicit(&table_size, memory_order_acquire) > 0;
+}
+
 bool weft_memory_find_inner(const void *pointer, size_t bytes, weft_memory_place *place, size_t *head, size_t *tail)
 {
     /* The caller's own buffers were entered by calls that happened before this one. */
@@ -115,7 +120,7 @@ bool weft_memory_find_inner(const void *pointer, size_t bytes, weft_memory_place
         *head = at < start ? start - at : 0;
         *tail = at + bytes > end ? at + bytes - end : 0;
         found = at < end && *head <= bytes && *head + *tail <= bytes;
-        *place = (weft_memory_place){m->id, m->file_start + (at - start), m->file_start + m->mapped, m->fd};
+        *place = (weft_memory_place){m->id, m->file_start + (at - start), m->file_start + m->mapped, m->fd, start, m->mapped};
     }
     pthread_rwlock_unlock(&table_lock);
     return found;

@@ -13,6 +13,8 @@ typedef struct weft_memory_place {
     uint64_t offset;
     size_t memory_bytes;
     int fd;
+    uintptr_t start; /* all of it that is mapped here */
+    size_t mapped;
 } weft_memory_place;
 
 /* Is all of [pointer, pointer + bytes) inside one memory? Then *place says where. A registered range
@@ -22,6 +24,9 @@ bool weft_memory_find(const void *pointer, size_t bytes, weft_memory_place *plac
 /* The same for a range that may reach into the edges of a registered one: its first *head and last *tail bytes are not
  * shared, and place->offset (modulo 2^64) is where its first byte would lie. False if nothing of it is shared. */
 bool weft_memory_find_inner(const void *pointer, size_t bytes, weft_memory_place *place, size_t *head, size_t *tail);
+
+/* Has this process any such memory? One load. */
+bool weft_memory_any(void);
 
 /* Memories that have ended, so that peers can be told: ids of the ended ones number *seen and later, at most `room`;
  * returns how many, moves *seen on. The oldest are forgotten after WEFT_MEMORY_ENDED further ones. One load if there are none. */

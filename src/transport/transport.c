@@ -9,6 +9,9 @@
 extern const weft_transport_ops weft_shm_transport;
 extern const weft_transport_ops weft_tcp_transport;
 extern const weft_transport_ops weft_plugin_transport;
+#ifdef WEFT_HAVE_VERBS
+extern const weft_transport_ops weft_verbs_transport;
+#endif
 
 /* In the order in which "auto" tries them. */
 static const struct row {
@@ -18,6 +21,11 @@ static const struct row {
     bool automatic, optional;      /* tried by "auto"; skipped there where it cannot work */
 } rows[] = {
     {"shm", &weft_shm_transport, NULL, true, false},
+#ifdef WEFT_HAVE_VERBS
+    {"verbs", &weft_verbs_transport, NULL, true, true},
+#else
+    {"verbs", NULL, "not in this build, for want of libibverbs-dev when it was made", true, true},
+#endif
     {"tcp", &weft_tcp_transport, NULL, true, false},
     {"plugin", &weft_plugin_transport, NULL, false, false},
 };

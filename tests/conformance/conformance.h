@@ -29,6 +29,7 @@ typedef struct conformance_subject {
     void (*host_destroy)(void *host);
     void (*configure)(weft_transport_config *config); /* further settings; may be NULL */
     bool notices_death;               /* reports a peer that was killed by itself */
+    int share;                        /* of slow transports: long tests are so many times shorter; 0: they are not */
     const void *settings;             /* the test program's */
 } conformance_subject;
 

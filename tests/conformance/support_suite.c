@@ -17,6 +17,13 @@ static const conformance_subject *subject_of(void **state)
     return *state;
 }
 
+/* How much of a long test is done with this transport. */
+static int amount(void **state, int count)
+{
+    int share = subject_of(state)->share > 0 ? subject_of(state)->share : 1;
+    return count > share ? count / share : 1;
+}
+
 static void open_group(conformance_group *group, void **state, int ranks, conformance_place place)
 {
     weft_status status = conformance_open(group, subject_of(state), ranks, place);
@@ -51,7 +58,7 @@ static void test_thousands_of_small_slices_both_ways_keep_their_order(void **sta
     for (conformance_place place = PLACE_MEMORY; place <= PLACE_ABSENT; place++) {
         conformance_group group;
         open_group(&group, state, 2, place);
-        conformance_traffic(&group, 3000, 300);
+        conformance_traffic(&group, amount(state, 3000), 300);
         conformance_close(&group);
     }
 }
@@ -60,23 +67,23 @@ static void test_mixed_sizes_keep_their_order(void **state)
 {
     conformance_group group;
     open_group(&group, state, 2, PLACE_MIXED);
-    conformance_traffic(&group, 200, WEFT_SLICE_MAX_BYTES);
+    conformance_traffic(&group, amount(state, 200), WEFT_SLICE_MAX_BYTES);
     conformance_close(&group);
 }
 
 static void test_a_slow_receiver_of_a_full_queue_gets_everything(void **state)
 {
-    enum { SLICES = 1000 };
+    int slices = amount(state, 1000);
     conformance_group group;
     open_group(&group, state, 2, PLACE_NULL);
     conformance_member *sender = &group.members[0], *receiver = &group.members[1];
     unsigned char *payload = malloc(WEFT_SLICE_MAX_BYTES);
     for (size_t i = 0; i < WEFT_SLICE_MAX_BYTES; i++)
         payload[i] = (unsigned char)(i * 7 + i / 256);
-    for (int i = 0; i < SLICES; i++)
+    for (int i = 0; i < slices; i++)
         assert_int_equal(conformance_send_from(sender, 1, payload, WEFT_SLICE_MAX_BYTES), WEFT_OK);
     int64_t deadline = weft_deadline_ns(2 * CONFORMANCE_PATIENCE_MS);
-    while (receiver->arrived < SLICES || sender->done_ok < SLICES) {
+    while (receiver->arrived < (uint64_t)slices || sender->done_ok < (uint64_t)slices) {
         for (int i = 0; i < 20; i++)
             sender->ops->progress(sender->transport);
         receiver->ops->progress(receiver->transport);
@@ -97,7 +104,7 @@ static void reply(conformance_member *member, int peer, size_t bytes)
 static void test_sends_from_inside_the_sink_work(void **state)
 {
     conformance_group group;
-    int left = 2000;
+    int left = amount(state, 2000);
     open_group(&group, state, 2, PLACE_MIXED);
     for (int i = 0; i < 2; i++) {
         group.members[i].on_arrived = reply;
@@ -127,7 +134,7 @@ static void test_one_way_traffic_makes_the_connection(void **state)
  * way. */
 static void test_simultaneous_first_sends_meet(void **state)
 {
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0, rounds = amount(state, 30); round < rounds; round++) {
         conformance_group group;
         int ranks = 2 + round % 3;
         open_group(&group, state, ranks, PLACE_MIXED);
@@ -152,7 +159,7 @@ static void test_eight_ranks_all_to_all(void **state)
 {
     conformance_group group;
     open_group(&group, state, 8, PLACE_MIXED);
-    conformance_traffic(&group, 20, 100000);
+    conformance_traffic(&group, amount(state, 20), 100000);
     conformance_close(&group);
 }
 
@@ -215,7 +222,7 @@ static void run_exchange(void **state, int rounds, bool sleeping)
 
 static void test_two_threads_exchange(void **state)
 {
-    for (int i = 0; i < 10; i++) /* the beginning is what races */
+    for (int i = 0, rounds = amount(state, 10); i < rounds; i++) /* the beginning is what races */
         run_exchange(state, 20, false);
 }
 
@@ -229,14 +236,14 @@ static void test_no_wake_up_is_lost(void **state)
         print_message("skipped: this transport wakes through the host's doorbell, not a descriptor\n");
         skip();
     }
-    run_exchange(state, 2000, true);
+    run_exchange(state, amount(state, 2000), true);
 }
 
 /* ---- ends ---- */
 
 static void test_flush_then_destroy_delivers_everything(void **state)
 {
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0, rounds = amount(state, 8) > 2 ? 5 : 2; round < rounds; round++) {
         conformance_group group;
         open_group(&group, state, 3, PLACE_MIXED);
         conformance_traffic(&group, 2, 100);

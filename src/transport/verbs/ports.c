@@ -1,0 +1,304 @@
+/* Choosing and pairing ports, choosing GIDs, dividing bytes, address blobs. Pure functions. */
+#include "transport/verbs/ports.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- lists of devices --------------------------------------------------------------------------- */
+
+/* One entry: "[=]name[:port][*weight]". */
+typedef struct entry {
+    const char *name;
+    size_t name_bytes;
+    bool exact;
+    int port;                  /* 0: any */
+    int weight;                /* 0: not given */
+} entry;
+
+/* A decimal number in [1, most]; 0 if it is none. */
+static int number_at(const char *at, const char *end, int most)
+{
+    int value = 0;
+    if (at == end)
+        return 0;
+    for (; at < end; at++) {
+        if (*at < '0' || *at > '9' || (value = value * 10 + (*at - '0')) > most)
+            return 0;
+    }
+    return value;
+}
+
+static bool entry_read(const char *at, size_t bytes, entry *e)
+{
+    const char *end = at + bytes;
+    *e = (entry){.exact = bytes > 0 && *at == '='};
+    at += e->exact;
+    const char *star = memchr(at, '*', (size_t)(end - at));
+    if (star && !(e->weight = number_at(star + 1, end, WEFT_VERBS_WEIGHT_MAX)))
+        return false;
+    end = star ? star : end;
+    const char *colon = memchr(at, ':', (size_t)(end - at));
+    if (colon && !(e->port = number_at(colon + 1, end, 255)))
+        return false;
+    end = colon ? colon : end;
+    e->name = at;
+    e->name_bytes = (size_t)(end - at);
+    return e->name_bytes > 0;
+}
+
+weft_status weft_verbs_list_check(const char *list)
+{
+    entry e;
+    if (!list || !*list)
+        return WEFT_OK;
+    for (const char *at = list + (*list == '^');; at++) {
+        size_t bytes = strcspn(at, ",");
+        if (!entry_read(at, bytes, &e))
+            return weft_fail(WEFT_ERR_PARSE, "WEFT_IB_HCA '%s': '%.*s' is not NAME, NAME:PORT or NAME*WEIGHT", list, (int)bytes, at);
+        at += bytes;
+        if (!*at)
+            return WEFT_OK;
+    }
+}
+
+bool weft_verbs_list_match(const char *list, const char *device, int port, int *position, int *weight)
+{
+    entry e;
+    *position = 0;
+    *weight = 1;
+    if (!list || !*list)
+        return true;
+    bool leave_out = *list == '^';
+    for (const char *at = list + leave_out;; at++) {
+        size_t bytes = strcspn(at, ",");
+        bool named = entry_read(at, bytes, &e) && strncmp(device, e.name, e.name_bytes) == 0 &&
+                     (!e.exact || device[e.name_bytes] == 0) && (e.port == 0 || e.port == port);
+        if (named) {
+            *weight = e.weight ? e.weight : 1;
+            return !leave_out;
+        }
+        (*position)++;
+        at += bytes;
+        if (!*at)
+            return leave_out;
+    }
+}
+
+/* ---- GIDs ---------------------------------------------------------------------------------------- */
+
+typedef enum gid_family { GID_NONE, GID_LINK_LOCAL, GID_IPV6, GID_IPV4 } gid_family;
+
+static gid_family family_of(const unsigned char gid[16])
+{
+    static const unsigned char none[16], mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(gid, none, sizeof none) == 0 || (gid[0] == 0xfe && gid[1] == 0x80 && memcmp(gid + 8, none, 8) == 0))
+        return GID_NONE;
+    if (memcmp(gid, mapped, sizeof mapped) == 0)
+        return GID_IPV4;
+    return gid[0] == 0xfe && (gid[1] & 0xc0) == 0x80 ? GID_LINK_LOCAL : GID_IPV6;
+}
+
+weft_status weft_verbs_gid_choose(const weft_verbs_gid *table, int count, bool ethernet, int wanted, int *place)
+{
+    int best = -1, best_rank = 0;
+    for (int i = 0; i < count; i++) {
+        gid_family family = family_of(table[i].raw);
+        if (wanted >= 0 && table[i].index == wanted) {
+            if (family == GID_NONE)
+                return weft_fail(WEFT_ERR_UNSUPPORTED, "GID %d (WEFT_IB_GID_INDEX) is empty", wanted);
+            *place = i;
+            return WEFT_OK;
+        }
+        if (family == GID_NONE)
+            continue;
+        int rank = ethernet ? (table[i].roce_v2 ? 8 : 0) + (int)family : 1;
+        if (rank > best_rank) {
+            best = i;
+            best_rank = rank;
+        }
+    }
+    if (wanted >= 0)
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "there is no GID %d (WEFT_IB_GID_INDEX)", wanted);
+    if (best < 0)
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "the port has no GID: has its interface an address?");
+    *place = best;
+    return WEFT_OK;
+}
+
+/* ---- address blobs -------------------------------------------------------------------------------- */
+
+/* All numbers little endian. Head: magic, count of ports, bytes of the control address, hash of all that follows. */
+enum { HEAD_BYTES = 16, PORT_BYTES = 28, PORT_ETHERNET = 1 };
+static const unsigned char blob_magic[4] = {'W', 'V', 'A', 1};
+
+static void put16(unsigned char *at, uint16_t value)
+{
+    value = htole16(value);
+    memcpy(at, &value, sizeof value);
+}
+
+static void put32(unsigned char *at, uint32_t value)
+{
+    value = htole32(value);
+    memcpy(at, &value, sizeof value);
+}
+
+static uint16_t get16(const unsigned char *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof value);
+    return le16toh(value);
+}
+
+static uint32_t get32(const unsigned char *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return le32toh(value);
+}
+
+static uint64_t blob_hash(const unsigned char *blob, size_t bytes)
+{
+    uint64_t hash = htole64(weft_hash(blob + HEAD_BYTES, bytes - HEAD_BYTES, 7));
+    return hash;
+}
+
+weft_status weft_verbs_address_encode(const weft_verbs_address *address, void *bytes, size_t *count)
+{
+    size_t needed = HEAD_BYTES + (size_t)address->count * PORT_BYTES + address->control_bytes;
+    unsigned char *blob = bytes, *at = blob + HEAD_BYTES;
+    if (needed > *count)
+        return weft_fail(WEFT_ERR_INVALID, "verbs: %zu bytes are too few for an address of %zu", *count, needed);
+    memset(blob, 0, needed);
+    for (int i = 0; i < address->count; i++, at += PORT_BYTES) {
+        const weft_verbs_port *p = &address->ports[i];
+        at[0] = p->ethernet ? PORT_ETHERNET : 0;
+        at[1] = p->mtu;
+        put16(at + 2, p->lid);
+        put16(at + 4, p->pkey);
+        put16(at + 6, p->weight);
+        put32(at + 8, p->speed_Mbps);
+        memcpy(at + 12, p->gid, sizeof p->gid);
+    }
+    if (address->control_bytes)
+        memcpy(at, address->control, address->control_bytes);
+    memcpy(blob, blob_magic, sizeof blob_magic);
+    put16(blob + 4, (uint16_t)address->count);
+    put16(blob + 6, (uint16_t)address->control_bytes);
+    uint64_t hash = blob_hash(blob, needed);
+    memcpy(blob + 8, &hash, sizeof hash);
+    *count = needed;
+    return WEFT_OK;
+}
+
+weft_status weft_verbs_address_decode(const void *bytes, size_t count, weft_verbs_address *address)
+{
+    const unsigned char *blob = bytes, *at = blob + HEAD_BYTES;
+    memset(address, 0, sizeof *address);
+    if (count < HEAD_BYTES || memcmp(blob, blob_magic, sizeof blob_magic) != 0)
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer has no address of verbs (no RDMA device, or another version of weft)");
+    int ports = get16(blob + 4);
+    size_t control_bytes = get16(blob + 6);
+    uint64_t hash = blob_hash(blob, count);
+    if (ports < 1 || ports > WEFT_VERBS_PORTS_MAX || count != HEAD_BYTES + (size_t)ports * PORT_BYTES + control_bytes ||
+        memcmp(blob + 8, &hash, sizeof hash) != 0)
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer's address of verbs is damaged (%zu bytes)", count);
+    for (int i = 0; i < ports; i++, at += PORT_BYTES) {
+        weft_verbs_port *p = &address->ports[i];
+        p->ethernet = at[0] & PORT_ETHERNET;
+        p->mtu = at[1];
+        p->lid = get16(at + 2);
+        p->pkey = get16(at + 4);
+        p->weight = get16(at + 6);
+        p->speed_Mbps = get32(at + 8);
+        memcpy(p->gid, at + 12, sizeof p->gid);
+    }
+    address->count = ports;
+    address->control = at;
+    address->control_bytes = control_bytes;
+    return WEFT_OK;
+}
+
+/* ---- pairs ---------------------------------------------------------------------------------------- */
+
+/* Keys of a partition agree in their lower 15 bits; bit 15 says full member, and two limited members may not talk. */
+static bool keys_agree(uint16_t a, uint16_t b)
+{
+    return ((a ^ b) & 0x7fff) == 0 && ((a | b) & 0x8000);
+}
+
+static bool ports_reach(const weft_verbs_port *a, const weft_verbs_port *b)
+{
+    if (a->ethernet != b->ethernet || !keys_agree(a->pkey, b->pkey))
+        return false;
+    if (!a->ethernet) /* one subnet of InfiniBand, which its prefix names */
+        return memcmp(a->gid, b->gid, 8) == 0;
+    return family_of(a->gid) == family_of(b->gid);
+}
+
+static uint32_t pair_weight(const weft_verbs_port *a, const weft_verbs_port *b)
+{
+    uint64_t left = (uint64_t)(a->speed_Mbps ? a->speed_Mbps : 1) * (a->weight ? a->weight : 1);
+    uint64_t right = (uint64_t)(b->speed_Mbps ? b->speed_Mbps : 1) * (b->weight ? b->weight : 1);
+    uint64_t weight = left < right ? left : right;
+    return weight < UINT32_MAX / 2 ? (uint32_t)weight : UINT32_MAX / 2;
+}
+
+weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, const weft_verbs_port *theirs, int their_count,
+                                   bool lower, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count)
+{
+    const weft_verbs_port *low = lower ? mine : theirs, *high = lower ? theirs : mine;
+    int low_count = lower ? mine_count : their_count, high_count = lower ? their_count : mine_count;
+    int most = low_count > high_count ? low_count : high_count, n = 0;
+    for (int i = 0; i < most && n < WEFT_VERBS_RAILS_MAX; i++) {
+        int l = i % low_count;
+        for (int k = 0; k < high_count; k++) { /* the one at the same place first */
+            int h = (i + k) % high_count;
+            if (!ports_reach(&low[l], &high[h]))
+                continue;
+            bool twice = false;
+            for (int j = 0; j < n; j++)
+                twice |= (lower ? pairs[j].mine : pairs[j].theirs) == l && (lower ? pairs[j].theirs : pairs[j].mine) == h;
+            if (twice)
+                continue;
+            pairs[n++] = (weft_verbs_pair){lower ? l : h, lower ? h : l, pair_weight(&low[l], &high[h])};
+            break;
+        }
+    }
+    *count = n;
+    return n ? WEFT_OK
+             : weft_fail(WEFT_ERR_UNSUPPORTED, "no RDMA port here and at the peer have link layer, kind of GID or subnet, and "
+                                               "partition in common (WEFT_IB_HCA, WEFT_IB_GID_INDEX, WEFT_IB_PKEY)");
+}
+
+/* ---- dividing ------------------------------------------------------------------------------------- */
+
+void weft_verbs_spans_divide(size_t bytes, const uint32_t *weights, const uint64_t *load, int rails, uint32_t *spans)
+{
+    double total_weight = 0, total_load = (double)bytes;
+    int first = 0;
+    memset(spans, 0, (size_t)rails * sizeof *spans);
+    for (int i = 0; i < rails; i++) {
+        total_weight += weights[i];
+        total_load += (double)load[i];
+        if (((double)load[i] + (double)bytes) / weights[i] < ((double)load[first] + (double)bytes) / weights[first])
+            first = i;
+    }
+    if (rails == 1 || bytes < 2 * (size_t)WEFT_VERBS_SPAN_MIN) {
+        spans[first] = (uint32_t)bytes;
+        return;
+    }
+    /* Each rail up to its share of all that is under way then; what rounding and full rails leave goes to the first. */
+    size_t left = bytes;
+    for (int i = 0; i < rails; i++) {
+        double share = total_load * weights[i] / total_weight - (double)load[i];
+        size_t span = share > 0 ? (size_t)share & ~(size_t)63 : 0;
+        if (i == first || span < WEFT_VERBS_SPAN_MIN)
+            continue;
+        spans[i] = (uint32_t)weft_min_size(span, left);
+        left -= spans[i];
+    }
+    spans[first] = (uint32_t)left;
+}

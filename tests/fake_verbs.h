@@ -1,0 +1,25 @@
+/* A libibverbs of the test's own: RDMA devices that exist in this process only, with reliable queue pairs between them, shared
+ * receive queues, registrations that are checked, events. What is posted is carried out some time later, when somebody polls or
+ * waits. It leaves out what the verbs transport does not use. */
+#ifndef WEFT_FAKE_VERBS_H
+#define WEFT_FAKE_VERBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* From now on the transport sees `devices` devices, fake0 ... with one Ethernet port each; 0: the real library again. */
+void fake_verbs_use(int devices);
+/* Since then: how often a message found no receive buffer, and bytes that were sent from a device. */
+uint64_t fake_verbs_not_ready(void);
+uint64_t fake_verbs_sent(int device);
+/* Devices, queue pairs, registrations and the like that are open. */
+int fake_verbs_open_objects(void);
+int fake_verbs_registrations(void);
+/* Bytes of receive buffers that are registered. */
+uint64_t fake_verbs_registered_bytes(void);
+/* The device's port reports that it went down. */
+void fake_verbs_port_down(int device);
+/* From now on registering fails, or not. */
+void fake_verbs_refuse_registration(bool refuse);
+
+#endif
