@@ -255,7 +255,7 @@ deps:
 deps-run:
 	@tools/deps build $(if $(ROOT),test)
 deps-full:
-	@tools/deps build test full
+	@tools/deps build test full torch
 deps-compare:
 	@tools/deps build compare
 

@@ -135,7 +135,7 @@ int Work::sourceRank() const
 
 Tensors Work::result()
 {
-    TORCH_CHECK(isCompleted(), title_, ": there is a result when it is complete");
+    TORCH_CHECK(isCompleted(), title_, ": Work needs to be completed before calling result");
     TORCH_CHECK(outputs_.size() <= 1, title_, ": has lists of results: take its future's");
     return outputs_.empty() ? Tensors() : outputs_[0];
 }

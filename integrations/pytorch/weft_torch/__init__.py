@@ -5,6 +5,8 @@
 
 or, with torch 2, init_process_group("cpu:weft,cuda:nccl"). Importing this registers the backend; all else is torch's own API.
 """
+import functools
+
 import torch
 import torch.distributed as dist
 
@@ -38,6 +40,19 @@ def registered_bytes():
     return _C.registered_bytes()
 
 
+_torchs_monitored_barrier = dist.monitored_barrier
+
+
+@functools.wraps(_torchs_monitored_barrier)
+def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
+    # torch's own refuses every backend but Gloo by name, and tells who is no member of the group.
+    if dist.get_rank(group) < 0 or dist.get_backend(group) != "weft":
+        return _torchs_monitored_barrier(group, timeout, wait_all_ranks)
+    if timeout is None:
+        timeout = dist.distributed_c10d.default_pg_timeout
+    return _backend(group).monitored_barrier(timeout, wait_all_ranks)
+
+
 def _register():
     if int(torch.__version__.split(".", maxsplit=1)[0]) >= 2:
         dist.Backend.register_backend("weft", _C.create, devices=["cpu"])
@@ -47,3 +62,4 @@ def _register():
 
 if not hasattr(dist.Backend, "WEFT"):
     _register()
+    dist.monitored_barrier = dist.distributed_c10d.monitored_barrier = _monitored_barrier
