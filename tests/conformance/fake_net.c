@@ -301,7 +301,7 @@ static nccl_result do_test(void *opaque, int *done, int *sizes)
     if (state == 0)
         return NCCL_SUCCESS;
     *done = 1;
-    if (sizes)
+    if (sizes && NET_VERSION != 6) /* Google's fastsocket, of version 6, leaves them alone */
         *sizes = (int)r->frame;
     r->used = false;
     c->first = (c->first + 1) % 32;

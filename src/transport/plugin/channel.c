@@ -6,7 +6,7 @@
 
 weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, plugin_kind kind)
 {
-    *c = (plugin_channel){.state = CHANNEL_MEETING, .kind = kind};
+    *c = (plugin_channel){.state = CHANNEL_WAITING, .kind = kind};
     weft_status status = weft_net_listen(&t->net, c->handle, &c->listen_comm);
     if (status != WEFT_OK)
         c->state = CHANNEL_BROKEN;
@@ -44,9 +44,10 @@ static weft_status prepare_buffers(plugin_transport *t, plugin_channel *c)
 
 weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c)
 {
-    weft_status status = c->sends ? weft_net_connect(&t->net, c->handle, &c->comm)
-                                  : weft_net_accept(&t->net, c->listen_comm, &c->comm);
-    if (status == WEFT_OK && !c->comm)
+    weft_status status = c->comm    ? WEFT_OK
+                         : c->sends ? weft_net_connect(&t->net, c->handle, &c->comm)
+                                    : weft_net_accept(&t->net, c->listen_comm, &c->comm);
+    if (status == WEFT_OK && (!c->comm || (c->sends && !c->accepted)))
         return WEFT_IN_PROGRESS;
     if (status == WEFT_OK) {
         weft_net_close_listen(&t->net, c->listen_comm);

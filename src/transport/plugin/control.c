@@ -10,6 +10,8 @@ enum { CONTROL_BYTES = 1024 };
 typedef enum control_kind {
     CONTROL_ASK = 1, /* make a handle for a connection from me to you; the payload is my inner address, to answer to */
     CONTROL_HANDLE,  /* here it is */
+    CONTROL_CALLED,  /* I have called connect with it */
+    CONTROL_ACCEPTED, /* and I have accepted it */
     CONTROL_REFUSE,  /* it cannot be made; the payload says why */
     CONTROL_LEAVE    /* I close; `count` messages of SHORT are all that I sent, or not all was sent */
 } control_kind;
@@ -65,6 +67,12 @@ weft_status weft_plugin_control_ask(plugin_link *l, plugin_kind kind)
     return status == WEFT_OK ? tell(l, &h, address, bytes) : status;
 }
 
+weft_status weft_plugin_control_met(plugin_link *l, const plugin_channel *c)
+{
+    control_header h = {.kind = c->sends ? CONTROL_CALLED : CONTROL_ACCEPTED, .channel = c->kind};
+    return tell(l, &h, NULL, 0);
+}
+
 void weft_plugin_control_leave(plugin_link *l)
 {
     bool complete = !l->first && !l->bulk && l->ahead_bytes == 0 && l->out[PLUGIN_SHORT].count == 0;
@@ -102,17 +110,22 @@ static void heard(void *context, int peer, const unsigned char *bytes_of_header,
     memcpy(&h, bytes_of_header, sizeof h);
     if (h.channel >= PLUGIN_KINDS || weft_plugin_link_get(t, peer, &l) != WEFT_OK || l->failed)
         return;
-    plugin_channel *out = &l->out[h.channel];
+    plugin_channel *out = &l->out[h.channel], *in = &l->in[h.channel];
     if (h.kind == CONTROL_ASK) {
         asked(l, (plugin_kind)h.channel, payload, bytes);
-    } else if (h.kind == CONTROL_HANDLE && out->state == CHANNEL_ASKED && bytes == sizeof out->handle) {
+    } else if (h.kind == CONTROL_HANDLE && out->state == CHANNEL_WAITING && bytes == sizeof out->handle) {
         memcpy(out->handle, payload, bytes);
         out->state = CHANNEL_MEETING;
+    } else if (h.kind == CONTROL_CALLED && in->state == CHANNEL_WAITING) {
+        in->state = CHANNEL_MEETING;
+    } else if (h.kind == CONTROL_ACCEPTED) {
+        out->accepted = true;
     } else if (h.kind == CONTROL_REFUSE && bytes > 0) {
         weft_plugin_link_end(l, WEFT_ERR_SYSTEM, payload);
     } else if (h.kind == CONTROL_LEAVE) {
         l->left = true;
         l->left_count = h.complete ? h.count : 0;
+        l->ending = false; /* whatever went wrong before: this is why */
         weft_plugin_link_end(l, WEFT_ERR_PEER, "closed by it");
     }
 }

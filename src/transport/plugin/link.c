@@ -103,7 +103,7 @@ void weft_plugin_link_end(plugin_link *l, weft_status status, const char *reason
 {
     if (status == WEFT_ERR_MEMORY) /* ours: there is nobody to wait for */
         weft_plugin_link_fail(l, status, reason);
-    if (l->failed || (l->ending && !l->left))
+    if (l->failed || l->ending)
         return;
     snprintf(l->reason, sizeof l->reason, "rank %d over plugin %s: %.200s", l->peer, l->transport->net.name, reason);
     l->ending = true;
@@ -149,13 +149,19 @@ static bool bring_up(plugin_link *l, plugin_channel *c)
 {
     weft_status status = WEFT_OK;
     if (c->state == CHANNEL_NONE) {
-        c->state = CHANNEL_ASKED;
+        c->state = CHANNEL_WAITING;
         status = weft_plugin_control_ask(l, c->kind);
         if (status != WEFT_OK)
             c->state = CHANNEL_BROKEN;
     }
-    if (c->state == CHANNEL_MEETING)
+    if (c->state == CHANNEL_MEETING) {
         status = weft_plugin_channel_meet(l->transport, c);
+        if (!c->called && (status == WEFT_OK || status == WEFT_IN_PROGRESS)) {
+            weft_status told = weft_plugin_control_met(l, c);
+            status = told == WEFT_OK ? status : told;
+            c->called = true;
+        }
+    }
     if (status != WEFT_OK && status != WEFT_IN_PROGRESS)
         trouble(l, status);
     return c->state == CHANNEL_UP;
@@ -303,6 +309,8 @@ static bool accepted(plugin_link *l, plugin_channel *c)
 {
     if (c->state == CHANNEL_MEETING) {
         weft_status status = weft_plugin_channel_meet(l->transport, c);
+        if (status == WEFT_OK)
+            status = weft_plugin_control_met(l, c);
         if (status != WEFT_OK && status != WEFT_IN_PROGRESS)
             trouble(l, status);
     }
@@ -379,6 +387,8 @@ static int receive_short(plugin_link *l)
             break;
         memcpy(&h, m->stage, sizeof h);
         bool fits = h.bytes <= inline_bytes(t);
+        if (bytes == WEFT_NET_UNKNOWN_BYTES)
+            bytes = sizeof h + (fits ? h.bytes : 0);
         if (bytes < sizeof h || h.bytes > WEFT_SLICE_MAX_BYTES || bytes != sizeof h + (fits ? h.bytes : 0)) {
             weft_plugin_link_fail(l, WEFT_ERR_PEER, "it sent what is no slice");
             break;
@@ -430,13 +440,13 @@ static int receive_bulk(plugin_link *l)
         if (status != WEFT_OK || !m)
             break;
         plugin_arrival *a = l->arrivals;
-        if (bytes != m->bytes) {
+        if (bytes != m->bytes && bytes != WEFT_NET_UNKNOWN_BYTES) {
             weft_plugin_link_fail(l, WEFT_ERR_PEER, "a piece of a payload has another length than it was to have");
             break;
         }
         if (c->copies)
-            memcpy(a->memory + a->filled, m->stage, bytes);
-        a->filled += bytes;
+            memcpy(a->memory + a->filled, m->stage, m->bytes);
+        a->filled += m->bytes;
         weft_plugin_channel_pop(t, c);
         moved++;
         while ((a = l->arrivals) && a->filled == a->bytes && !l->failed) {
@@ -448,6 +458,20 @@ static int receive_bulk(plugin_link *l)
         }
     }
     return moved;
+}
+
+void weft_plugin_link_discard(plugin_link *l)
+{
+    enum { MOST = 1024 };
+    plugin_channel *c = &l->in[PLUGIN_SHORT];
+    for (int i = 0; i < MOST && c->state == CHANNEL_UP && !l->failed; i++) {
+        plugin_message *m;
+        size_t bytes;
+        if (weft_plugin_channel_oldest(l->transport, c, &m, &bytes) != WEFT_OK || !m)
+            return;
+        weft_plugin_channel_pop(l->transport, c);
+        post_short(l);
+    }
 }
 
 int weft_plugin_link_progress(plugin_link *l)

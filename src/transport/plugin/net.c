@@ -266,9 +266,10 @@ weft_status weft_net_receive(const weft_net *net, void *comm, void *data, size_t
 
 weft_status weft_net_test(const weft_net *net, void *request, bool *done, size_t *bytes)
 {
-    int sizes[NCCL_NET_RECVS_MAX] = {0}, is_done = 0; /* room for a plugin that fills more than it was asked for */
+    int sizes[NCCL_NET_RECVS_MAX], is_done = 0; /* room for a plugin that fills more than it was asked for */
+    sizes[0] = -1;
     nccl_result result = net->library->table.v6->test(request, &is_done, sizes);
     *done = is_done != 0;
-    *bytes = sizes[0] > 0 ? (size_t)sizes[0] : 0;
+    *bytes = sizes[0] >= 0 ? (size_t)sizes[0] : WEFT_NET_UNKNOWN_BYTES;
     return result == NCCL_SUCCESS ? WEFT_OK : check(net, "test", result);
 }

@@ -36,6 +36,8 @@ weft_status weft_net_register(const weft_net *net, void *comm, void *data, size_
 void weft_net_deregister(const weft_net *net, void *comm, void *memory);
 weft_status weft_net_send(const weft_net *net, void *comm, const void *data, size_t bytes, void *memory, void **request);
 weft_status weft_net_receive(const weft_net *net, void *comm, void *data, size_t bytes, void *memory, void **request);
+/* *bytes: of a receive that is done, or WEFT_NET_UNKNOWN_BYTES: Google's fastsocket never says. */
+#define WEFT_NET_UNKNOWN_BYTES SIZE_MAX
 weft_status weft_net_test(const weft_net *net, void *request, bool *done, size_t *bytes);
 void weft_net_close_send(const weft_net *net, void *comm);
 void weft_net_close_receive(const weft_net *net, void *comm);

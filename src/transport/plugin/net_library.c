@@ -146,11 +146,11 @@ static void *open_named(const char *text, char *why, size_t why_bytes)
     void *handle = dlopen(text, RTLD_NOW | RTLD_LOCAL);
     const char *error = handle ? NULL : dlerror();
     snprintf(why, why_bytes, "%s", error ? error : "");
-    bool is_path = strchr(text, '/') != NULL;
+    bool is_path = strchr(text, '/') != NULL, is_file = strstr(text, ".so") != NULL;
     if (handle || is_path)
         return handle;
     snprintf(name, sizeof name, "libnccl-net-%s.so", text);
-    if ((handle = open_in_folders(strncmp(text, "lib", 3) == 0 ? text : name)) || (handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)))
+    if ((handle = open_in_folders(is_file ? text : name)) || is_file || (handle = dlopen(name, RTLD_NOW | RTLD_LOCAL)))
         return handle;
     error = dlerror();
     snprintf(why, why_bytes, "%s", error ? error : "");

@@ -41,6 +41,7 @@ static void plugin_close(weft_transport *transport)
         t->tcp->close(t->inner);
     }
     for (plugin_link *l = t->active; l; l = l->next) {
+        weft_plugin_link_discard(l);
         l->failed = l->told = true;
         weft_plugin_link_drop(l, WEFT_ERR_ABORTED);
     }

@@ -24,7 +24,7 @@ typedef enum plugin_kind { PLUGIN_SHORT, PLUGIN_BULK, PLUGIN_KINDS } plugin_kind
 
 typedef enum channel_state {
     CHANNEL_NONE,
-    CHANNEL_ASKED,      /* sender: for a handle */
+    CHANNEL_WAITING,    /* sender: for a handle; receiver: for the sender to call connect, as accept may block before that */
     CHANNEL_MEETING,    /* connect or accept is called until there is a comm */
     CHANNEL_UP,
     CHANNEL_BROKEN
@@ -45,6 +45,7 @@ typedef struct plugin_channel {
     channel_state state;
     plugin_kind kind;
     bool sends;
+    bool called, accepted;      /* sender: connect was called once; the receiver has accepted, so that it may send */
     void *listen_comm, *comm;
     unsigned char handle[NCCL_NET_HANDLE_BYTES]; /* connect() may keep state in it from call to call */
     plugin_message ring[NCCL_NET_REQUESTS];
@@ -105,7 +106,7 @@ typedef struct plugin_transport {
 
 /* Receiver: makes a handle in channel->handle. */
 weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, plugin_kind kind);
-/* Calls connect or accept once more; WEFT_IN_PROGRESS: again later. */
+/* Calls connect or accept once more; WEFT_IN_PROGRESS: again later. Up when there is a comm, and a sender's when it is accepted. */
 weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c);
 /* Room for another message? The place where it is described; it counts from weft_plugin_channel_push on. */
 plugin_message *weft_plugin_channel_next(plugin_channel *c);
@@ -135,12 +136,16 @@ void weft_plugin_link_fail(plugin_link *l, weft_status status, const char *reaso
 void weft_plugin_link_end(plugin_link *l, weft_status status, const char *reason);
 /* Closes the channels and ends all slices. */
 void weft_plugin_link_drop(plugin_link *l, weft_status status);
+/* Reads what has come and forgets it: a socket that is closed with unread bytes takes with it what was sent the other way. */
+void weft_plugin_link_discard(plugin_link *l);
 void weft_plugin_link_free(plugin_link *l);
 
 /* ---- control.c: what the inner tcp carries ---- */
 
 weft_sink weft_plugin_control_sink(plugin_transport *t);
 weft_status weft_plugin_control_ask(plugin_link *l, plugin_kind kind);
+/* Sender: connect was called; receiver: it is accepted. */
+weft_status weft_plugin_control_met(plugin_link *l, const plugin_channel *c);
 /* Tells the peer that this rank leaves. */
 void weft_plugin_control_leave(plugin_link *l);
 
