@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "transport/host_internal.h"
+#include "transport/numa.h"
 
 enum { MAX_ROUNDS = 6, PAGE = 4096 };
 
@@ -220,6 +221,7 @@ static weft_status map_base(joining *j, uint64_t id, int fd)
     h->base = address;
     h->base_id = id;
     h->front.bells = address;
+    weft_numa_prefer(h->base + h->regions_at + (size_t)j->position * h->region_bytes, h->region_bytes);
     weft_cpu_info_read((weft_cpu_info *)(void *)(h->base + infos_at) + j->position);
     return WEFT_OK;
 }

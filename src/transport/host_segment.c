@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "transport/host_internal.h"
+#include "transport/numa.h"
 
 enum { PROBE_MS = 100, RETRY_MS = 1, TURN_MS = 20 };
 
@@ -177,6 +178,7 @@ weft_status weft_segment_create(weft_host *h, const int *indices, int count, uin
             refuse(h, indices, count, told, key, deadline_ns, status);
         return status;
     }
+    weft_numa_prefer(weft_segment_region(s, position), s->region_bytes);
     *out = s;
     return WEFT_OK;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "transport/memory.h"
+#include "transport/numa.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -257,6 +258,7 @@ weft_status weft_mem_alloc(size_t bytes, void **out)
     if (status == WEFT_OK)
         status = map_congruent(0, mapped, fd, 0, &p);
     if (status == WEFT_OK) {
+        weft_numa_prefer(p, mapped);
         *m = (memory){.base = (uintptr_t)p,
                       .bytes = mapped,
                       .start = (uintptr_t)p,
