@@ -104,6 +104,7 @@ help:
 	@echo 'make test-all        both'
 	@echo 'make python          the package weft for Python into $(BUILD)/python'
 	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
+	@echo 'make compare-torch   torch on Weft beside torch on Gloo'
 	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
 	@echo 'make pytorch         weft_torch, the backend of torch.distributed, into $(BUILD)/python (TORCH_PYTHON=$(TORCH_PYTHON))'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
@@ -191,7 +192,7 @@ mpi: $(MPI_LIBRARIES)
 TORCH_PYTHON ?= /usr/bin/python3
 TORCH_SRC := $(sort $(wildcard integrations/pytorch/src/*.cpp))
 TORCH_PY := $(patsubst integrations/pytorch/%,$(BUILD)/python/%,$(wildcard integrations/pytorch/weft_torch/*.py))
-ifneq ($(filter pytorch compare-torch,$(MAKECMDGOALS)),)
+ifneq ($(filter pytorch,$(MAKECMDGOALS)),)
 torch_flags = $(shell $(TORCH_PYTHON) integrations/pytorch/flags $(1) || echo no-torch)
 TORCH_SUFFIX := $(call torch_flags,suffix)
 TORCH_COMPILE := $(call torch_flags,compile)
@@ -269,6 +270,11 @@ compare: deps-compare
 	@$(MAKE) --no-print-directory all compare-programs
 	$(if $(COMPARE_DEBIAN13),@$(MAKE) --no-print-directory $(COMPARE_DIR)/compare-openmpi5)
 	@COMPARE_DEBIAN13_FOLDER='$(abspath $(BUILD)/debian13)' python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
+# torch on Weft beside torch on Gloo; COMPARE_ARGS: see perf/compare/torch_compare.py --help.
+compare-torch:
+	@tools/deps build torch
+	@$(MAKE) --no-print-directory pytorch
+	@perf/compare/torch_compare.py --build '$(BUILD)' --python $(TORCH_PYTHON) $(COMPARE_ARGS)
 compare-programs: $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn) $(COMPARE_PEERS)
 
 # Seconds that each fuzzer runs in `make test`, and in `make test-full`.
@@ -317,7 +323,7 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all python mpi pytorch pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
-.PHONY: deps-compare compare compare-programs
+.PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:
 ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))

@@ -74,6 +74,9 @@ if __name__ == "__main__":
     if not os.path.exists("/usr/share/common-licenses/GPL-3"):
         jobs.skip("the text to learn, /usr/share/common-licenses/GPL-3, is not there")
     same_as_gloo("ddp")
+    # FSDP of torch 1.13 cannot be imported by Python 3.11; torch 2.6's can.
+    if os.environ.get("TRAIN_FSDP"):
+        same_as_gloo("fsdp")
     killed_rank()
     restart()
     jobs.finish()

@@ -143,6 +143,7 @@ WorkPointer Backend::barrier(const c10d::BarrierOptions &options)
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Bytes = std::vector<uint8_t>;
 
 /* What is left until then, at least 1 ms: a store takes 0 for "no limit". */
 Milliseconds left(Clock::time_point until)
@@ -178,9 +179,9 @@ void Backend::monitoredBarrier(const c10d::BarrierOptions &options, bool wait_fo
     std::string prefix = "weft_monitored/" + std::to_string(monitored_++) + "/", verdict = prefix + "verdict";
     std::string within = " in " + std::to_string(limit.count()) + " ms";
     if (rank_ != 0) {
-        store_->set(prefix + std::to_string(rank_), {1});
+        store_->set(prefix + std::to_string(rank_), Bytes{1});
         bool told = came(*store_, verdict, until);
-        if (told && store_->get(verdict) == std::vector<uint8_t>{1})
+        if (told && store_->get(verdict) == Bytes{1})
             return;
         throw std::runtime_error("weft:monitored_barrier: Rank " + std::to_string(rank_) + " successfully reached monitoredBarrier, but"
                                  " received errors while waiting for send/recv from rank 0: " +
@@ -189,14 +190,14 @@ void Backend::monitoredBarrier(const c10d::BarrierOptions &options, bool wait_fo
     std::vector<int> absent;
     for (int peer = 1; peer < size_ && (wait_for_all || absent.empty()); peer++) {
         if (limit.count() == 0) {
-            store_->set(verdict, {0});
+            store_->set(verdict, Bytes{0});
             throw std::runtime_error("weft:monitored_barrier: Rank 0 timed out in monitoredBarrier after 0 ms, before rank " +
                                      std::to_string(peer) + " could have come");
         }
         if (!came(*store_, prefix + std::to_string(peer), until))
             absent.push_back(peer);
     }
-    store_->set(verdict, {(uint8_t)absent.empty()});
+    store_->set(verdict, Bytes{(uint8_t)absent.empty()});
     if (!absent.empty())
         throw std::runtime_error("weft:monitored_barrier: " + listed(absent) + " failed to pass monitoredBarrier" + within);
 }

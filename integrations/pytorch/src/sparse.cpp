@@ -27,6 +27,13 @@ at::Tensor shape_of(const at::Tensor &tensor)
 
 } // namespace
 
+#if TORCH_VERSION_MAJOR >= 2
+WorkPointer Backend::allreduce_sparse(Tensors &tensors, const c10d::AllreduceOptions &options)
+{
+    return allreduce(tensors, options);
+}
+#endif
+
 /* Blocks in its exchanges: how much there is to receive is known only after the first. */
 WorkPointer Backend::sparse(at::Tensor &tensor, const c10d::AllreduceOptions &options)
 {
