@@ -1,12 +1,13 @@
-/* Measures every algorithm that can serve a collective on this group, size by size, each in a communicator of
- * its own that is split off with that algorithm forced, and writes the table of the fastest.
+/* Finds where another algorithm than the untuned choice is faster on this group, and writes a table of that. Every algorithm that
+ * can serve is measured once, in a communicator of its own that is split off with it forced; one that seems faster then has to win
+ * each of several rounds against the untuned choice, so that no noise gets into the table.
  *
  * The file is text. Lines that start with # are comments; the others have five fields, separated by blanks:
  *     collective ranks hosts bytes algorithm
  *     all_reduce 4 1 8192 direct
  * For a group of so many ranks on so many hosts, the algorithm holds from that many bytes (as weft-perf
- * counts them) up to the next line of the same collective, ranks and hosts. Tables of different groups may be
- * put together with cat. */
+ * counts them) up to the next line of the same collective, ranks and hosts; auto: the untuned choice. Tables of different groups
+ * may be put together with cat. */
 #include "perf_tune.h"
 
 #include <errno.h>
@@ -16,16 +17,19 @@
 
 #include "perf_run.h"
 
-enum { MOST_SIZES = 512 };
-static const double WORTH_A_CHANGE = 1.05;
+enum { MOST_SIZES = 512, ROUNDS = 5 };
+/* Worth a change; and so far behind at one size that the next may do without. */
+static const double FASTER = 0.95, HOPELESS = 4;
 
 typedef struct tuning {
     perf_context *x;
     weft_comm *all;       /* the communicator of the job */
     FILE *file;           /* rank 0 */
+    perf_buffers *buffers;
     int collective;
     uint64_t sizes[MOST_SIZES];
     int size_count;
+    weft_comm *forced[WEFT_ALGORITHM_COUNT]; /* WEFT_AUTO: untuned; NULL: cannot serve */
     double time_us[MOST_SIZES][WEFT_ALGORITHM_COUNT]; /* 0: not measured, or wrong */
 } tuning;
 
@@ -40,94 +44,162 @@ static void choose_sizes(tuning *t)
     }
 }
 
-static weft_status measure_sizes(tuning *t, weft_algorithm algorithm, perf_buffers *buffers)
+/* The median of one measurement, the same on all ranks; 0: a wrong result. */
+static weft_status measure(tuning *t, int size, int algorithm, double *us)
 {
     perf_context *x = t->x;
+    perf_result result;
+    char text[160];
+    perf_case c = { .collective = t->collective, .type = x->args->types[0], .op = x->args->ops[0],
+                    .root = perf_collective_has_root(t->collective) ? x->args->root : -1, .rank = x->rank,
+                    .ranks = x->ranks, .in_place = !x->args->out_of_place };
+    snprintf(text, sizeof text, "# tuning %s: %s, %" PRIu64 " bytes", perf_collective_name(t->collective),
+             weft_algorithm_name((weft_algorithm)algorithm), t->sizes[size]);
+    perf_progress(x, text);
+    perf_case_set_size(&c, t->sizes[size]);
+    x->comm = t->forced[algorithm];
+    weft_status status = perf_measure(x, t->buffers, &c, &result);
+    x->comm = t->all;
+    *us = status == WEFT_OK && result.wrong <= 0 ? result.p50_us : 0;
+    return status;
+}
+
+/* The algorithm that was fastest at that size, WEFT_AUTO if none was clearly faster than the untuned choice. */
+static int fastest(const tuning *t, int size)
+{
+    int best = WEFT_AUTO;
+    double limit = t->time_us[size][WEFT_AUTO] * FASTER;
+    for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++)
+        if (t->time_us[size][a] > 0 && t->time_us[size][a] < limit) {
+            best = a;
+            limit = t->time_us[size][a];
+        }
+    return best;
+}
+
+static bool is_hopeless(const tuning *t, int size, int algorithm)
+{
+    return size > 0 && algorithm != WEFT_AUTO && t->time_us[size - 1][algorithm] > HOPELESS * t->time_us[size - 1][WEFT_AUTO];
+}
+
+/* Both in turn; the candidate must win every round, and be worth it in the middle one. */
+static weft_status verify(tuning *t, int size, int *candidate)
+{
+    double ratio[ROUNDS];
+    bool wins = true;
+    for (int round = 0; round < ROUNDS && wins; round++) {
+        double untuned = 0, tried = 0;
+        weft_status status = measure(t, size, WEFT_AUTO, &untuned);
+        if (status == WEFT_OK)
+            status = measure(t, size, *candidate, &tried);
+        if (status != WEFT_OK)
+            return status;
+        wins = tried > 0 && tried < untuned;
+        ratio[round] = wins ? tried / untuned : 1;
+        for (int i = round; i > 0 && ratio[i] < ratio[i - 1]; i--) {
+            double swapped = ratio[i];
+            ratio[i] = ratio[i - 1];
+            ratio[i - 1] = swapped;
+        }
+    }
+    if (!wins || ratio[ROUNDS / 2] > FASTER)
+        *candidate = WEFT_AUTO;
+    return WEFT_OK;
+}
+
+static void print_choice(const tuning *t, int size, int chosen)
+{
+    perf_progress(t->x, NULL);
+    printf("%-14s %12" PRIu64 "  %-20s %10.2f us  (", perf_collective_name(t->collective), t->sizes[size],
+           weft_algorithm_name((weft_algorithm)chosen), t->time_us[size][chosen]);
+    const char *separator = "";
+    for (int a = WEFT_AUTO; a < WEFT_ALGORITHM_COUNT; a++) {
+        if (t->time_us[size][a] <= 0 || a == chosen)
+            continue;
+        printf("%s%s %.2f", separator, weft_algorithm_name((weft_algorithm)a), t->time_us[size][a]);
+        separator = ", ";
+    }
+    printf(")\n");
+    fflush(stdout);
+}
+
+static void write_line(const tuning *t, uint64_t bytes, int algorithm)
+{
+    fprintf(t->file, "%s %d %d %" PRIu64 " %s\n", perf_collective_name(t->collective), t->x->ranks, weft_comm_hosts(t->all), bytes,
+            weft_algorithm_name((weft_algorithm)algorithm));
+}
+
+/* What was found at one size holds up to twice that, and to the next size if it was found there too. The first line is there in any
+ * case: it says that this group was tuned. */
+static void write_choices(const tuning *t, const int *chosen)
+{
+    int holds = -1;
+    for (int i = 0; i < t->size_count; i++) {
+        if (chosen[i] != holds)
+            write_line(t, t->sizes[i], chosen[i]);
+        holds = chosen[i];
+        bool goes_on = i + 1 < t->size_count && chosen[i + 1] == holds;
+        if (holds != WEFT_AUTO && !goes_on && (i + 1 == t->size_count || 2 * t->sizes[i] < t->sizes[i + 1])) {
+            write_line(t, 2 * t->sizes[i], WEFT_AUTO);
+            holds = WEFT_AUTO;
+        }
+    }
+}
+
+static weft_status measure_sizes(tuning *t)
+{
+    static int chosen[MOST_SIZES];
     weft_status status = WEFT_OK;
     for (int i = 0; i < t->size_count && status == WEFT_OK; i++) {
-        perf_result result;
-        char text[160];
-        perf_case c = { .collective = t->collective, .type = x->args->types[0], .op = x->args->ops[0],
-                        .root = perf_collective_has_root(t->collective) ? x->args->root : -1, .rank = x->rank,
-                        .ranks = x->ranks, .in_place = !x->args->out_of_place };
-        snprintf(text, sizeof text, "# tuning %s: %s, %" PRIu64 " bytes", perf_collective_name(t->collective),
-                 weft_algorithm_name(algorithm), t->sizes[i]);
-        perf_progress(x, text);
-        perf_case_set_size(&c, t->sizes[i]);
-        status = perf_measure(x, buffers, &c, &result);
-        if (status == WEFT_OK && result.wrong <= 0)
-            t->time_us[i][algorithm] = result.p50_us;
+        for (int a = WEFT_AUTO; a < WEFT_ALGORITHM_COUNT && status == WEFT_OK; a++)
+            if (t->forced[a] && !is_hopeless(t, i, a))
+                status = measure(t, i, a, &t->time_us[i][a]);
+        chosen[i] = fastest(t, i);
+        if (status == WEFT_OK && chosen[i] != WEFT_AUTO)
+            status = verify(t, i, &chosen[i]);
+        if (status == WEFT_OK && t->x->rank == 0)
+            print_choice(t, i, chosen[i]);
     }
+    if (status == WEFT_OK && t->x->rank == 0)
+        write_choices(t, chosen);
     return status;
 }
 
-/* An algorithm that cannot serve this group is left out; any other error ends the tuning. */
-static weft_status measure_algorithm(tuning *t, weft_algorithm algorithm, perf_buffers *buffers)
+/* A communicator for each algorithm; one that cannot serve this group is left out, any other error ends the tuning. */
+static weft_status split_all(tuning *t)
 {
     perf_context *x = t->x;
-    char text[PERF_ALGORITHM_BYTES];
-    weft_config config;
-    weft_comm *forced = NULL;
-    perf_config(x->args, &config, text);
-    snprintf(text, sizeof text, "%s:%s", perf_collective_name(t->collective), weft_algorithm_name(algorithm));
-    config.algorithm = text;
-    weft_status status = weft_comm_split(t->all, 0, x->rank, &config, &forced);
-    if (status == WEFT_ERR_UNSUPPORTED)
-        return WEFT_OK;
-    if (status != WEFT_OK)
-        return perf_report(x, status, "splitting off a communicator");
-    x->comm = forced;
-    status = measure_sizes(t, algorithm, buffers);
-    x->comm = t->all;
-    weft_comm_destroy(forced);
-    return status;
-}
-
-static void write_choices(tuning *t)
-{
-    int previous = WEFT_AUTO;
-    perf_progress(t->x, NULL);
-    for (int i = 0; i < t->size_count; i++) {
-        int best = WEFT_AUTO;
-        for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++)
-            if (t->time_us[i][a] > 0 && (best == WEFT_AUTO || t->time_us[i][a] < t->time_us[i][best]))
-                best = a;
-        if (best == WEFT_AUTO)
+    for (int a = WEFT_AUTO; a < WEFT_ALGORITHM_COUNT; a++) {
+        char text[PERF_ALGORITHM_BYTES];
+        weft_config config;
+        if (a != WEFT_AUTO && perf_obstacle(x, t->collective, (weft_algorithm)a) != NULL)
             continue;
-        /* No change for a difference that the next run may turn round. */
-        double before = t->time_us[i][previous];
-        if (before > 0 && before <= t->time_us[i][best] * WORTH_A_CHANGE)
-            best = previous;
-        printf("%-14s %12" PRIu64 "  %-20s %10.2f us  (", perf_collective_name(t->collective), t->sizes[i],
-               weft_algorithm_name((weft_algorithm)best), t->time_us[i][best]);
-        const char *separator = "";
-        for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
-            if (t->time_us[i][a] <= 0 || a == best)
-                continue;
-            printf("%s%s %.2f", separator, weft_algorithm_name((weft_algorithm)a), t->time_us[i][a]);
-            separator = ", ";
-        }
-        printf(")\n");
-        if (best != previous)
-            fprintf(t->file, "%s %d %d %" PRIu64 " %s\n", perf_collective_name(t->collective), t->x->ranks,
-                    weft_comm_hosts(t->all), t->sizes[i], weft_algorithm_name((weft_algorithm)best));
-        previous = best;
+        perf_config(x->args, &config, text);
+        snprintf(text, sizeof text, "%s:%s", perf_collective_name(t->collective), weft_algorithm_name((weft_algorithm)a));
+        config.algorithm = text;
+        weft_status status = weft_comm_split(t->all, 0, x->rank, &config, &t->forced[a]);
+        if (status != WEFT_OK && status != WEFT_ERR_UNSUPPORTED)
+            return perf_report(x, status, "splitting off a communicator");
     }
-    fflush(stdout);
+    return WEFT_OK;
 }
 
 static weft_status tune_collective(tuning *t, int collective)
 {
     perf_buffers buffers = { 0 };
     t->collective = collective;
+    t->buffers = &buffers;
     memset(t->time_us, 0, sizeof t->time_us);
     choose_sizes(t);
     weft_status status = perf_prepare_buffers(t->x, &buffers, collective) ? WEFT_OK : WEFT_ERR_MEMORY;
-    for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT && status == WEFT_OK; a++)
-        if (perf_obstacle(t->x, collective, (weft_algorithm)a) == NULL)
-            status = measure_algorithm(t, (weft_algorithm)a, &buffers);
-    if (status == WEFT_OK && t->x->rank == 0)
-        write_choices(t);
+    if (status == WEFT_OK)
+        status = split_all(t);
+    if (status == WEFT_OK)
+        status = measure_sizes(t);
+    for (int a = WEFT_AUTO; a < WEFT_ALGORITHM_COUNT; a++) {
+        weft_comm_destroy(t->forced[a]);
+        t->forced[a] = NULL;
+    }
     perf_buffers_free(&buffers);
     return status;
 }
@@ -141,7 +213,7 @@ static FILE *open_table(const perf_context *x)
     else
         fprintf(
             file,
-            "# weft-perf --tune, weft %s: the fastest algorithm of each collective from that many bytes on\n"
+            "# weft-perf --tune, weft %s: where another algorithm is faster than the untuned choice, from that many bytes on\n"
             "# collective ranks hosts bytes algorithm\n",
             weft_version());
     return file;

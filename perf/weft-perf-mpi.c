@@ -3,6 +3,7 @@
 #include "perf_run.h"
 
 #include <mpi.h>
+#include <stdlib.h>
 
 static int run_rank(const perf_args *args, int rank, int ranks)
 {
@@ -35,6 +36,8 @@ static int run(int rank, int ranks, int argc, char **argv)
     if (args.ranks > 0)
         return perf_args_error(&args, "--ranks %d: MPI says how many ranks there are; leave it out",
                                args.ranks);
+    if (args.action == PERF_TUNE)
+        unsetenv("WEFT_TUNING_FILE"); /* what is tuned is compared with the untuned choice */
     if (args.action == PERF_RUN || args.action == PERF_TUNE)
         return run_rank(&args, rank, ranks);
     if (rank != 0)

@@ -58,6 +58,8 @@ int main(int argc, char **argv)
     int code = perf_args_parse(&args, "weft-perf", launched && rank != 0, argc, argv);
     if (code != PERF_OK)
         return code;
+    if (args.action == PERF_TUNE)
+        unsetenv("WEFT_TUNING_FILE"); /* what is tuned is compared with the untuned choice */
     if (args.action != PERF_RUN && args.action != PERF_TUNE)
         return launched && rank != 0 ? PERF_OK : print_information(&args);
     if (launched && args.ranks == 0)

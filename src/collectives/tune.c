@@ -123,7 +123,7 @@ weft_status weft_tuner_choose(weft_tuner *t, weft_collective collective, int roo
         return WEFT_OK;
     }
     const weft_tuned *row = vector ? NULL : weft_tune_find(t, collective, bytes);
-    if (row) {
+    if (row && row->algorithm != WEFT_AUTO) {
         weft_plan_request request = request_for(t, collective, (weft_algorithm)row->algorithm, root, false);
         if (!obstacle(t, &request, commutes)) {
             *algorithm = request.algorithm;

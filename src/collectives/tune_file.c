@@ -1,5 +1,5 @@
 /* The table that weft-perf --tune writes: reading it, and looking it up. Lines: collective ranks hosts bytes algorithm;
- * an algorithm holds from that many bytes up to the next line of the same collective and group. */
+ * an algorithm (auto: the untuned choice) holds from that many bytes up to the next line of the same collective and group. */
 #include <stdio.h>
 #include <string.h>
 
@@ -28,7 +28,7 @@ static weft_status parse_line(const char *path, int number, char *line, weft_tun
         return bad_line(path, number, "ranks and hosts must be numbers from 1");
     if (weft_parse_bytes(field[3], &bytes) != WEFT_OK)
         return bad_line(path, number, "bytes must be a size");
-    if (weft_algorithm_parse(field[4], &algorithm) != WEFT_OK || algorithm == WEFT_AUTO)
+    if (weft_algorithm_parse(field[4], &algorithm) != WEFT_OK)
         return bad_line(path, number, "unknown algorithm");
     *row = (weft_tuned){.collective = (uint8_t)collective, .algorithm = (uint8_t)algorithm, .ranks = (int32_t)ranks,
                         .hosts = (int32_t)hosts, .bytes = (uint64_t)bytes};
