@@ -6,7 +6,7 @@
 #include "base/base.h"
 #include "collectives/cost.h"
 
-enum { KNOMIAL_RADIX = 4 };
+enum { KNOMIAL_RADIX = 4, STAGED_TWICE = 2 };
 
 /* One kind of way between ranks: ns, and ns per byte of one rank's message. */
 typedef struct way {
@@ -330,9 +330,13 @@ static double direct_time(const frame *f)
 {
     int n = f->n;
     double tiles = larger(1, f->bytes * 2 / WEFT_COST_STAGE_BYTES);
-    if (f->collective == WEFT_ALL_REDUCE)
-        return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step +
-               (f->bytes - f->block) * f->copy + reduce_many(f, f->block, n) + f->bytes * f->copy;
+    if (f->collective == WEFT_ALL_REDUCE) {
+        double work = (f->bytes - f->block) * f->copy + reduce_many(f, f->block, n) + f->bytes * f->copy;
+        /* through the stage all is read just after it was written, twice; larger buffers are read in place where that can be */
+        if (f->bytes < WEFT_COST_MAP_BYTES)
+            work *= STAGED_TWICE;
+        return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step + work;
+    }
     if (f->collective == WEFT_REDUCE)
         return all_signal(f, n) + (tiles * 2 - 1) * n * f->step +
                larger((f->bytes - f->block) * f->copy + reduce_many(f, f->block, n),
