@@ -57,7 +57,7 @@ void plan_print_list(FILE *stream)
         fprintf(stream, "%-20s", weft_algorithm_name((weft_algorithm)a));
         for (int c = 0; c < WEFT_COLLECTIVE_COUNT; c++) {
             weft_plan_request request = {
-                .collective = (weft_collective)c, .algorithm = (weft_algorithm)a, .group = {4, NULL}};
+                .collective = (weft_collective)c, .algorithm = (weft_algorithm)a, .group = {.ranks = 4}};
             int width = (int)strlen(weft_collective_name((weft_collective)c));
             fprintf(stream, " %*s%*s", (width + 1) / 2, weft_plan_obstacle(&request) ? "-" : "yes", width / 2,
                     "");

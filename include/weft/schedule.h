@@ -139,10 +139,13 @@ typedef struct weft_schedule {
 
 /* ---- planning ---------------------------------------------------------------------------------- */
 
-/* What a planner sees of the group. */
+/* What a planner sees of the group. numa and cache: neighbours in number are neighbours on the machine; 0 .. ranks - 1, -1: the rank
+ * may run on several of them; NULL: nothing is known. */
 typedef struct weft_group {
     int ranks;
     const int *host;   /* host of each rank, numbered 0.. in order of first appearance; NULL: all on one host */
+    const int *numa;   /* NUMA node of each rank, a number within its host */
+    const int *cache;  /* last-level cache of each rank, a number within its host */
 } weft_group;
 
 typedef struct weft_plan_request {

@@ -280,18 +280,16 @@ static double pairwise_time(const frame *f)
  * its leaf for the whole round trip; what goes one way flows. */
 static double tree_time(const frame *f)
 {
-    int depth = log_up(f->n, 2), far = f->hosts > 1 ? log_up(f->hosts, 2) + 1 : 0, near = depth - far;
+    int far = log_up(f->hosts, 2), near = log_up(f->most, 2); /* a tree in each host, one over hosts */
     int lanes = f->request->lanes > 1 ? (f->request->lanes + 1) / 2 * 2 : 2;
     double chunk = f->bytes / lanes, tile = smaller(chunk, WEFT_COST_TREE_TILE_BYTES),
            tiles = chunk > tile ? chunk / tile : 1;
     double level = 2 * slice_of(f->worst, tile), lane_share = larger(1, lanes / 2.0);
-    far = far < depth ? far : depth;
-    near = near > 0 ? near : 0;
     double down = near * (f->local.latency + level * f->local.byte) +
                   far * (f->remote.latency + level * f->remote.byte);
     double up = down + (near + far) * level * f->reduce;
-    double byte = f->worst.byte * (f->hosts > 1 && f->most > 1 ? 2 : 1), core = larger(byte, f->reduce);
-    switch (f->collective) { /* where hosts have several ranks, inner nodes of both trees share their ports */
+    double byte = f->worst.byte, core = larger(byte, f->reduce);
+    switch (f->collective) {
     case WEFT_ALL_REDUCE:
         return larger((up + down) * larger(1, tiles / WEFT_COST_DEPTH) * (tiles > 1 ? 1 : lane_share),
                       f->bytes * (core + byte));

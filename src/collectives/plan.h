@@ -12,8 +12,8 @@ uint32_t weft_plan_lanes(const weft_plan_request *request, uint32_t fallback);
 /* Largest power of two <= n. */
 int weft_floor_pow2(int n);
 
-/* Ranks in an order in which those of one host are neighbours, so that a ring crosses each link between hosts
- * once. */
+/* Ranks in an order in which those of one host are neighbours, and there those of one NUMA node and those of one cache, so that
+ * a ring crosses each slow link once. */
 typedef struct weft_order {
     int ranks, hosts;
     int position; /* of this rank */

@@ -2,6 +2,8 @@
  * more than one family emits. */
 #include "collectives/plan.h"
 
+#include <string.h>
+
 uint32_t weft_plan_lanes(const weft_plan_request *request, uint32_t fallback)
 {
     uint32_t lanes = request->lanes > 0 ? (uint32_t)request->lanes : fallback;
@@ -24,29 +26,54 @@ int weft_group_hosts(const weft_group *group)
     return hosts;
 }
 
+/* Stable, by key: numbers from -1 to ranks - 1. `begin` has room for ranks + 2 numbers. */
+static void sort_by(const int *key, int *rank, int *sorted, int *begin, int ranks)
+{
+    memset(begin, 0, ((size_t)ranks + 2) * sizeof *begin);
+    for (int r = 0; r < ranks; r++)
+        begin[key[r] + 2]++;
+    for (int k = 1; k < ranks + 2; k++)
+        begin[k] += begin[k - 1];
+    for (int i = 0; i < ranks; i++)
+        sorted[begin[key[rank[i]] + 1]++] = rank[i];
+    memcpy(rank, sorted, (size_t)ranks * sizeof *rank);
+}
+
+/* Within hosts by NUMA node, within these by cache. */
+static weft_status sort_ranks(weft_order *order, const weft_group *group)
+{
+    const int *const keys[] = { group->cache, group->numa, group->host };
+    size_t n = (size_t)group->ranks;
+    int *room = group->cache || group->numa || group->host ? weft_alloc_array(2 * n + 2, sizeof(int)) : NULL;
+    for (int r = 0; r < group->ranks; r++)
+        order->rank[r] = r;
+    for (size_t k = 0; k < ARRAY_LEN(keys) && room; k++)
+        if (keys[k])
+            sort_by(keys[k], order->rank, room, room + n, group->ranks);
+    if (!room && (group->cache || group->numa || group->host))
+        return weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", group->ranks);
+    weft_free(room);
+    return WEFT_OK;
+}
+
 weft_status weft_order_create(weft_order *order, const weft_group *group, int rank)
 {
     int n = group->ranks;
     *order = (weft_order){ .ranks = n, .hosts = weft_group_hosts(group), .position = rank };
     order->rank = weft_alloc_array((size_t)n, sizeof(int));
-    order->start = weft_alloc_array((size_t)order->hosts + 2, sizeof(int));
-    if (!order->rank || !order->start) {
+    order->start = weft_alloc_array((size_t)order->hosts + 1, sizeof(int));
+    weft_status status = order->rank && order->start ? sort_ranks(order, group)
+                                                     : weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
+    if (status != WEFT_OK) {
         weft_order_free(order);
-        return weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
+        return status;
     }
-    /* Counting sort by host; ranks of a host stay ascending. While ranks are placed, the start of a host lies
-     * one further up and moves to its end, which is the start of the next. */
-    int *start = order->start + 1;
-    for (int r = 0; r < n; r++)
-        start[(group->host ? group->host[r] : 0) + 1]++;
-    for (int h = 1; h < order->hosts; h++)
-        start[h] += start[h - 1];
-    for (int r = 0; r < n; r++) {
-        int position = start[group->host ? group->host[r] : 0]++;
-        order->rank[position] = r;
-        if (r == rank)
-            order->position = position;
+    for (int i = n - 1; i >= 0; i--) {
+        order->start[group->host ? group->host[order->rank[i]] : 0] = i;
+        if (order->rank[i] == rank)
+            order->position = i;
     }
+    order->start[order->hosts] = n;
     return WEFT_OK;
 }
 

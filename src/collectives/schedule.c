@@ -81,6 +81,11 @@ static const char *request_fault(const weft_plan_request *request)
             return "hosts must be numbered from 0 in order of first appearance";
         hosts += request->group.host[r] == hosts;
     }
+    const int *const within[] = { request->group.numa, request->group.cache };
+    for (size_t k = 0; k < ARRAY_LEN(within); k++)
+        for (int r = 0; within[k] && r < request->group.ranks; r++)
+            if (within[k][r] < -1 || within[k][r] >= request->group.ranks)
+                return "NUMA nodes and caches are numbers from -1 to ranks - 1";
     return NULL;
 }
 
@@ -152,7 +157,10 @@ uint64_t weft_plan_digest(const weft_plan_request *request)
                           planner && planner->single_lane ? 0 : request->lanes,
                           request->algorithm == WEFT_KNOMIAL ? request->radix : 0, request->vector };
     uint64_t digest = weft_hash(shared, sizeof shared, 0);
-    if (weft_group_hosts(&request->group) > 1)
-        digest = weft_hash(request->group.host, (size_t)request->group.ranks * sizeof(int), digest);
+    const int *const where[] = { weft_group_hosts(&request->group) > 1 ? request->group.host : NULL, request->group.numa,
+                                 request->group.cache };
+    for (size_t k = 0; k < ARRAY_LEN(where); k++)
+        if (where[k])
+            digest = weft_hash(where[k], (size_t)request->group.ranks * sizeof(int), digest + k);
     return digest;
 }

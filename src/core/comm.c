@@ -290,12 +290,14 @@ static weft_status allocate_tables(weft_comm *c)
     c->from_world = weft_alloc_array(all, sizeof(int));
     c->index_of_world = weft_alloc_array(all, sizeof(int));
     c->host = weft_alloc_array(n, sizeof(int));
+    c->numa = weft_alloc_array(n, sizeof(int));
+    c->cache = weft_alloc_array(n, sizeof(int));
     c->local_ranks = weft_alloc_array(n, sizeof(int));
     c->local_host_index = weft_alloc_array(n, sizeof(int));
     c->local_position = weft_alloc_array(n, sizeof(int));
     c->suspicion = weft_alloc_array(n, sizeof *c->suspicion);
-    if (c->world && c->from_world && c->index_of_world && c->host && c->local_ranks && c->local_host_index && c->local_position &&
-        c->suspicion)
+    if (c->world && c->from_world && c->index_of_world && c->host && c->numa && c->cache && c->local_ranks && c->local_host_index &&
+        c->local_position && c->suspicion)
         return WEFT_OK;
     return weft_fail(WEFT_ERR_MEMORY, "no memory for a communicator of %d ranks", c->ranks);
 }
@@ -304,6 +306,8 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
 {
     weft_engine *e = c->engine;
     weft_status status = find_hosts(c);
+    if (status == WEFT_OK)
+        status = weft_comm_find_places(c);
     if (status == WEFT_OK && c->local_count > 1) {
         c->segment_indices = weft_alloc_array((size_t)c->local_count, sizeof *c->segment_indices);
         c->regions = weft_alloc_array((size_t)c->local_count, sizeof *c->regions);
@@ -322,8 +326,8 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
         (status = weft_messages_init(&c->messages, &e->wire, c->client.comm, c->rank, c->ranks, c->world, c->from_world,
                                      c->exec.slice_bytes)) != WEFT_OK)
         return status;
-    status = weft_tuner_init(&c->tuner, c->rank, (weft_group){.ranks = c->ranks, .host = c->host}, agreed->cpus, agreed->lanes,
-                             agreed->algorithm);
+    weft_group group = {.ranks = c->ranks, .host = c->host, .numa = c->numa, .cache = c->cache};
+    status = weft_tuner_init(&c->tuner, c->rank, group, agreed->cpus, agreed->lanes, agreed->algorithm);
     if (agreed->bandwidth_Bps > 0)
         c->tuner.model.remote = (weft_link){.latency_ns = agreed->latency_ns, .bandwidth_Bps = agreed->bandwidth_Bps};
     if (status == WEFT_OK && e->table)
@@ -415,6 +419,8 @@ void weft_comm_free(weft_comm *c)
     weft_free(c->from_world);
     weft_free(c->index_of_world);
     weft_free(c->host);
+    weft_free(c->numa);
+    weft_free(c->cache);
     weft_free(c->local_ranks);
     weft_free(c->local_host_index);
     weft_free(c->local_position);

@@ -39,6 +39,7 @@ struct weft_comm {
     int *world, *from_world;
     int *host;                  /* of each rank, numbered in order of appearance */
     int hosts;
+    int *numa, *cache;          /* of each rank, as planners want them (weft_group) */
     int *local_ranks, *local_host_index, *local_position;
     int *index_of_world;        /* index in the host of ranks of the process group */
     int local_count;
@@ -141,6 +142,9 @@ weft_status weft_comm_cannot_begin(weft_comm *c, weft_status status);
 void weft_comm_time_out(weft_comm *c, const weft_request *overdue);
 void weft_comm_accused(weft_comm *c, const weft_notice *notice);
 void weft_comm_judge(weft_comm *c, int64_t now_ns);
+
+/* places.c: fills numa and cache. */
+weft_status weft_comm_find_places(weft_comm *c);
 
 /* create.c: the communicator of the whole group. Takes the engine over. */
 weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out);

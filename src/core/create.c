@@ -50,8 +50,15 @@ static weft_status merge_config(weft_settings *s, const weft_config *user)
 
 /* ---- agreement --------------------------------------------------------------------------------- */
 
-static weft_status exchange_hello(weft_engine *e, int64_t deadline_ns)
+/* What every rank tells all others first. */
+typedef struct weft_hello {
+    weft_agreed settings;
+    weft_location here;
+} weft_hello;
+
+static weft_status exchange_hello(weft_engine *e, const weft_location *here, int64_t deadline_ns)
 {
+    weft_hello hello = {.here = *here};
     weft_agreed mine = {.version = WEFT_VERSION_MAJOR << 16 | WEFT_VERSION_MINOR << 8 | WEFT_TRANSPORT_ABI,
                         .lanes = (int32_t)e->settings.lanes, .cpus = weft_host_cpus(e->host),
                         .slice_bytes = e->settings.slice_bytes};
@@ -60,15 +67,19 @@ static weft_status exchange_hello(weft_engine *e, int64_t deadline_ns)
         return weft_fail(WEFT_ERR_INVALID, "algorithm setting is longer than %zu bytes", sizeof mine.algorithm);
     memcpy(mine.algorithm, algorithm, strlen(algorithm));
     mine.tuned = e->agreed.tuned;
-    weft_agreed *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
-    if (!all)
-        return weft_fail(WEFT_ERR_MEMORY, "no memory for the settings of %d ranks", e->ranks);
-    weft_status status = weft_control_allgather(e->control, &mine, all, sizeof mine, deadline_ns);
-    for (int r = 0; r < e->ranks && status == WEFT_OK; r++)
-        if (all[r].version != mine.version)
-            status = weft_fail(WEFT_ERR_VERSION, "rank %d runs another version of weft (%x, here %x)", r, all[r].version, mine.version);
+    hello.settings = mine;
+    weft_hello *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
+    e->location = weft_alloc_array((size_t)e->ranks, sizeof *e->location);
+    weft_status status = all && e->location ? weft_control_allgather(e->control, &hello, all, sizeof hello, deadline_ns)
+                                            : weft_fail(WEFT_ERR_MEMORY, "no memory for the settings of %d ranks", e->ranks);
+    for (int r = 0; r < e->ranks && status == WEFT_OK; r++) {
+        e->location[r] = all[r].here;
+        if (all[r].settings.version != mine.version)
+            status = weft_fail(WEFT_ERR_VERSION, "rank %d runs another version of weft (%x, here %x)", r, all[r].settings.version,
+                               mine.version);
+    }
     if (status == WEFT_OK)
-        e->agreed = all[0];
+        e->agreed = all[0].settings;
     weft_free(all);
     return status;
 }
@@ -85,6 +96,17 @@ static weft_status read_table(weft_engine *e)
         return weft_fail(WEFT_ERR_MEMORY, "no memory for the tuning file");
     weft_status status = weft_tune_read(path, e->table, &count);
     e->agreed.tuned = count;
+    return status;
+}
+
+/* Where this rank runs; rank 0's machine is written where that is asked for. */
+static weft_status look_around(weft_engine *e, weft_location *here)
+{
+    weft_topology *machine = NULL;
+    weft_status status = weft_location_discover(e->settings.topology_file, here);
+    if (status == WEFT_OK && e->rank == 0 && e->settings.topology_dump_file[0])
+        status = weft_topology_discover(&machine);
+    weft_topology_free(machine);
     return status;
 }
 
@@ -169,14 +191,17 @@ static weft_status open_all(weft_engine *e)
 {
     int64_t deadline = e->create_deadline_ns;
     weft_route_choice choice;
+    weft_location here;
     weft_status status = weft_routes_choose(e->settings.transports, &choice);
     if (status == WEFT_OK)
         status = read_table(e);
+    if (status == WEFT_OK)
+        status = look_around(e, &here);
     if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
         return status;
     if ((status = open_host(e, weft_routes_chosen(&choice, "shm"))) != WEFT_OK)
         return status;
-    if ((status = exchange_hello(e, deadline)) != WEFT_OK || (status = exchange_table(e, deadline)) != WEFT_OK)
+    if ((status = exchange_hello(e, &here, deadline)) != WEFT_OK || (status = exchange_table(e, deadline)) != WEFT_OK)
         return status;
     choose_waiting(e);
     e->wire.rank = e->rank;
@@ -228,6 +253,7 @@ static void engine_destroy(weft_engine *e, int64_t linger_ms)
     weft_host_destroy(e->host);
     weft_settings_unload(&e->settings);
     weft_free(e->table);
+    weft_free(e->location);
     pthread_cond_destroy(&e->woken);
     pthread_mutex_destroy(&e->notice_lock);
     pthread_mutex_destroy(&e->lock);

@@ -8,6 +8,7 @@
 #include "base/settings.h"
 #include "collectives/wire.h"
 #include "core/control.h"
+#include "topology/place.h"
 #include "transport/host.h"
 
 typedef struct weft_engine weft_engine;
@@ -37,6 +38,7 @@ struct weft_engine {
     weft_settings settings;
     weft_agreed agreed;
     struct weft_tuned *table;   /* agreed.tuned lines */
+    weft_location *location;    /* of each rank on its host */
     weft_control *control;
     weft_host *host;
     weft_host *_Atomic bell;    /* host, for threads that wake the waiters; NULL before and after there are any */

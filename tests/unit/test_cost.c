@@ -20,7 +20,7 @@ static void plan_make(plan *p, weft_collective collective, weft_algorithm algori
                       const int *host, int lanes)
 {
     p->request = (weft_plan_request){
-        .collective = collective, .algorithm = algorithm, .group = {ranks, host}, .lanes = lanes};
+        .collective = collective, .algorithm = algorithm, .group = {.ranks = ranks, .host = host}, .lanes = lanes};
     for (int rank = 0; rank < ranks; rank++)
         assert_int_equal(weft_plan(&p->request, rank, &p->s[rank]), WEFT_OK);
 }
@@ -157,7 +157,7 @@ static void more_bytes_never_take_less(void **state)
         for (int a = WEFT_AUTO + 1; a < WEFT_ALGORITHM_COUNT; a++) {
             plan p;
             weft_plan_request request = { .collective = (weft_collective)c, .algorithm = (weft_algorithm)a,
-                                          .group = { 8, host } };
+                                          .group = {.ranks = 8, .host = host} };
             if (weft_plan_obstacle(&request))
                 continue;
             plan_make(&p, request.collective, request.algorithm, 8, host, 0);
@@ -218,7 +218,7 @@ static void what_cannot_be_planned_has_no_estimate(void **state)
     static const int apart[] = { 0, 1 };
     weft_cost_model m;
     weft_cost_model_default(&m);
-    weft_plan_request request = {.collective = WEFT_ALL_REDUCE, .algorithm = WEFT_FLAT, .group = {2, apart}};
+    weft_plan_request request = {.collective = WEFT_ALL_REDUCE, .algorithm = WEFT_FLAT, .group = {.ranks = 2, .host = apart}};
     double time;
     assert_int_equal(weft_cost_estimate(&request, &m, 8, &time), WEFT_ERR_UNSUPPORTED);
     request.algorithm = WEFT_RING;

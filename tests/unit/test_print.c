@@ -23,7 +23,7 @@ static void plan_make(plan *p, weft_collective collective, weft_algorithm algori
                       const int *host)
 {
     p->request =
-        (weft_plan_request){.collective = collective, .algorithm = algorithm, .group = {ranks, host}};
+        (weft_plan_request){.collective = collective, .algorithm = algorithm, .group = {.ranks = ranks, .host = host}};
     for (int rank = 0; rank < ranks; rank++)
         assert_int_equal(weft_plan(&p->request, rank, &p->s[rank]), WEFT_OK);
 }
@@ -223,7 +223,7 @@ static void everything_prints(void **state)
                 plan p;
                 weft_plan_request request = {.collective = (weft_collective)c,
                                              .algorithm = (weft_algorithm)a,
-                                             .group = {6, hosts ? host : NULL}};
+                                             .group = {.ranks = 6, .host = hosts ? host : NULL}};
                 if (weft_plan_obstacle(&request))
                     continue;
                 plan_make(&p, request.collective, request.algorithm, 6, request.group.host);

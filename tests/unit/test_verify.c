@@ -23,7 +23,7 @@ typedef struct plan {
 
 static void plan_make(plan *p, weft_collective collective, int ranks, plan_function function)
 {
-    weft_plan_request request = {.collective = collective, .algorithm = WEFT_RING, .group = {ranks, NULL}};
+    weft_plan_request request = {.collective = collective, .algorithm = WEFT_RING, .group = {.ranks = ranks}};
     p->ranks = ranks;
     p->group = request.group;
     for (int rank = 0; rank < ranks; rank++) {

@@ -1,0 +1,257 @@
+/* Where ranks run: from the affinity of the thread and a made-up /sys, from machine files, and what a communicator makes of it. */
+#define _GNU_SOURCE
+#include "../checks.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/comm.h"
+
+/* ---- a /sys of our own --------------------------------------------------------------------------- */
+
+static char root[64];
+
+/* Makes the file and the folders on the way to it. */
+static void put(const char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(const char *text, const char *format, ...)
+{
+    char path[256];
+    int head = snprintf(path, sizeof path, "%s", root);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(path + head, sizeof path - (size_t)head, format, args);
+    va_end(args);
+    for (char *slash = strchr(path + head + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        (void)mkdir(path, 0700);
+        *slash = '/';
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    snprintf(root, sizeof root, "/tmp/weft-test-place-XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -r '%s'", root);
+    return system(command);
+}
+
+/* A processor's caches of level 1, 2 and 3; the last is shared by `shared`. */
+static void put_caches(int cpu, const char *shared)
+{
+    char own[16];
+    snprintf(own, sizeof own, "%d\n", cpu);
+    for (int i = 0; i < 4; i++) {
+        put(i < 2 ? "1\n" : i == 2 ? "2\n" : "3\n", "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i);
+        put(i < 3 ? own : shared, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i);
+    }
+}
+
+static cpu_set_t before;
+
+static int keep_affinity(void)
+{
+    return sched_getaffinity(0, sizeof before, &before);
+}
+
+static int leave(void **state)
+{
+    return remove_root(state) | sched_setaffinity(0, sizeof before, &before);
+}
+
+/* The n-th processor that the test may use; -1: there are fewer. */
+static int own_cpu(int n)
+{
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &before) && n-- == 0)
+            return cpu;
+    return -1;
+}
+
+static void run_on(int cpu)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+}
+
+static void a_bound_thread_is_found(void **state)
+{
+    (void)state;
+    int cpu = own_cpu(0);
+    char list[32];
+    snprintf(list, sizeof list, "%d,%d-%d\n", cpu, cpu + 4, cpu + 7);
+    put_caches(cpu, list);
+    put(list, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", cpu);
+    put("", "/sys/devices/system/cpu/cpu%d/node3/x", cpu);
+    put(list, "/sys/devices/system/node/node3/cpulist");
+    run_on(cpu);
+    weft_location here;
+    weft_location_read(root, &here);
+    assert_int_equal(here.package, cpu);
+    assert_int_equal(here.numa, 3);
+    assert_int_equal(here.cache, cpu);
+}
+
+static void a_thread_that_may_run_on_two_is_on_none(void **state)
+{
+    (void)state;
+    if (own_cpu(1) < 0) {
+        print_message("skipped: one processor\n");
+        skip();
+    }
+    int cpu = own_cpu(0);
+    char one[16], both[32];
+    snprintf(one, sizeof one, "%d\n", cpu);
+    snprintf(both, sizeof both, "%d,%d\n", cpu, own_cpu(1));
+    put_caches(cpu, one);
+    put(both, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", cpu);
+    put("", "/sys/devices/system/cpu/cpu%d/node0/x", cpu);
+    put(one, "/sys/devices/system/node/node0/cpulist");
+    cpu_set_t two;
+    CPU_ZERO(&two);
+    CPU_SET(cpu, &two);
+    CPU_SET(own_cpu(1), &two);
+    assert_int_equal(sched_setaffinity(0, sizeof two, &two), 0);
+    weft_location here;
+    weft_location_read(root, &here);
+    assert_int_equal(here.package, cpu < own_cpu(1) ? cpu : own_cpu(1));
+    assert_int_equal(here.numa, -1);
+    assert_int_equal(here.cache, -1);
+}
+
+static void without_a_sysfs_nothing_is_known(void **state)
+{
+    (void)state;
+    weft_location here;
+    weft_location_read(root, &here);
+    assert_int_equal(here.package, -1);
+    assert_int_equal(here.numa, -1);
+    assert_int_equal(here.cache, -1);
+}
+
+/* ---- in a communicator --------------------------------------------------------------------------- */
+
+/* Two packages; the second processor that we may use is in the first of them. */
+static void write_machine(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "<system version=\"1\">\n");
+    for (int numa = 0; numa < 2; numa++) {
+        int cpu = own_cpu(1 - numa);
+        char mask[WEFT_TOPOLOGY_NAME_BYTES * 40] = "";
+        size_t used = (size_t)snprintf(mask, sizeof mask, "%x", 1u << cpu % 32);
+        for (int word = 0; word < cpu / 32; word++)
+            used += (size_t)snprintf(mask + used, sizeof mask - used, ",00000000");
+        fprintf(file, "<cpu numaid=\"%d\" affinity=\"%s\" arch=\"x86_64\" vendor=\"GenuineIntel\" familyid=\"6\" modelid=\"85\"/>\n", numa,
+                mask);
+    }
+    fprintf(file, "</system>\n");
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Ranks 0 and 2 on one processor, 1 and 3 on the other: neighbours in number are not neighbours on the machine. */
+static void alternating(weft_comm *comm, int rank, int ranks, void *context)
+{
+    (void)context;
+    for (int r = 0; r < ranks; r++)
+        CHECK(comm->numa[r] == (r % 2 ? 0 : 1), "rank %d is on NUMA node %d", r, comm->numa[r]);
+    weft_comm *half;
+    CHECK_OK(weft_comm_split(comm, rank / 2, -rank, NULL, &half));
+    CHECK(half->numa[0] == 0 && half->numa[1] == 1, "in a half, backwards: %d and %d", half->numa[0], half->numa[1]);
+    int sum = rank + 1;
+    CHECK_OK(weft_all_reduce(comm, WEFT_IN_PLACE, &sum, 1, WEFT_I32, WEFT_SUM, NULL));
+    CHECK(sum == 10, "the sum is %d", sum);
+    weft_comm_destroy(half);
+}
+
+enum { RANKS = 4 };
+
+static void *bound_main(void *argument)
+{
+    rank_thread *t = argument;
+    run_on(own_cpu(t->rank % 2));
+    return rank_main(t);
+}
+
+static void run_bound(rank_function function)
+{
+    rank_thread threads[RANKS];
+    weft_unique_id id;
+    check_failures = 0;
+    assert_int_equal(weft_get_unique_id(&id), WEFT_OK);
+    for (int r = 0; r < RANKS; r++) {
+        threads[r] = (rank_thread){.id = id, .rank = r, .ranks = RANKS, .function = function};
+        pthread_create(&threads[r].thread, NULL, bound_main, &threads[r]);
+    }
+    for (int r = 0; r < RANKS; r++)
+        pthread_join(threads[r].thread, NULL);
+    for (int r = 0; r < RANKS; r++)
+        assert_int_equal(threads[r].status, WEFT_OK);
+    assert_int_equal(check_failures, 0);
+}
+
+static void ranks_are_told_where_the_others_are(void **state)
+{
+    (void)state;
+    if (own_cpu(1) < 0) {
+        print_message("skipped: one processor\n");
+        skip();
+    }
+    char path[128], dump[128];
+    snprintf(path, sizeof path, "%s/machine.xml", root);
+    snprintf(dump, sizeof dump, "%s/dump.xml", root);
+    write_machine(path);
+    setenv("WEFT_TOPO_FILE", path, 1);
+    setenv("WEFT_TOPO_DUMP_FILE", dump, 1);
+    run_bound(alternating);
+    unsetenv("WEFT_TOPO_FILE");
+    unsetenv("WEFT_TOPO_DUMP_FILE");
+    weft_topology *machine;
+    assert_int_equal(weft_topology_load(dump, &machine), WEFT_OK);
+    weft_topology_free(machine);
+}
+
+static void nobody(weft_comm *comm, int rank, int ranks, void *context)
+{
+    (void)comm, (void)rank, (void)ranks, (void)context;
+}
+
+static void a_machine_file_that_is_not_there_is_an_error(void **state)
+{
+    (void)state;
+    setenv("WEFT_TOPO_FILE", "/nowhere/machine.xml", 1);
+    assert_int_equal(run_ranks(2, NULL, nobody, NULL), WEFT_ERR_SYSTEM);
+    unsetenv("WEFT_TOPO_FILE");
+}
+
+int main(void)
+{
+    time_limit(60);
+    if (keep_affinity() != 0)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_bound_thread_is_found, make_root, leave),
+        cmocka_unit_test_setup_teardown(a_thread_that_may_run_on_two_is_on_none, make_root, leave),
+        cmocka_unit_test_setup_teardown(without_a_sysfs_nothing_is_known, make_root, leave),
+        cmocka_unit_test_setup_teardown(ranks_are_told_where_the_others_are, make_root, leave),
+        cmocka_unit_test(a_machine_file_that_is_not_there_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
