@@ -71,7 +71,7 @@ static void client_broken(weft_wire_client *client, int peer, weft_status status
 {
     weft_comm *c = of_client(client);
     weft_log(WEFT_LOG_DEBUG, "communicator %u: connection to rank %d lost: %s", client->comm, peer, reason);
-    if (c->from_world[peer] >= 0 && status == WEFT_ERR_MEMORY) { /* this rank's fault, not the peer's */
+    if (c->from_world[peer] >= 0 && (status == WEFT_ERR_MEMORY || status == WEFT_ERR_SYSTEM)) { /* not the peer's fault */
         char text[WEFT_ERROR_TEXT];
         snprintf(text, sizeof text, "rank %d: %.300s", c->rank, reason);
         weft_comm_set_error(c, status, c->engine->rank, text);

@@ -24,6 +24,8 @@ int main(int count, char **arguments)
     int failed = 0;
     if (count > 1 && strcmp(arguments[1], "real") == 0)
         return conformance_run("verbs", &real);
+    if (count > 1) /* "present": is it in this build? */
+        return 0;
     for (int devices = 1; devices <= 2; devices++) {
         fake_verbs_use(devices);
         failed += conformance_run(devices == 1 ? "verbs, a fake device" : "verbs, two fake devices", &subject);

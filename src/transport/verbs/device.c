@@ -58,8 +58,8 @@ unsigned char *weft_verbs_receive_buffer(verbs_port *port, uint32_t number)
 
 void weft_verbs_repost_flush(verbs_port *port)
 {
-    struct ibv_recv_wr requests[VERBS_BLOCK_BUFFERS], *bad;
-    struct ibv_sge places[VERBS_BLOCK_BUFFERS];
+    struct ibv_recv_wr requests[VERBS_SLACK], *bad;
+    struct ibv_sge places[VERBS_SLACK];
     int count = port->again_count;
     if (count == 0)
         return;
@@ -79,7 +79,7 @@ void weft_verbs_repost_flush(verbs_port *port)
 void weft_verbs_repost(verbs_port *port, uint32_t number)
 {
     port->again[port->again_count++] = number;
-    if (port->again_count == VERBS_BLOCK_BUFFERS)
+    if (port->again_count == VERBS_SLACK)
         weft_verbs_repost_flush(port);
 }
 
@@ -200,7 +200,7 @@ static weft_status describe_port(verbs_port *port, const char *device, int weigh
 
 static int capacity_of(const verbs_port *port, const struct ibv_device_attr *device)
 {
-    int64_t wanted = VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + (int64_t)VERBS_PER_PEER * port->transport->config.ranks;
+    int64_t wanted = VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK + (int64_t)VERBS_PER_PEER * port->transport->config.ranks;
     int64_t most = device->max_srq_wr;
     if (most > device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND)
         most = device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND;
@@ -231,7 +231,7 @@ static weft_status make_buffers(verbs_port *port, int capacity)
 {
     port->blocks_max = capacity / VERBS_BLOCK_BUFFERS;
     port->blocks = weft_alloc_array((size_t)port->blocks_max, sizeof *port->blocks);
-    port->again = weft_alloc_array(VERBS_BLOCK_BUFFERS, sizeof *port->again);
+    port->again = weft_alloc_array(VERBS_SLACK, sizeof *port->again);
     port->send_free = weft_alloc_array(VERBS_SEND_BUFFERS, sizeof *port->send_free);
     if (!port->blocks || !port->again || !port->send_free)
         return weft_fail(WEFT_ERR_MEMORY, "%s: no memory for the books of its buffers", port->card.name);
@@ -246,7 +246,7 @@ static weft_status make_buffers(verbs_port *port, int capacity)
     port->lend = VERBS_LEND;
     port->answers = VERBS_ANSWERS;
     port->writes = VERBS_WRITES;
-    return post_more(port, VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES);
+    return post_more(port, VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK);
 }
 
 static void port_close(verbs_port *port)
@@ -391,7 +391,7 @@ static void fail_links_of(verbs_port *port, const struct ibv_qp *only, const cha
         verbs_link *link = t->links[peer];
         for (int i = 0; link && link->state != VERBS_FAILED && i < link->rail_count; i++)
             if (link->rails[i].port == port && (!only || link->rails[i].qp == only))
-                weft_verbs_link_fail(link, WEFT_ERR_SYSTEM, "rank %d: %s: %s", peer, port->card.name, what);
+                weft_verbs_link_fail(link, WEFT_ERR_SYSTEM, "%s: %s (the way to rank %d)", port->card.name, what, peer);
     }
 }
 

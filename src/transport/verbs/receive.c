@@ -444,7 +444,7 @@ int weft_verbs_poll(verbs_port *port, bool deliver_now, int *completions)
             arrived += handle(port, &found[i], deliver_now);
         total += count > 0 ? count : 0;
     } while (count == POLL_AT_ONCE && total < POLL_MOST);
-    if (total)
+    if (total == 0 && port->again_count > 0)
         weft_verbs_repost_flush(port);
     *completions += total;
     return arrived;

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 enum {
-    CONTROL_EVERY = 32,            /* rounds in which nothing came, between looks at the control channel */
-    CONTROL_EVERY_BUSY = 256,      /* rounds, whatever came */
+    CONTROL_EVERY = 128,           /* rounds in which nothing came, between looks at the control channel */
+    CONTROL_EVERY_BUSY = 1024,     /* rounds, whatever came */
     EVENTS_EVERY = 4096,           /* ... between looks at asynchronous events: a system call per port */
     FLUSH_NAP_MS = 1
 };
@@ -304,11 +304,11 @@ static int attend_one(verbs_link *link)
     if (link->control_lost && link->state != VERBS_FAILED)
         moved += read_last(link);
     if (link->state == VERBS_FAILED) {
-        weft_verbs_link_drop_slices(link, link->status);
-        if (!link->reported) {
+        if (!link->reported) { /* before the slices' ends, which do not say why */
             link->reported = true;
             t->config.sink.failed(t->config.sink.context, link->peer, link->status, link->reason);
         }
+        weft_verbs_link_drop_slices(link, link->status);
         return moved;
     }
     if (link->state == VERBS_IDLE && link->queue)

@@ -25,7 +25,8 @@ enum {
     VERBS_LEND = 256,              /* buffers of a port's receive queue: lent to peers that send ... */
     VERBS_ANSWERS = 64,            /* ... for answers to offers ... */
     VERBS_WRITES = 64,             /* ... for immediates of writes ... */
-    VERBS_PER_PEER = 2,            /* ... and for each linked peer */
+    VERBS_PER_PEER = 2,            /* ... for each linked peer ... */
+    VERBS_SLACK = 16,              /* ... and for those that are read but not posted again yet: that is done when nothing else is */
     VERBS_WINDOW_FIRST = 32,       /* what a peer that begins to send is lent, and at most */
     VERBS_WINDOW_MAX = 128,
     VERBS_QUEUE = 64,              /* work requests of a queue pair */
@@ -115,7 +116,7 @@ typedef struct verbs_port {
     verbs_block *blocks;           /* receive buffers */
     int block_count, blocks_max;
     int buffers, posted_ever;      /* there are, of them were posted */
-    uint32_t *again;               /* [VERBS_BLOCK_BUFFERS]: to be posted again */
+    uint32_t *again;               /* [VERBS_SLACK]: to be posted again */
     int again_count;
     int lend, answers, writes;     /* what is left of each */
     int spare_peers;               /* pairs of buffers whose peers are gone */
