@@ -189,11 +189,11 @@ static void waiting_threads(weft_comm *comm, int rank, int ranks, void *context)
 static void blocked_elsewhere(weft_comm *first, weft_comm *second, int rank)
 {
     enum { LARGE = 600000 };
-    int32_t *data = calloc(LARGE, sizeof *data), *got = calloc(LARGE, sizeof *got);
+    int32_t *data = calloc(LARGE, sizeof *data), *sent = calloc(LARGE, sizeof *sent), *got = calloc(LARGE, sizeof *got);
     weft_request *requests[2];
     CHECK_OK(weft_all_reduce(first, data, data, LARGE, WEFT_I32, WEFT_SUM, &requests[0]));
     if (rank == 0)
-        CHECK_OK(weft_send(first, data, LARGE, WEFT_I32, 1, 0, &requests[1]));
+        CHECK_OK(weft_send(first, sent, LARGE, WEFT_I32, 1, 0, &requests[1]));
     else if (rank == 1)
         CHECK_OK(weft_recv(first, got, LARGE, WEFT_I32, 0, 0, NULL, &requests[1]));
     if (rank == 0) {
@@ -204,6 +204,7 @@ static void blocked_elsewhere(weft_comm *first, weft_comm *second, int rank)
         CHECK_OK(weft_barrier(second, NULL));
     }
     free(data);
+    free(sent);
     free(got);
 }
 
