@@ -92,7 +92,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
 SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
 
-all: $(STATIC) $(SHARED) $(PROGRAMS) python mpi $(BUILD)/summary
+all: $(STATIC) $(SHARED) $(PROGRAMS) python mpi nccl-net $(BUILD)/summary
 tests: $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
 help:
@@ -107,6 +107,7 @@ help:
 	@echo 'make compare-torch   torch on Weft beside torch on Gloo'
 	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
 	@echo 'make pytorch         weft_torch, the backend of torch.distributed, into $(BUILD)/python (TORCH_PYTHON=$(TORCH_PYTHON))'
+	@echo 'make nccl-net        libnccl-net-weft.so, Weft as a network plugin of NCCL, into $(BUILD)/lib'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make clean'
@@ -213,6 +214,13 @@ $(TORCH_PY): $(BUILD)/python/%: integrations/pytorch/%
 # What the tests need: built where torch is installed, else the tests say that it is not.
 pytorch-if-there:
 	@if $(TORCH_PYTHON) integrations/pytorch/flags compile >/dev/null 2>&1; then $(MAKE) --no-print-directory pytorch; fi
+# The plugin for NCCL: whole in itself, so that nothing but libc has to be there where NCCL loads it; it exports its tables only.
+NCCL_NET_SRC := $(sort $(wildcard integrations/nccl-net/*.c))
+NCCL_NET := $(BUILD)/lib/libnccl-net-weft.so
+$(NCCL_NET): $(call object,$(NCCL_NET_SRC)) $(STATIC)
+	$(call say,LD) $(CC) $(CFLAGS) -shared -Wl,-soname,$(@F) -Wl,--exclude-libs,ALL $(filter %.o,$^) $(STATIC) -o $@ $(LIBS)
+.PHONY: nccl-net
+nccl-net: $(NCCL_NET)
 
 define kind_support
 $(BUILD)/tests/$(1)/%: $(BUILD)/obj/tests/$(1)/%.o $(call object,$(wildcard tests/support_*.c tests/$(1)/support_*.c)) $(STATIC)
@@ -313,6 +321,7 @@ install: all
 	            echo ".so man$${page##*.}/$${page##*/}" > $$section/$$name.$${page##*.} || exit 1; \
 	    done; \
 	done
+	install -m 755 $(NCCL_NET) $(DESTDIR)$(LIBDIR)
 	$(foreach library,$(MPI_LIBRARIES),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/weft/$(library:$(BUILD)/lib/%=%) &&) true
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	for program in weft-perf weft-plan weft-topo; do \
@@ -326,5 +335,5 @@ clean:
 .PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:
-ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
+ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(NCCL_NET_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
 -include $(ALL_OBJ:.o=.d) $(foreach m,openmpi mpich,$(MPI_SRC:%.c=$(BUILD)/obj/$(m)/%.d))

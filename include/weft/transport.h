@@ -81,6 +81,7 @@ typedef struct weft_transport_config {
      * is 0 error, 1 warning, 2 information, 3 debugging. Never NULL; callable at any time from any thread. */
     weft_status (*fail)(weft_status status, const char *detail);
     void (*log)(int level, const char *text);
+    bool listen_briefly;            /* tcp: listen only until every peer is connected, as many instances of two ranks want */
 } weft_transport_config;
 
 /* How a path compares; for selection and for the cost model. Figures are nominal until measured. */

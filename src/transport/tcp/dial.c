@@ -206,6 +206,7 @@ weft_status weft_tcp_dial(tcp_link *link)
     weft_status status = WEFT_OK;
     link->set = weft_random64();
     link->own_set = true;
+    link->expected = link->wanted;
     link->state = TCP_DIALLING;
     link->deadline_ns = weft_now_ns() + t->config.dead_peer_ms * WEFT_NS_PER_MS;
     weft_tcp_timer_want(t, link->deadline_ns);

@@ -133,12 +133,14 @@ static bool is_link_local(const weft_tcp_interface *i)
     return IN6_IS_ADDR_LINKLOCAL(&i->address.v6.sin6_addr);
 }
 
-/* The setting is "a,b" (prefixes to use) or "^a,b" (prefixes to leave out). */
+/* The setting is "a,b" (prefixes to use) or "^a,b" (prefixes to leave out); with "=" before the first they are whole names. */
 static bool name_in_list(const char *name, const char *list)
 {
+    bool whole = *list == '=';
+    list += whole;
     while (*list) {
         size_t length = strcspn(list, ",");
-        if (length > 0 && strncmp(name, list, length) == 0)
+        if (length > 0 && strncmp(name, list, length) == 0 && (!whole || !name[length]))
             return true;
         list += length;
         list += *list == ',';

@@ -106,6 +106,8 @@ void weft_tcp_link_up(tcp_socket *s)
     link->up_count++;
     t->up_total++;
     t->only = s;
+    if (link->up_count == link->expected && ++t->complete_links == t->config.ranks - 1)
+        t->may_rest = t->config.listen_briefly;
     weft_tcp_tune_connected(s);
     if (link->up_count > 1) {
         int bytes = STRIPED_UNSENT_BYTES;

@@ -182,6 +182,7 @@ static void adopt(tcp_transport *t, tcp_stranger *stranger, tcp_link *link, cons
     if (link->state != TCP_OPEN) {
         weft_tcp_dial_abandon(link);
         link->set = hello->set;
+        link->expected = hello->count;
     }
     if (weft_tcp_link_socket(link, hello->index, &s) != WEFT_OK) {
         weft_tcp_link_fail(link, WEFT_ERR_MEMORY, "%s", weft_last_error());
@@ -307,6 +308,19 @@ void weft_tcp_accept_resume(tcp_transport *t)
     for (int i = 0; i < t->listener_count; i++)
         weft_tcp_interest(t, &t->listeners[i].source, EPOLLIN);
     t->accept_again_ns = 0;
+}
+
+void weft_tcp_listen_end(tcp_transport *t)
+{
+    if (t->stranger_count > 0)
+        return; /* later, when they are gone */
+    for (int i = 0; i < t->listener_count; i++)
+        weft_tcp_unwatch(t, &t->listeners[i].source);
+    t->listener_count = 0;
+    t->accept_again_ns = 0;
+    t->may_rest = false;
+    weft_free(t->strangers);
+    t->strangers = NULL;
 }
 
 static void welcome_stranger(tcp_transport *t, int fd, const weft_tcp_sockaddr *from)

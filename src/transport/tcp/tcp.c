@@ -438,6 +438,8 @@ static int tcp_progress(weft_transport *transport)
         t->rounds_without_epoll = 0;
         moved += handle_events(t, true);
     }
+    if (t->may_rest)
+        weft_tcp_listen_end(t);
     return t->attention ? moved + weft_tcp_link_attention(t) : moved;
 }
 

@@ -110,6 +110,7 @@ struct tcp_link {
     tcp_socket *sockets[WEFT_TCP_SOCKETS_MAX];
     int socket_count;              /* slots in use, whatever their state */
     int up_count;
+    int expected;                  /* sockets of the set */
     int64_t deadline_ns;           /* dialling: give up; ending: do not wait for the other sockets */
     bool ending;
 
@@ -137,6 +138,8 @@ struct tcp_transport {
     tcp_stranger *strangers;       /* [TCP_STRANGERS_MAX], fd -1: free */
     int stranger_count;
     unsigned strangers_refused;
+    int complete_links;            /* all sockets of whose sets were up at once */
+    bool may_rest;                 /* nobody is left who could connect */
     tcp_link **links;              /* [ranks] */
     tcp_link *attention;           /* links with something that only progress() may do */
     bool closed;
@@ -163,6 +166,8 @@ void weft_tcp_accept_all(tcp_transport *t, tcp_listener *listener);
 void weft_tcp_stranger_event(tcp_transport *t, tcp_stranger *stranger);
 void weft_tcp_strangers_expire(tcp_transport *t, int64_t now);
 void weft_tcp_accept_resume(tcp_transport *t);
+/* Everybody is connected: no more listening. */
+void weft_tcp_listen_end(tcp_transport *t);
 
 /* dial.c */
 /* Options that every connection has. */
