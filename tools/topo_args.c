@@ -32,6 +32,10 @@ static const char usage_text[] =
     "      --explain A B      the path from A to B, step by step, and what limits it\n"
     "      --check            what is wrong with this machine for training, and the remedy\n"
     "      --diff A B         what is different in machine file B\n"
+    "      --measure FILE     in a running job (under mpirun, torchrun, ...): latency and\n"
+    "                         bandwidth between its ranks; FILE gets the machine with them,\n"
+    "                         for WEFT_TOPO_FILE\n"
+    "      --ranks N          with --measure: starts N ranks here\n"
     "      --json             all of it, as JSON\n"
     "      --xml              all of it, as XML\n"
     "      --nccl-xml         NCCL topology XML, for NCCL_TOPO_FILE\n"
@@ -61,7 +65,7 @@ static bool wrong(topo_args *args, const char *format, ...)
 
 typedef enum flag {
     FLAG_FILE, FLAG_SYSFS, FLAG_HWLOC, FLAG_MATRIX, FLAG_NICS, FLAG_RINGS, FLAG_TREES, FLAG_NETWORK, FLAG_COMPARE, FLAG_EXPLAIN,
-    FLAG_CHECK, FLAG_DIFF, FLAG_JSON, FLAG_XML, FLAG_NCCL_XML, FLAG_DOT, FLAG_SVG, FLAG_COLOR, FLAG_HELP, FLAG_VERSION
+    FLAG_CHECK, FLAG_DIFF, FLAG_MEASURE, FLAG_RANKS, FLAG_JSON, FLAG_XML, FLAG_NCCL_XML, FLAG_DOT, FLAG_SVG, FLAG_COLOR, FLAG_HELP, FLAG_VERSION
 } flag;
 
 /* Values of a flag; the action that it chooses, -1: none. */
@@ -83,6 +87,8 @@ static const struct {
     {"--explain", FLAG_EXPLAIN, 2, TOPO_EXPLAIN},
     {"--check", FLAG_CHECK, 0, TOPO_CHECK},
     {"--diff", FLAG_DIFF, 2, TOPO_DIFF},
+    {"--measure", FLAG_MEASURE, 1, TOPO_MEASURE},
+    {"--ranks", FLAG_RANKS, 1, -1},
     {"--json", FLAG_JSON, 0, TOPO_JSON},
     {"--xml", FLAG_XML, 0, TOPO_XML},
     {"--nccl-xml", FLAG_NCCL_XML, 0, TOPO_NCCL_XML},
@@ -112,6 +118,16 @@ static bool parse_channels(topo_args *args, const char *text)
     return true;
 }
 
+static bool parse_ranks(topo_args *args, const char *text)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (!isdigit((unsigned char)*text) || *end || number < 2 || number > TOPO_RANKS_MAX)
+        return wrong(args, "--ranks %s: give a number from 2 to %d", text, TOPO_RANKS_MAX);
+    args->ranks = (int)number;
+    return true;
+}
+
 static bool take(topo_args *args, flag which, const char *const *value)
 {
     switch (which) {
@@ -122,6 +138,9 @@ static bool take(topo_args *args, flag which, const char *const *value)
         return true;
     case FLAG_RINGS:
         return parse_channels(args, value[0]);
+    case FLAG_RANKS:
+        return parse_ranks(args, value[0]);
+    case FLAG_MEASURE:
     case FLAG_EXPLAIN:
     case FLAG_DIFF:
     case FLAG_COMPARE:
@@ -178,6 +197,12 @@ bool topo_args_parse(topo_args *args, int argc, char **argv)
     }
     if (args->action == TOPO_DIFF && args->file)
         return wrong(args, "--diff names both machines: leave out %s", args->file);
+    if (args->ranks && args->action != TOPO_MEASURE)
+        return wrong(args, "--ranks goes with --measure");
+    if (args->action == TOPO_MEASURE && (args->file || args->root))
+        return wrong(args, "--measure runs on this machine: leave out %s", args->file ? args->file : "--sysfs");
+    if (args->action == TOPO_MEASURE && !args->ranks && !topo_is_job())
+        return wrong(args, "--measure needs ranks: start it under mpirun, srun or torchrun, or say --ranks 2");
     if (args->network && args->action != TOPO_CHANNELS)
         return wrong(args, "--network goes with --rings and --trees");
     if (args->file && (args->root || args->hwloc))

@@ -5,20 +5,21 @@
 #include <stdio.h>
 #include <weft/topology.h>
 
-enum { TOPO_EXIT_FAILED = 1, TOPO_EXIT_USAGE = 2 };
+enum { TOPO_EXIT_FAILED = 1, TOPO_EXIT_USAGE = 2, TOPO_HOST_BYTES = 192, TOPO_RANKS_MAX = 512 };
 
 typedef enum topo_action {
     TOPO_TREE, TOPO_MATRIX, TOPO_JSON, TOPO_XML, TOPO_NCCL_XML, TOPO_DOT, TOPO_SVG, TOPO_CHANNELS, TOPO_EXPLAIN, TOPO_CHECK,
-    TOPO_DIFF, TOPO_COMPARE, TOPO_NICS, TOPO_HELP, TOPO_VERSION
+    TOPO_DIFF, TOPO_COMPARE, TOPO_NICS, TOPO_MEASURE, TOPO_HELP, TOPO_VERSION
 } topo_action;
 
 typedef struct topo_args {
     topo_action action;
     const char *file;           /* NULL: this machine */
-    const char *first, *second; /* of --explain, --diff; first: of --compare */
+    const char *first, *second; /* of --explain, --diff; first: of --compare, --measure */
     const char *root;           /* another root of /sys */
     bool hwloc, color, rings, trees, network;
     int channels;               /* at most; 0: chosen */
+    int ranks;                  /* to start for --measure; 0: a launcher did */
     char error[256];            /* what is wrong with the command line */
 } topo_args;
 
@@ -35,6 +36,10 @@ int topo_show_comparison(const weft_topology *t, const char *path);
 /* Started by a launcher with other ranks? Then the whole job is shown rather than one machine. */
 bool topo_is_job(void);
 int topo_show_job(const weft_topology *t);
+/* What names the host of the calling rank: the same for ranks that see the same machine and network. */
+void topo_host_text(const weft_topology *t, char text[TOPO_HOST_BYTES]);
+/* Measures the ways between the job's ranks, or those of `ranks` ranks that it starts; rank 0 writes the machine to the file. */
+int topo_measure(const weft_topology *t, const char *path, int ranks);
 int topo_show_check(const weft_topology *t, bool color);
 int topo_show_diff(const char *first, const char *second);
 int topo_draw_svg(const weft_topology *t);

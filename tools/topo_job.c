@@ -8,10 +8,10 @@
 
 #include "topo_args.h"
 
-enum { HOST_BYTES = 192, SHOWN_DIFFERENCES = 10 };
+enum { SHOWN_DIFFERENCES = 10 };
 
 typedef struct member {
-    char host[HOST_BYTES]; /* the same for ranks that see the same machine and network */
+    char host[TOPO_HOST_BYTES];
     uint64_t bytes;
     int32_t local_size;
 } member;
@@ -34,7 +34,7 @@ bool topo_is_job(void)
 }
 
 /* Ranks on one kernel may be in containers with networks of their own, which are hosts to the job. */
-static void tell_host(const weft_topology *t, member *m)
+void topo_host_text(const weft_topology *t, char text[TOPO_HOST_BYTES])
 {
     char network[64] = "", boot[64] = "";
     ssize_t length = readlink("/proc/self/ns/net", network, sizeof network - 1);
@@ -46,7 +46,7 @@ static void tell_host(const weft_topology *t, member *m)
         fclose(file);
     }
     int host = weft_topology_find(t, "host0");
-    snprintf(m->host, sizeof m->host, "%.60s %.*s %s", host >= 0 ? weft_topology_get_node(t, host)->name : "", (int)strcspn(boot, "\n"), boot,
+    snprintf(text, TOPO_HOST_BYTES, "%.60s %.*s %s", host >= 0 ? weft_topology_get_node(t, host)->name : "", (int)strcspn(boot, "\n"), boot,
              network);
 }
 
@@ -60,7 +60,7 @@ static weft_status gather(job *j, const weft_topology *t)
     weft_status status = stream && counts ? weft_topology_write(t, WEFT_TOPOLOGY_XML, stream) : WEFT_ERR_MEMORY;
     if (stream)
         fclose(stream);
-    tell_host(t, &own);
+    topo_host_text(t, own.host);
     own.bytes = status == WEFT_OK ? bytes : 0;
     weft_status sent = weft_all_gather(j->comm, &own, j->member, sizeof own, WEFT_U8, NULL);
     for (int r = 0; r < j->ranks && counts; r++)

@@ -64,7 +64,8 @@ static int run(const topo_args *args)
                                                      : weft_topology_discover(&t);
     if (status != WEFT_OK)
         return failed();
-    int code = args->action == TOPO_TREE && !args->file && topo_is_job() ? topo_show_job(t) : show(args, t);
+    int code = args->action == TOPO_MEASURE ? topo_measure(t, args->first, args->ranks)
+               : args->action == TOPO_TREE && !args->file && topo_is_job() ? topo_show_job(t) : show(args, t);
     weft_topology_free(t);
     return code;
 }

@@ -141,6 +141,17 @@ typedef enum weft_topology_format { WEFT_TOPOLOGY_XML, WEFT_TOPOLOGY_JSON, WEFT_
  * knows (NUMA nodes, PCI, GPUs, NICs, NVLink). */
 WEFT_API weft_status weft_topology_write(const weft_topology *topology, weft_topology_format format, FILE *stream);
 
+/* What was measured: the figures of an edge, or (edge -1) of the way between two ranks that share a node. */
+typedef struct weft_topology_measurement {
+    int edge, node;
+    double bandwidth_Bps, latency_ns;
+} weft_topology_measurement;
+/* A copy with these figures in place of what was there, the source said to be measured; of a node they are its attributes measured_Bps
+ * and measured_ns. Written to a file that WEFT_TOPO_FILE names, they are what a job predicts times with. The caller frees *copy;
+ * WEFT_ERR_INVALID for what does not exist or is no figure. */
+WEFT_API weft_status weft_topology_with_measurements(const weft_topology *topology, const weft_topology_measurement *measurement, int count,
+                                                     weft_topology **copy);
+
 /* ---- paths ------------------------------------------------------------------------------------- */
 
 /* From near to far. The names are NCCL's; the text says what each means. */

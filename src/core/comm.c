@@ -330,6 +330,10 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
     status = weft_tuner_init(&c->tuner, c->rank, group, agreed->cpus, agreed->lanes, agreed->algorithm);
     if (agreed->bandwidth_Bps > 0)
         c->tuner.model.remote = (weft_link){.latency_ns = agreed->latency_ns, .bandwidth_Bps = agreed->bandwidth_Bps};
+    weft_link *const links[] = {[WEFT_WITHIN_HOST] = &c->tuner.model.local, [WEFT_BETWEEN_HOSTS] = &c->tuner.model.remote};
+    for (size_t i = 0; i < ARRAY_LEN(links); i++)
+        if (agreed->measured[i].bandwidth_Bps > 0)
+            *links[i] = (weft_link){.latency_ns = agreed->measured[i].latency_ns, .bandwidth_Bps = agreed->measured[i].bandwidth_Bps};
     if (status == WEFT_OK && e->table)
         weft_tuner_use_table(&c->tuner, e->table, e->agreed.tuned);
     return status;

@@ -56,9 +56,8 @@ typedef struct weft_hello {
     weft_location here;
 } weft_hello;
 
-static weft_status exchange_hello(weft_engine *e, const weft_location *here, int64_t deadline_ns)
+static weft_status exchange_hello(weft_engine *e, weft_hello *hello, int64_t deadline_ns)
 {
-    weft_hello hello = {.here = *here};
     weft_agreed mine = {.version = WEFT_VERSION_MAJOR << 16 | WEFT_VERSION_MINOR << 8 | WEFT_TRANSPORT_ABI,
                         .lanes = (int32_t)e->settings.lanes, .cpus = weft_host_cpus(e->host),
                         .slice_bytes = e->settings.slice_bytes};
@@ -67,10 +66,11 @@ static weft_status exchange_hello(weft_engine *e, const weft_location *here, int
         return weft_fail(WEFT_ERR_INVALID, "algorithm setting is longer than %zu bytes", sizeof mine.algorithm);
     memcpy(mine.algorithm, algorithm, strlen(algorithm));
     mine.tuned = e->agreed.tuned;
-    hello.settings = mine;
+    memcpy(mine.measured, hello->settings.measured, sizeof mine.measured);
+    hello->settings = mine;
     weft_hello *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
     e->location = weft_alloc_array((size_t)e->ranks, sizeof *e->location);
-    weft_status status = all && e->location ? weft_control_allgather(e->control, &hello, all, sizeof hello, deadline_ns)
+    weft_status status = all && e->location ? weft_control_allgather(e->control, hello, all, sizeof *hello, deadline_ns)
                                             : weft_fail(WEFT_ERR_MEMORY, "no memory for the settings of %d ranks", e->ranks);
     for (int r = 0; r < e->ranks && status == WEFT_OK; r++) {
         e->location[r] = all[r].here;
@@ -99,15 +99,26 @@ static weft_status read_table(weft_engine *e)
     return status;
 }
 
-/* Where this rank runs; rank 0's machine is written where that is asked for. */
-static weft_status look_around(weft_engine *e, weft_location *here)
+/* Where this rank runs, and what a machine file says that was measured. Rank 0's machine is written where that is asked for. */
+static weft_status look_around(weft_engine *e, weft_hello *hello)
 {
     weft_topology *machine = NULL;
-    weft_status status = weft_location_discover(e->settings.topology_file, here);
-    if (status == WEFT_OK && e->rank == 0 && e->settings.topology_dump_file[0])
-        status = weft_topology_discover(&machine);
+    bool file = e->settings.topology_file[0], dumps = e->rank == 0 && e->settings.topology_dump_file[0];
+    *hello = (weft_hello){.here = {-1, -1, -1}};
+    if (!file)
+        weft_location_read("", &hello->here);
+    if (!file && !dumps)
+        return WEFT_OK;
+    weft_status status = weft_topology_discover(&machine);
+    if (status != WEFT_OK)
+        return weft_fail_context(status, "%s", file ? "WEFT_TOPO_FILE" : "WEFT_TOPO_DUMP_FILE");
+    if (file) {
+        weft_measured *measured = hello->settings.measured;
+        weft_location_find(machine, &hello->here);
+        weft_topology_measured(machine, &measured[WEFT_WITHIN_HOST], &measured[WEFT_BETWEEN_HOSTS]);
+    }
     weft_topology_free(machine);
-    return status;
+    return WEFT_OK;
 }
 
 static weft_status exchange_table(weft_engine *e, int64_t deadline_ns)
@@ -191,17 +202,17 @@ static weft_status open_all(weft_engine *e)
 {
     int64_t deadline = e->create_deadline_ns;
     weft_route_choice choice;
-    weft_location here;
+    weft_hello hello;
     weft_status status = weft_routes_choose(e->settings.transports, &choice);
     if (status == WEFT_OK)
         status = read_table(e);
     if (status == WEFT_OK)
-        status = look_around(e, &here);
+        status = look_around(e, &hello);
     if ((status = weft_engine_all_ok(e, status, deadline)) != WEFT_OK)
         return status;
     if ((status = open_host(e, weft_routes_chosen(&choice, "shm"))) != WEFT_OK)
         return status;
-    if ((status = exchange_hello(e, &here, deadline)) != WEFT_OK || (status = exchange_table(e, deadline)) != WEFT_OK)
+    if ((status = exchange_hello(e, &hello, deadline)) != WEFT_OK || (status = exchange_table(e, deadline)) != WEFT_OK)
         return status;
     choose_waiting(e);
     e->wire.rank = e->rank;

@@ -8,6 +8,7 @@
 #include "base/settings.h"
 #include "collectives/wire.h"
 #include "core/control.h"
+#include "topology/measured.h"
 #include "topology/place.h"
 #include "transport/host.h"
 
@@ -16,6 +17,7 @@ typedef struct weft_engine weft_engine;
 /* WEFT_NOTICES: that wait to be read; in a timeout every rank says something, and each one lost makes what is said of who is
  * absent less exact. */
 enum { WEFT_NOTICES = 1024, WEFT_AGREED_TEXT = 240 };
+enum { WEFT_WITHIN_HOST, WEFT_BETWEEN_HOSTS };
 
 /* What all ranks take from rank 0. Sent as bytes between equal builds. */
 typedef struct weft_agreed {
@@ -23,6 +25,7 @@ typedef struct weft_agreed {
     int32_t lanes, cpus;        /* cpus: cores of rank 0's host that its ranks may use */
     int64_t slice_bytes;
     int32_t tuned;              /* lines of rank 0's measured table */
+    weft_measured measured[2];  /* WEFT_WITHIN_HOST, WEFT_BETWEEN_HOSTS, by rank 0's machine file */
     double latency_ns, bandwidth_Bps; /* of the worst way between ranks that share no memory; 0: there is none */
     char algorithm[WEFT_AGREED_TEXT];
 } weft_agreed;

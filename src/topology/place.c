@@ -116,18 +116,3 @@ void weft_location_find(const weft_topology *t, weft_location *here)
     here->numa = holder(t, &mine, WEFT_NODE_NUMA);
     here->cache = holder(t, &mine, WEFT_NODE_L3);
 }
-
-weft_status weft_location_discover(const char *topology_file, weft_location *here)
-{
-    if (!topology_file || !topology_file[0]) {
-        weft_location_read("", here);
-        return WEFT_OK;
-    }
-    weft_topology *t;
-    weft_status status = weft_topology_load(topology_file, &t);
-    if (status != WEFT_OK)
-        return weft_fail_context(status, "WEFT_TOPO_FILE");
-    weft_location_find(t, here);
-    weft_topology_free(t);
-    return WEFT_OK;
-}

@@ -14,7 +14,5 @@ typedef struct weft_location {
 void weft_location_read(const char *root, weft_location *here);
 /* The same on a machine from a file. */
 void weft_location_find(const weft_topology *topology, weft_location *here);
-/* What a job uses: the machine that the file describes, "": this one. */
-weft_status weft_location_discover(const char *topology_file, weft_location *here);
 
 #endif

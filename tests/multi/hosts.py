@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
-from jobs import FOREVER, Job, check, check_nothing_left, check_survivors, finish, own_world, skip  # noqa: E402
+from jobs import BUILD, FOREVER, Job, check, check_nothing_left, check_survivors, finish, free_port, own_world, skip  # noqa: E402
 
 HOSTS = 4
 COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter", "all_to_all", "barrier",
@@ -171,6 +171,26 @@ def rails(arguments):
             on_host_tc(host, "qdisc", "del", "dev", name, "root")
 
 
+def measured():
+    """weft-topo --measure in a job over hosts: the network's figures are in the file, and jobs run with it."""
+    placement, path = [0, 0, 1, 2], "/dev/shm/measured.xml"
+    topo = os.path.join(BUILD, "bin", "weft-topo")
+    environment = {**os.environ, "WORLD_SIZE": str(len(placement)), "MASTER_ADDR": "10.7.0.1", "MASTER_PORT": str(free_port())}
+    processes = [subprocess.Popen(inside(host) + [topo, "--measure", path], env={**environment, "RANK": str(rank)}, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for rank, host in enumerate(placement)]
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    check(all(process.returncode == 0 for process in processes), f"--measure: {said}")
+    # Ranks 0 and 1, and each pair of the three hosts.
+    check(len(said[0].splitlines()) == 1 + 1 + 3 and not "".join(said[1:]), f"--measure prints {said}")
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    wires = [line for line in text.splitlines() if 'kind="wire"' in line]
+    check(wires and all('source="measured"' in line for line in wires), f"--measure: {wires}")
+    check("measured_Bps" in text, "--measure: nothing within the host")
+    good_run([0, 0, 1, 2], ["all_reduce", "-b", "64K", "-e", "64K", "-n", "3"], {"WEFT_TOPO_FILE": path})
+    os.unlink(path)
+
+
 def version_six():
     for host in range(HOSTS):
         for name in ("eth0", "other0"):
@@ -182,7 +202,7 @@ def version_six():
 holders = []
 try:
     make_hosts()
-    for test in (placements, killed_rank, lost_host, interfaces, version_six):
+    for test in (placements, killed_rank, lost_host, interfaces, measured, version_six):
         if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
             begin = time.monotonic()
             test()

@@ -165,4 +165,15 @@ wait $first && wait $second || fail "a rank of a job: $(cat "$out/rank1" "$out/r
 grep -q '^3 ranks on 2 hosts' "$out/printed" && grep -q '^host1 fakehost: 1 rank' "$out/printed" &&
     grep -qE '^  rank 2 +NUMA0 +CPUs 0-3 +mlx5_0 rail 0, 25.0 GB/s' "$out/printed" &&
     grep -q 'warning: host1 differs from host0' "$out/printed" || fail "a job of three ranks: $(cat "$out/printed")"
+# Measured by ranks of its own; a job takes the file.
+"$topo" --measure "$out/measured.json" --ranks 3 >"$out/printed" || fail "--measure --ranks 3: exit code $?"
+[ "$(wc -l <"$out/printed")" -ge 2 ] || fail "--measure prints no way between ranks"
+grep -qE 'measured_Bps|"source": "measured"' "$out/measured.json" || fail "--measure writes nothing that was measured"
+WEFT_TOPO_FILE=$out/measured.json "$BUILD/bin/weft-perf" all_reduce --ranks 2 -e 4K -n 2 >/dev/null || fail "a job with a measured machine"
+for wrong in "--measure $out/x.xml" "--ranks 2" "--measure $out/x.xml --ranks 1" "--measure $out/x.xml --ranks 2 $out/dump.json"; do
+    code=0
+    # shellcheck disable=SC2086
+    env -u WORLD_SIZE -u PMIX_RANK -u PMI_SIZE -u SLURM_STEP_ID "$topo" $wrong >/dev/null 2>"$out/printed" || code=$?
+    [ $code -eq 2 ] && [ -s "$out/printed" ] || fail "weft-topo $wrong: exit code $code"
+done
 echo "weft-topo reads this machine and one made of files; NVML, InfiniBand and SR-IOV through files and a stand-in library"

@@ -228,6 +228,65 @@ static void ranks_are_told_where_the_others_are(void **state)
     weft_topology_free(machine);
 }
 
+/* ---- what was measured --------------------------------------------------------------------------- */
+
+static void uses_what_was_measured(weft_comm *comm, int rank, int ranks, void *context)
+{
+    (void)rank, (void)ranks, (void)context;
+    CHECK(comm->tuner.model.local.bandwidth_Bps == 3e9, "within the host: %g", comm->tuner.model.local.bandwidth_Bps);
+    CHECK(comm->tuner.model.local.latency_ns == 700, "within the host: %g ns", comm->tuner.model.local.latency_ns);
+}
+
+static void predictions_begin_with_what_was_measured(void **state)
+{
+    (void)state;
+    char path[128];
+    weft_topology *machine, *measured;
+    snprintf(path, sizeof path, "%s/measured.json", root);
+    assert_int_equal(weft_topology_read(NULL, &machine), WEFT_OK);
+    weft_topology_measurement figures = {.edge = -1, .node = weft_topology_find(machine, "NUMA0"), .bandwidth_Bps = 3e9, .latency_ns = 700};
+    assert_int_equal(weft_topology_with_measurements(machine, &figures, 1, &measured), WEFT_OK);
+    assert_null(weft_topology_attribute(machine, figures.node, "measured_Bps"));
+    FILE *file = fopen(path, "w");
+    assert_int_equal(weft_topology_write(measured, WEFT_TOPOLOGY_JSON, file), WEFT_OK);
+    fclose(file);
+    setenv("WEFT_TOPO_FILE", path, 1);
+    on_ranks(2, NULL, uses_what_was_measured, NULL);
+    unsetenv("WEFT_TOPO_FILE");
+    weft_topology_free(machine);
+    weft_topology_free(measured);
+}
+
+static void measured_edges_keep_their_figures_in_a_file(void **state)
+{
+    (void)state;
+    static const char text[] = "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"network\" parent=\"-1\"/>"
+        "<node id=\"1\" kind=\"host\" parent=\"-1\"/><node id=\"2\" kind=\"numa\" parent=\"1\"/><node id=\"3\" kind=\"nic\" parent=\"2\"/>"
+        "<node id=\"4\" kind=\"port\" parent=\"3\"/></nodes><edges>"
+        "<edge kind=\"bus\" a=\"2\" b=\"3\" bandwidth_Bps=\"8e9\" latency_ns=\"100\" source=\"assumed\"/>"
+        "<edge kind=\"inside\" a=\"3\" b=\"4\" bandwidth_Bps=\"8e9\" latency_ns=\"10\" source=\"assumed\"/>"
+        "<edge kind=\"wire\" a=\"4\" b=\"0\" bandwidth_Bps=\"1e9\" latency_ns=\"1000\" source=\"reported\"/></edges></weft-topology>";
+    weft_topology *machine, *measured;
+    weft_measured local, network;
+    assert_int_equal(weft_topology_parse(text, strlen(text), "test", &machine), WEFT_OK);
+    weft_topology_measured(machine, &local, &network);
+    assert_true(local.bandwidth_Bps == 0 && network.bandwidth_Bps == 0);
+    weft_topology_measurement figures = {.edge = 0, .node = -1, .bandwidth_Bps = 117e6, .latency_ns = 30e3};
+    while (weft_topology_get_edge(machine, figures.edge)->kind != WEFT_EDGE_WIRE)
+        figures.edge++;
+    assert_int_equal(weft_topology_with_measurements(machine, &figures, 1, &measured), WEFT_OK);
+    assert_int_equal(weft_topology_get_edge(measured, figures.edge)->source, WEFT_FIGURE_MEASURED);
+    weft_topology_measured(measured, &local, &network);
+    assert_true(local.bandwidth_Bps == 0 && network.bandwidth_Bps == 117e6 && network.latency_ns == 30e3);
+    weft_topology_free(measured);
+    static const weft_topology_measurement wrong[] = {{.edge = 3, .node = -1, .bandwidth_Bps = 1}, {.edge = -1, .node = 5, .bandwidth_Bps = 1},
+                                                      {.edge = -1, .node = -1, .bandwidth_Bps = 1}, {.edge = 2, .bandwidth_Bps = 0},
+                                                      {.edge = 2, .bandwidth_Bps = 1, .latency_ns = -1}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(weft_topology_with_measurements(machine, &wrong[i], 1, &measured), WEFT_ERR_INVALID);
+    weft_topology_free(machine);
+}
+
 static void nobody(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)comm, (void)rank, (void)ranks, (void)context;
@@ -251,6 +310,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_thread_that_may_run_on_two_is_on_none, make_root, leave),
         cmocka_unit_test_setup_teardown(without_a_sysfs_nothing_is_known, make_root, leave),
         cmocka_unit_test_setup_teardown(ranks_are_told_where_the_others_are, make_root, leave),
+        cmocka_unit_test_setup_teardown(predictions_begin_with_what_was_measured, make_root, leave),
+        cmocka_unit_test(measured_edges_keep_their_figures_in_a_file),
         cmocka_unit_test(a_machine_file_that_is_not_there_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
