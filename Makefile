@@ -277,7 +277,7 @@ COMPARE_ARGS ?=
 compare: deps-compare
 	@$(MAKE) --no-print-directory all compare-programs
 	$(if $(COMPARE_DEBIAN13),@$(MAKE) --no-print-directory $(COMPARE_DIR)/compare-openmpi5)
-	@COMPARE_DEBIAN13_FOLDER='$(abspath $(BUILD)/debian13)' python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
+	@BUILD='$(BUILD)' COMPARE_DEBIAN13_FOLDER='$(abspath $(BUILD)/debian13)' python3 perf/compare/compare.py --programs "$(COMPARE_DIR)" $(if $(filter quick,$(COMPARE)),--quick) $(COMPARE_ARGS)
 # torch on Weft beside torch on Gloo; COMPARE_ARGS: see perf/compare/torch_compare.py --help.
 compare-torch:
 	@tools/deps build torch

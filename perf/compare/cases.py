@@ -1,10 +1,13 @@
 """What is compared: where ranks run (cases), what they call (cells), with which settings each library may show its best
 (variants). How processes are started is launch.py's."""
+import os
 from collections import namedtuple
 
 COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "barrier"]
 TYPES = ["f32", "bf16"]
 KB, MB = 1 << 10, 1 << 20
+MPI_PRELOAD = os.path.abspath(os.path.join(os.environ.get("BUILD", "build"), "lib/openmpi/libweft-mpi.so"))
+IN_MEMORY = ["shm", "mpi"] # kinds of cases whose ranks share memory
 
 Cell = namedtuple("Cell", "collective type bytes")
 # hosts: the host of each rank, where there are several.
@@ -17,6 +20,7 @@ CASES = {case.name: case for case in (
     Case("shm4", "4 ranks, shared memory", "shm", 4, 16 * MB),
     Case("shm8", "8 ranks, shared memory", "shm", 8, 16 * MB),
     Case("tcp2", "2 ranks, TCP over loopback", "tcp", 2, 16 * MB),
+    Case("mpi2", "2 ranks of an MPI program, with and without libweft-mpi.so", "mpi", 2, 64 * MB),
     Case("hosts4", "4 hosts at 1 Gbit/s", "hosts", 4, 16 * MB, (0, 1, 2, 3)),
     Case("hosts4x2", "4 hosts x 2 ranks at 1 Gbit/s", "hosts", 8, 16 * MB, (0, 0, 1, 1, 2, 2, 3, 3)),
 )}
@@ -73,6 +77,8 @@ def shares_hosts(case):
 def openmpi(library, case, crowded):
     """ob1 over the transport that the case is about, with and without coll/sm, and UCX. With more ranks than cores waiting ranks
     give up their core, as Open MPI does by itself where it knows of them: else one list of cells takes minutes."""
+    if case.kind == "mpi":
+        return [Variant(library, "as it comes", [], {})]
     common = ["--mca", "mpi_yield_when_idle", "1" if crowded else "0"]
     ucx = common + ["--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca", "pml_ucx_devices", "any"]
     if case.kind == "shm":
@@ -117,6 +123,8 @@ def gloo(crowded):
 
 def variants_of(library, case, cpus):
     crowded = case.ranks > cpus
+    if library == "weft" and case.kind == "mpi": # the same program, with Weft before the MPI
+        return [Variant("openmpi", "with libweft-mpi.so", ["-x", "LD_PRELOAD=" + MPI_PRELOAD], {})]
     if library == "weft":
         sockets_only = case.kind != "shm" and not shares_hosts(case)
         return [Variant("weft", "", [], {"WEFT_TRANSPORTS": "tcp"} if sockets_only else {})]

@@ -152,6 +152,8 @@ class Run:
         if case.kind == "shm" and registered:
             plan["registered"] = self.choose_variants(case, "registered", registered)
         for peer in self.peers:
+            if case.kind == "mpi" and peer != "openmpi":
+                continue
             if peer == "openmpi5" and case.kind == "hosts":
                 self.note(f"{case.text}: without Open MPI 5, which is there in a folder of one host only")
                 continue
@@ -189,6 +191,8 @@ class Run:
         for case in self.cases:
             try:
                 self.places[case.name] = world.Hosts(case.hosts) if case.kind == "hosts" else launch.Here()
+                if case.kind == "mpi" and not ("openmpi" in self.peers and os.path.exists(cases.MPI_PRELOAD)):
+                    raise world.Impossible(f"needs Open MPI and {cases.MPI_PRELOAD}; make mpi")
                 kept.append(case)
             except world.Impossible as reason:
                 self.note(f"{case.text}: left out: {reason}")
@@ -222,7 +226,7 @@ class Run:
             self.startup = extras.startup(self.programs, ["weft", *self.peers], self.cpus, 3, say)
 
     def measure_floors(self):
-        sizes = sorted({c.bytes for case in self.cases if case.kind == "shm"
+        sizes = sorted({c.bytes for case in self.cases if case.kind in cases.IN_MEMORY
                         for c in cases.cells_of(case, self.collectives, self.types, self.sizes) if c.bytes} | {8, 4096, cases.MB})
         say(f"{self.stamp()} floors")
         self.floors = floors.measure(os.path.join(self.programs, "compare-floors"), self.cases, sizes, self.places)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import launch
+from cases import IN_MEMORY
 
 
 def inside(table, size):
@@ -62,7 +63,7 @@ def measure(program, cases, sizes, places):
     if done.returncode == 0:
         floors.update(json.loads(done.stdout))
     for case in cases:
-        if case.kind == "shm":
+        if case.kind in IN_MEMORY:
             continue
         place = places[case.name]
         first, second = place.prefix(0), place.prefix(case.ranks - 1)
@@ -124,4 +125,4 @@ def of(case, cell, floors, cpus):
     what crossing takes is no limit of theirs."""
     if cell.collective == "broadcast" and cell.bytes < 4096:
         return None
-    return of_memory(case, cell, floors, cpus) if case.kind == "shm" else of_socket(case, cell, floors)
+    return of_memory(case, cell, floors, cpus) if case.kind in IN_MEMORY else of_socket(case, cell, floors)
