@@ -272,15 +272,20 @@ static void copy_out(const weft_execution *x, char *dst, const char *src, size_t
         weft_copy(dst, src, bytes);
 }
 
-/* Copies what others do not push of [dst, dst + bytes): the edges. */
-static void copy_edges(const weft_execution *x, char *dst, const char *src, size_t bytes)
+/* Copies what others do not push of [dst, dst + bytes): the edges. `src` may be another rank's private memory. */
+static void copy_edges(weft_execution *x, const weft_place *place, char *dst, const char *src, size_t bytes)
 {
+    bool private = is_private(x, place);
     const weft_local_mapping *m = mapping_of(x, x->exec->rank);
     uint64_t at = (uintptr_t)dst - (uintptr_t)x->layouts[WEFT_OUTPUT].base, end = at + bytes;
     uint64_t head = m->head[WEFT_OUTPUT] < end ? m->head[WEFT_OUTPUT] : end, tail = m->tail[WEFT_OUTPUT] > at ? m->tail[WEFT_OUTPUT] : at;
-    if (at < head)
+    if (at < head && private)
+        fetch(x, place, dst, src, head - at);
+    else if (at < head)
         memcpy(dst, src, head - at);
-    if (tail < end)
+    if (tail < end && private)
+        fetch(x, place, dst + (tail - at), src + (tail - at), end - tail);
+    else if (tail < end)
         memcpy(dst + (tail - at), src + (tail - at), end - tail);
 }
 
@@ -302,7 +307,7 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
                 return;
             const void *source = src;
             if (pushed) {
-                copy_edges(x, dst, src, got);
+                copy_edges(x, &step->src, dst, src, got);
                 continue;
             }
             if (private) {

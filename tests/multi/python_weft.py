@@ -277,6 +277,16 @@ def test_memory(comm):
     comm.all_reduce(large)
     if registration:
         registration.deregister()
+    # Only one rank's is registered, and its edges are not whole pages: the others' are private.
+    for registering in range(comm.size):
+        large = bytearray(bytes([comm.rank + 1]) * 1000003)
+        registration = weft.register(large) if comm.rank == registering else None
+        for form in ("blocking", "request"):
+            large[:] = bytes([comm.rank + 1]) * len(large)
+            run(comm, form, "all_reduce", large)
+            same("one rank's registered memory", [bytes(large) == bytes([sum(range(1, comm.size + 1))]) * len(large)], [True])
+        if registration:
+            registration.deregister()
 
 
 def test_threads(comm):
