@@ -81,7 +81,7 @@ def main():
         size, cases = PLACES[name]
         cases = options.cases.split(",") if options.cases else cases
         try:
-            place = world.Hosts(size) if name.startswith("hosts") else launch.Here()
+            place = world.Hosts(list(range(size))) if name.startswith("hosts") else launch.Here()
         except world.Impossible as why:
             lines.append(f"{name}: {why}")
             print(lines[-1], flush=True)

@@ -42,7 +42,7 @@ int store_get(void *context, const char *key, void *value, size_t *bytes, int64_
 } // namespace
 
 Communicator::Communicator(const c10::intrusive_ptr<c10d::Store> &store, int rank_, int size_, Milliseconds timeout_)
-    : rank(rank_), size(size_), timeout(timeout_), collectives(std::make_shared<Progress>(Progress::Kind::collectives))
+    : rank(rank_), size(size_), timeout(timeout_), collectives(Progress::make(Progress::Kind::collectives))
 {
     weft_config config = WEFT_CONFIG_INIT;
     config.timeout_ms = timeout.count() > 0 ? timeout.count() : -1;

@@ -12,7 +12,13 @@ namespace {
 
 void without_lock(const std::function<void()> &blocks)
 {
-    if (!PyGILState_Check()) {
+#if PY_VERSION_HEX >= 0x030d0000
+    bool ending = Py_IsFinalizing();
+#else
+    bool ending = _Py_IsFinalizing();
+#endif
+    /* Of an ending Python the check says nothing. */
+    if (ending || !PyGILState_Check()) {
         blocks();
         return;
     }
@@ -48,6 +54,9 @@ PYBIND11_MODULE(_C, module)
     module.def("describe", [](const c10::intrusive_ptr<Base> &group, const std::string &collective, size_t bytes) {
         return as_weft(group).describe(collective, bytes);
     });
+    module.def("leave", [](double seconds) { Progress::leave(Milliseconds((int64_t)(seconds * 1000))); },
+               py::call_guard<py::gil_scoped_release>());
+    module.def("is_weft", [](const c10::intrusive_ptr<Base> &group) { return dynamic_cast<Backend *>(group.get()) != nullptr; });
     module.def("registered_bytes", &registered_bytes);
     module.def("weft_version", [] { return std::string(weft_version()); });
 }

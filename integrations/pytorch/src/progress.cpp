@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "work.h"
@@ -19,7 +21,51 @@ constexpr std::chrono::microseconds POLL_PAUSE(50);
 
 thread_local bool inside_progress;
 
+/* All there are; never destroyed, as threads may outlive static objects. */
+std::mutex all_lock;
+std::vector<std::weak_ptr<Progress>> &all()
+{
+    static auto *found = new std::vector<std::weak_ptr<Progress>>();
+    return *found;
+}
+
+std::atomic<bool> has_left{false};
+
+bool some_outstanding()
+{
+    std::lock_guard<std::mutex> lock(all_lock);
+    for (const auto &weak : all())
+        if (auto progress = weak.lock())
+            for (const auto &work : progress->outstanding())
+                if (!work->is_message())
+                    return true;
+    return false;
+}
+
 } // namespace
+
+std::shared_ptr<Progress> Progress::make(Kind kind)
+{
+    auto made = std::make_shared<Progress>(kind);
+    std::lock_guard<std::mutex> lock(all_lock);
+    auto gone = [](const std::weak_ptr<Progress> &weak) { return weak.expired(); };
+    all().erase(std::remove_if(all().begin(), all().end(), gone), all().end());
+    all().push_back(made);
+    return made;
+}
+
+void Progress::leave(std::chrono::milliseconds patience)
+{
+    auto until = std::chrono::steady_clock::now() + patience;
+    while (some_outstanding() && std::chrono::steady_clock::now() < until)
+        std::this_thread::sleep_for(TICK);
+    has_left.store(true, std::memory_order_relaxed);
+}
+
+bool Progress::left()
+{
+    return has_left.load(std::memory_order_relaxed);
+}
 
 bool Progress::inside()
 {
@@ -28,8 +74,7 @@ bool Progress::inside()
 
 const std::shared_ptr<Progress> &message_progress()
 {
-    /* Never destroyed: its thread may outlive static objects. */
-    static const auto *progress = new std::shared_ptr<Progress>(std::make_shared<Progress>(Progress::Kind::messages));
+    static const auto *progress = new std::shared_ptr<Progress>(Progress::make(Progress::Kind::messages));
     return *progress;
 }
 
@@ -99,7 +144,7 @@ bool Progress::poll_all()
 {
     bool some = false;
     for (const auto &work : outstanding())
-        some |= work->isCompleted();
+        some |= !left() && work->isCompleted();
     return some;
 }
 
@@ -125,12 +170,14 @@ void Progress::run()
     for (;;) {
         c10::intrusive_ptr<Work> due = next_due();
         if (!due) {
-            if (works_.empty() && stopped_)
+            if ((works_.empty() && stopped_) || left())
                 return;
             rest(lock);
             continue;
         }
         lock.unlock();
+        if (left())
+            return;
         bool idle = kind_ == Kind::messages ? !poll_all() : !due->try_settle();
         due.reset(); /* may end a communicator: not with the lock */
         lock.lock();

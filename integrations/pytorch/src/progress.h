@@ -3,6 +3,7 @@
 #ifndef WEFT_TORCH_PROGRESS_H
 #define WEFT_TORCH_PROGRESS_H
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -20,6 +21,7 @@ class Progress : public std::enable_shared_from_this<Progress> {
     /* Collectives of one communicator end in order, so a thread waits for the oldest; messages end in any order and are polled. */
     enum class Kind { collectives, messages };
     explicit Progress(Kind kind) : kind_(kind) {}
+    static std::shared_ptr<Progress> make(Kind kind);
 
     /* A work that has begun. */
     void add(c10::intrusive_ptr<Work> work);
@@ -33,6 +35,10 @@ class Progress : public std::enable_shared_from_this<Progress> {
     void stop();
     /* The calling thread is one of these. */
     static bool inside();
+    /* The program ends: gives collectives that are under way, which other ranks may wait for, a while to end; then no thread of ours
+     * ends anything, as a future's callback would need a Python that is no more. */
+    static void leave(std::chrono::milliseconds patience);
+    static bool left();
 
   private:
     using Works = std::vector<c10::intrusive_ptr<Work>>;

@@ -90,7 +90,9 @@ void Work::fail(weft_status status)
 
 void Work::drive()
 {
-    end(weft_wait(&request));
+    weft_status status = weft_wait(&request);
+    if (!Progress::inside() || !Progress::left())
+        end(status);
 }
 
 bool Work::try_settle()

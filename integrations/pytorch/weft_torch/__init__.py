@@ -5,6 +5,7 @@
 
 or, with torch 2, init_process_group("cpu:weft,cuda:nccl"). Importing this registers the backend; all else is torch's own API.
 """
+import atexit
 import functools
 
 import torch
@@ -46,7 +47,7 @@ _torchs_monitored_barrier = dist.monitored_barrier
 @functools.wraps(_torchs_monitored_barrier)
 def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
     # torch's own refuses every backend but Gloo by name, and tells who is no member of the group.
-    if dist.get_rank(group) < 0 or dist.get_backend(group) != "weft":
+    if dist.get_rank(group) < 0 or not _C.is_weft(_backend(group)):
         return _torchs_monitored_barrier(group, timeout, wait_all_ranks)
     if timeout is None:
         timeout = dist.distributed_c10d.default_pg_timeout
@@ -60,6 +61,8 @@ def _register():
         dist.Backend.register_backend("weft", _C.create)
 
 
+# What is under way when the program ends, others may wait for: it gets so many seconds.
+atexit.register(_C.leave, 2.0)
 if not hasattr(dist.Backend, "WEFT"):
     _register()
     dist.monitored_barrier = dist.distributed_c10d.monitored_barrier = _monitored_barrier
