@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The only descriptor that these devices take for a dma-buf. */
+enum { FAKE_DMABUF = 12345 };
+
 /* From now on the transport sees `devices` devices, fake0 ... with one Ethernet port each; 0: the real library again. */
 void fake_verbs_use(int devices);
 /* Since then: how often a message found no receive buffer, and bytes that were sent from a device. */

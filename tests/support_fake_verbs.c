@@ -231,6 +231,16 @@ static struct ibv_mr *reg_mr_iova2(struct ibv_pd *pd, void *address, size_t byte
     return iova == (uintptr_t)address ? reg_mr(pd, address, bytes, (int)access) : NULL;
 }
 
+/* A dma-buf that is memory of this process: its address is what devices are to know it by. */
+static struct ibv_mr *reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova, int fd, int access)
+{
+    if (fd != FAKE_DMABUF || offset != 0) {
+        errno = EOPNOTSUPP;
+        return NULL;
+    }
+    return reg_mr(pd, (void *)(uintptr_t)iova, bytes, access);
+}
+
 static int dereg_mr(struct ibv_mr *mr)
 {
     pthread_mutex_lock(&lock);
@@ -551,7 +561,7 @@ void fake_verbs_use(int count)
 {
     static const weft_verbs_library fake = {
         get_device_list, free_device_list, get_device_name, open_device, close_device, query_device, query_port, query_gid,
-        query_pkey, alloc_pd, dealloc_pd, reg_mr, reg_mr_iova2, NULL, dereg_mr, create_comp_channel, destroy_comp_channel,
+        query_pkey, alloc_pd, dealloc_pd, reg_mr, reg_mr_iova2, reg_dmabuf_mr, dereg_mr, create_comp_channel, destroy_comp_channel,
         create_cq, destroy_cq, get_cq_event, ack_cq_events, create_srq, destroy_srq, create_qp, modify_qp, destroy_qp,
         get_async_event, ack_async_event, wc_status_str, event_type_str,
     };

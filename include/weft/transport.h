@@ -146,6 +146,11 @@ typedef struct weft_transport_ops {
 
     /* Frees the instance and its endpoints, closes first if need be. Takes NULL and half-built. */
     void (*destroy)(weft_transport *t);
+
+    /* Like mem_register, of memory that the dma-buf `fd` stands for from `offset` on (of a GPU, say) and that lies at `base`
+     * here, where the processor can read it: small slices are copied from there. Optional (default WEFT_ERR_UNSUPPORTED);
+     * the descriptor may be closed afterwards. mem_deregister takes it back. */
+    weft_status (*mem_register_dmabuf)(weft_transport *t, int fd, uint64_t offset, void *base, size_t bytes, void **handle);
 } weft_transport_ops;
 
 /* Defined by a plugin, not by libweft: the one symbol it exports. Checked when it is loaded: abi, size, name, and that no

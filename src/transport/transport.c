@@ -69,6 +69,12 @@ static void no_mem_deregister(weft_transport *t, void *handle)
     (void)t, (void)handle;
 }
 
+static weft_status no_mem_register_dmabuf(weft_transport *t, int fd, uint64_t offset, void *base, size_t bytes, void **handle)
+{
+    (void)t, (void)fd, (void)offset, (void)base, (void)bytes, (void)handle;
+    return weft_fail(WEFT_ERR_UNSUPPORTED, "this transport does not register dma-bufs");
+}
+
 static weft_status no_flush(weft_transport *t, int64_t timeout_ms)
 {
     (void)t, (void)timeout_ms;
@@ -86,6 +92,7 @@ static void fill(known_transport *k, const weft_transport_ops *from, const char 
     ops->abandon = ops->abandon ? ops->abandon : no_abandon;
     ops->mem_register = ops->mem_register ? ops->mem_register : no_mem_register;
     ops->mem_deregister = ops->mem_deregister ? ops->mem_deregister : no_mem_deregister;
+    ops->mem_register_dmabuf = ops->mem_register_dmabuf ? ops->mem_register_dmabuf : no_mem_register_dmabuf;
     ops->flush = ops->flush ? ops->flush : no_flush;
     k->next = known;
     known = k;

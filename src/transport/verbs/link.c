@@ -280,6 +280,8 @@ static void return_came(verbs_link *link, uint32_t limit)
     window = window > 0 ? window : 1;
     link->rails[0].port->lend += (int)(link->window - window);
     link->window = window;
+    if ((int32_t)(link->consumed + window - link->granted) > 0) /* it has sent its last one already */
+        link->granted = link->consumed + window;
     weft_verbs_attend(link);
 }
 

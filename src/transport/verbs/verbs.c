@@ -458,6 +458,13 @@ static weft_status verbs_mem_register(weft_transport *transport, void *base, siz
     return weft_verbs_region_add(instance(transport), base, bytes, -1, 0, handle);
 }
 
+static weft_status verbs_mem_register_dmabuf(weft_transport *transport, int fd, uint64_t offset, void *base, size_t bytes, void **handle)
+{
+    if (fd < 0)
+        return weft_fail(WEFT_ERR_INVALID, "verbs: %d is no descriptor of a dma-buf", fd);
+    return weft_verbs_region_add(instance(transport), base, bytes, fd, offset, handle);
+}
+
 static void verbs_mem_deregister(weft_transport *transport, void *handle)
 {
     weft_verbs_region_remove(instance(transport), handle);
@@ -481,4 +488,5 @@ const weft_transport_ops weft_verbs_transport = {
     .close = verbs_close,
     .flush = verbs_flush,
     .destroy = verbs_destroy,
+    .mem_register_dmabuf = verbs_mem_register_dmabuf,
 };
