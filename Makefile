@@ -53,7 +53,13 @@ LIB_SRC := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 ifeq ($(HAVE_VERBS),)
 LIB_SRC := $(filter-out src/transport/verbs/%,$(LIB_SRC))
 endif
+# The transport "ucx" is a library of its own, where UCX is.
+UCX_SRC := $(sort $(wildcard src/transport/ucx/*.c))
+LIB_SRC := $(filter-out $(UCX_SRC),$(LIB_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+ifneq ($(shell pkg-config --exists 'ucx >= 1.13' 2>/dev/null && echo yes),)
+TRANSPORTS += $(BUILD)/lib/weft/libweft-transport-ucx.so
+endif
 STATIC := $(BUILD)/lib/libweft.a
 SHARED := $(BUILD)/lib/libweft.so.$(VERSION)
 
@@ -92,7 +98,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
 SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
 
-all: $(STATIC) $(SHARED) $(PROGRAMS) python mpi nccl-net $(BUILD)/summary
+all: $(STATIC) $(SHARED) $(PROGRAMS) $(TRANSPORTS) python mpi nccl-net $(BUILD)/summary
 tests: $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
 help:
@@ -130,6 +136,10 @@ $(STATIC): $(LIB_OBJ)
 $(SHARED): $(LIB_OBJ)
 	$(call say,LD) $(CC) $(CFLAGS) -shared -Wl,-soname,libweft.so.$(MAJOR) $^ -o $@ $(LIBS) && \
 	    ln -sf $(@F) $(@D)/libweft.so.$(MAJOR) && ln -sf $(@F) $(@D)/libweft.so
+
+# What it needs of src/base comes out of the static library and stays inside; of libweft itself it needs nothing.
+$(BUILD)/lib/weft/libweft-transport-ucx.so: $(UCX_SRC:%.c=$(BUILD)/obj/%.o) $(STATIC)
+	$(call say,LD) $(CC) $(CFLAGS) -shared $(filter %.o,$^) -o $@ -Wl,--exclude-libs,ALL $(STATIC) $(shell pkg-config --libs ucx) $(LIBS)
 
 link = $(call say,LD) $(CC) $(CFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(1) $(LIBS)
 $(BUILD)/bin/weft-perf: $(PERF_PARTS)
@@ -253,7 +263,7 @@ $(BUILD)/summary: $(STATIC) $(SHARED) $(PROGRAMS)
 	$(call found,hwloc,$(call pkg_version,hwloc),libhwloc-dev, (not used yet)) \
 	$(call found,openssl,$(call pkg_version,openssl),libssl-dev, (not used yet)) \
 	$(call found,verbs,$(call pkg_version,libibverbs),libibverbs-dev, (transport verbs)) \
-	$(call found,ucx,$(call pkg_version,ucx),libucx-dev, (not used yet)) \
+	$(call found,ucx,$(call pkg_version,ucx),libucx-dev, (transport ucx)) \
 	} | tee $@
 
 # ---- the two commands, and the rest ---------------------------------------------------------------
@@ -322,6 +332,7 @@ install: all
 	    done; \
 	done
 	install -m 755 $(NCCL_NET) $(DESTDIR)$(LIBDIR)
+	$(foreach library,$(TRANSPORTS),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/$(library:$(BUILD)/lib/%=%) &&) true
 	$(foreach library,$(MPI_LIBRARIES),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/weft/$(library:$(BUILD)/lib/%=%) &&) true
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	for program in weft-perf weft-plan weft-topo; do \
@@ -335,5 +346,5 @@ clean:
 .PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:
-ALL_OBJ := $(LIB_OBJ) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(NCCL_NET_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
+ALL_OBJ := $(LIB_OBJ) $(UCX_SRC:%.c=$(BUILD)/obj/%.o) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(NCCL_NET_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
 -include $(ALL_OBJ:.o=.d) $(foreach m,openmpi mpich,$(MPI_SRC:%.c=$(BUILD)/obj/$(m)/%.d))

@@ -1,5 +1,5 @@
 /* Transports in libraries of their own. With a name as argument: the conformance suite over that transport ("dies": one that
- * notices a killed peer follows). Without: what is no such library is refused, and why is said. */
+ * notices a killed peer follows, then by what long tests are divided). Without: what is no such library is refused, and why is said. */
 #define _GNU_SOURCE
 #include "conformance.h"
 
@@ -63,7 +63,8 @@ static void test_built_in_transports_are_found_without_a_library(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1) {
-        const conformance_subject subject = {.name = argv[1], .notices_death = argc > 2 && strcmp(argv[2], "dies") == 0};
+        const conformance_subject subject = {.name = argv[1], .notices_death = argc > 2 && strcmp(argv[2], "dies") == 0,
+                                             .share = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 0};
         return conformance_run(argv[1], &subject);
     }
     const struct CMUnitTest tests[] = {

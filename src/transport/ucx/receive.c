@@ -1,0 +1,240 @@
+/* Slices in: active messages in the order of their numbers, those of a rendezvous straight into the place that the sink chose. */
+#include <string.h>
+
+#include "transport/ucx/ucx.h"
+
+static void free_arrival(ucx_arrival *a)
+{
+    if (a->own)
+        weft_free(a->memory);
+    if (a->kind == UCX_COPIED)
+        weft_free(a->data);
+    weft_free(a);
+}
+
+/* The receiver cannot go on with that peer, whose slice is lost. */
+static void out_of_memory(weft_endpoint *e)
+{
+    if (e->broken == UCS_OK) {
+        e->broken = UCS_ERR_NO_MEMORY;
+        e->broken_ns = weft_now_ns();
+    }
+    e->transport->troubled = true;
+}
+
+/* ---- the sink's turn --------------------------------------------------------------------------- */
+
+/* What landed goes to the sink; in order where it has no place(), as that is how it hears of slices then. */
+static void deliver_landed(weft_endpoint *e)
+{
+    const weft_sink *sink = &e->transport->config.sink;
+    for (ucx_arrival **link = &e->landing; *link && !e->failed;) {
+        ucx_arrival *a = *link;
+        if (a->status == UCS_INPROGRESS) {
+            if (!sink->place)
+                return;
+            link = &a->next;
+            continue;
+        }
+        *link = a->next;
+        if (!*link)
+            e->landing_end = link;
+        e->transport->moved++;
+        if (a->status == UCS_OK)
+            sink->arrived(sink->context, e->rank, a->header.slice, a->memory, a->bytes);
+        free_arrival(a);
+        link = &e->landing; /* the sink may have done anything */
+    }
+}
+
+static void on_landed(void *request, ucs_status_t status, size_t bytes, void *user_data)
+{
+    ucx_arrival *a = user_data;
+    weft_endpoint *e = a->endpoint;
+    (void)bytes;
+    e->transport->pending--;
+    ucp_request_free(request);
+    a->status = status;
+    if (status != UCS_OK && e->broken == UCS_OK) {
+        e->broken = status;
+        e->broken_ns = weft_now_ns();
+        e->transport->troubled = true;
+    }
+    if (!e->transport->muted)
+        deliver_landed(e);
+}
+
+/* Announces a rendezvous and lets it begin. */
+static void land(weft_endpoint *e, ucx_arrival *a)
+{
+    weft_transport *t = e->transport;
+    const weft_sink *sink = &t->config.sink;
+    a->memory = sink->place ? sink->place(sink->context, e->rank, a->header.slice, a->bytes) : NULL;
+    a->own = !a->memory;
+    if (a->own && !(a->memory = weft_alloc(a->bytes))) {
+        ucp_am_data_release(t->worker, a->data);
+        free_arrival(a);
+        out_of_memory(e);
+        return;
+    }
+    a->next = NULL;
+    a->status = UCS_INPROGRESS;
+    *e->landing_end = a;
+    e->landing_end = &a->next;
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.recv_am = on_landed,
+                                 .user_data = a};
+    ucs_status_ptr_t request = ucp_am_recv_data_nbx(t->worker, a->data, a->memory, a->bytes, &param);
+    if (request && !UCS_PTR_IS_ERR(request)) {
+        t->pending++;
+        return;
+    }
+    a->status = request ? UCS_PTR_STATUS(request) : UCS_OK;
+    if (a->status != UCS_OK && e->broken == UCS_OK) {
+        e->broken = a->status;
+        e->broken_ns = weft_now_ns();
+        t->troubled = true;
+    }
+}
+
+/* One slice whose turn it is. */
+static void take_turn(weft_endpoint *e, ucx_arrival *a)
+{
+    weft_transport *t = e->transport;
+    const weft_sink *sink = &t->config.sink;
+    e->expected++;
+    t->moved++;
+    if (a->kind == UCX_RENDEZVOUS) {
+        land(e, a);
+        deliver_landed(e);
+        return;
+    }
+    sink->arrived(sink->context, e->rank, a->header.slice, a->data, a->bytes);
+    if (a->kind == UCX_DESCRIPTOR)
+        ucp_am_data_release(t->worker, a->data);
+    free_arrival(a);
+}
+
+void weft_ucx_deliver(weft_endpoint *e)
+{
+    bool ordered = !e->transport->config.sink.place; /* then nothing overtakes what is still landing */
+    deliver_landed(e);
+    while (e->early && e->early->header.number == e->expected && !e->failed && !(ordered && e->landing)) {
+        ucx_arrival *a = e->early;
+        e->early = a->next;
+        take_turn(e, a);
+    }
+}
+
+bool weft_ucx_has_arrivals(const weft_endpoint *e)
+{
+    return e->landing || (e->early && e->early->header.number == e->expected);
+}
+
+void weft_ucx_drop_arrivals(weft_endpoint *e)
+{
+    weft_transport *t = e->transport;
+    for (ucx_arrival *a = e->early, *next; a; a = next) {
+        next = a->next;
+        if (a->kind != UCX_COPIED)
+            ucp_am_data_release(t->worker, a->data);
+        free_arrival(a);
+    }
+    e->early = NULL;
+}
+
+/* ---- UCX's callbacks --------------------------------------------------------------------------- */
+
+/* Keeps what cannot be given to the sink now. */
+static ucs_status_t keep(weft_endpoint *e, const ucx_header *h, void *data, size_t bytes, uint64_t attributes)
+{
+    ucx_arrival *a = weft_alloc(sizeof *a);
+    bool rendezvous = attributes & UCP_AM_RECV_ATTR_FLAG_RNDV, stays = attributes & UCP_AM_RECV_ATTR_FLAG_DATA;
+    if (!a) {
+        out_of_memory(e);
+        return UCS_OK;
+    }
+    a->endpoint = e;
+    a->header = *h;
+    a->bytes = bytes;
+    a->data = data;
+    a->kind = rendezvous ? UCX_RENDEZVOUS : stays ? UCX_DESCRIPTOR : UCX_COPIED;
+    if (a->kind == UCX_COPIED) {
+        a->data = weft_alloc(bytes + 1);
+        if (!a->data) {
+            free_arrival(a);
+            out_of_memory(e);
+            return UCS_OK;
+        }
+        if (bytes)
+            memcpy(a->data, data, bytes);
+    }
+    ucx_arrival **at = &e->early;
+    while (*at && (int32_t)((*at)->header.number - h->number) < 0)
+        at = &(*at)->next;
+    a->next = *at;
+    *at = a;
+    return a->kind == UCX_COPIED ? UCS_OK : UCS_INPROGRESS;
+}
+
+/* The endpoint that a message is from; NULL: of another job. */
+static weft_endpoint *sender(weft_transport *t, const void *header, size_t header_bytes, ucx_header *h)
+{
+    if (header_bytes != sizeof *h)
+        return NULL;
+    memcpy(h, header, sizeof *h);
+    if (h->job != t->config.job || h->rank >= (uint32_t)t->config.ranks || t->peers[h->rank].failed || t->closed)
+        return NULL;
+    return &t->peers[h->rank];
+}
+
+static ucs_status_t on_slice(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
+                             const ucp_am_recv_param_t *param)
+{
+    weft_transport *t = arg;
+    const weft_sink *sink = &t->config.sink;
+    ucx_header h;
+    weft_endpoint *e = sender(t, header, header_bytes, &h);
+    if (!e || bytes > WEFT_SLICE_MAX_BYTES)
+        return UCS_OK;
+    bool now = h.number == e->expected && !t->muted && !(e->landing && !sink->place);
+    if (now && !(param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV)) { /* the common way: read where it lies */
+        e->expected++;
+        t->moved++;
+        sink->arrived(sink->context, e->rank, h.slice, bytes ? data : "", bytes);
+        if (e->early)
+            weft_ucx_deliver(e);
+        return UCS_OK;
+    }
+    ucs_status_t status = keep(e, &h, data, bytes, param->recv_attr);
+    if (now)
+        weft_ucx_deliver(e);
+    return status;
+}
+
+static ucs_status_t on_leave(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
+                             const ucp_am_recv_param_t *param)
+{
+    weft_transport *t = arg;
+    ucx_header h;
+    weft_endpoint *e = sender(t, header, header_bytes, &h);
+    (void)data, (void)bytes, (void)param;
+    if (e) {
+        e->left = true;
+        e->left_count = h.number;
+        t->troubled = true;
+    }
+    return UCS_OK;
+}
+
+weft_status weft_ucx_listen(weft_transport *t)
+{
+    ucp_am_handler_param_t param = {.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
+                                                  UCP_AM_HANDLER_PARAM_FIELD_ARG | UCP_AM_HANDLER_PARAM_FIELD_FLAGS,
+                                    .id = UCX_AM_SLICE, .flags = UCP_AM_FLAG_WHOLE_MSG, .cb = on_slice, .arg = t};
+    ucs_status_t status = ucp_worker_set_am_recv_handler(t->worker, &param);
+    param.id = UCX_AM_LEAVE;
+    param.cb = on_leave;
+    if (status == UCS_OK)
+        status = ucp_worker_set_am_recv_handler(t->worker, &param);
+    return status == UCS_OK ? WEFT_OK : weft_ucx_fail_ucs(t, status, "ucx: active messages");
+}

@@ -1,0 +1,108 @@
+/* The parts of the transport "ucx": slices as UCP active messages.
+ *
+ * It is a library of its own, libweft-transport-ucx.so, loaded when its name is asked for: libweft needs libc only, and a process that does
+ * not use UCX does not get its threads, signal handlers and memory hooks. So nothing here reaches libweft but through the
+ * configuration; what it takes of src/base is linked into it.
+ */
+#ifndef WEFT_UCX_H
+#define WEFT_UCX_H
+
+#include <ucp/api/ucp.h>
+#include <weft/transport.h>
+
+#include "base/base.h"
+
+enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE = 2 };
+
+/* In front of every active message. UCX keeps no order between messages of different protocols: number does. */
+typedef struct ucx_header {
+    unsigned char slice[WEFT_HEADER_BYTES];
+    uint64_t job;
+    uint32_t rank, number;
+} ucx_header;
+
+/* A slice that UCX has, with the header that must stay until it is sent. */
+typedef struct ucx_send {
+    ucx_header header;
+    struct ucx_send *next, **link; /* among those of its endpoint; next alone: in the free list */
+    weft_endpoint *endpoint;
+    weft_slice *slice;          /* NULL: nobody waits for it any more */
+} ucx_send;
+
+typedef enum ucx_kind { UCX_COPIED, UCX_DESCRIPTOR, UCX_RENDEZVOUS } ucx_kind;
+
+/* A slice that came in and was not given to the sink yet. */
+typedef struct ucx_arrival {
+    struct ucx_arrival *next;
+    weft_endpoint *endpoint;
+    ucx_kind kind;
+    ucx_header header;
+    void *data;                 /* UCX's, or a copy */
+    void *memory;               /* where a rendezvous lands */
+    bool own;
+    size_t bytes;
+    ucs_status_t status;        /* of a rendezvous: UCS_INPROGRESS, then how it ended */
+} ucx_arrival;
+
+struct weft_endpoint {
+    weft_transport *transport;
+    int rank;
+    ucp_ep_h ep;                /* NULL: nothing was sent yet */
+    bool forceable;             /* made so that it reports errors, and can be closed with slices under way */
+    void *address;
+    ucx_send *sends;
+    uint32_t sent, expected;    /* numbers of slices */
+    ucx_arrival *early;         /* ahead of their turn, by number */
+    ucx_arrival *landing, **landing_end; /* announced, in that order */
+    bool failed, told;
+    bool left;                  /* the peer closed; left_count slices are all it sent */
+    uint32_t left_count;
+    ucs_status_t broken;        /* what UCX reported; failed when what the peer sent before is read, or after a while */
+    int64_t broken_ns;
+    char reason[200];
+};
+
+typedef struct ucx_region {
+    struct ucx_region *next;
+    char *base;
+    size_t bytes;
+    ucp_mem_h memory;
+} ucx_region;
+
+struct weft_transport {
+    weft_transport_config config;
+    ucp_context_h context;
+    ucp_worker_h worker;
+    ucp_address_t *address;
+    size_t address_bytes;
+    weft_endpoint *peers;       /* by rank */
+    ucx_send *free_sends;
+    ucx_region *regions;
+    int fd;
+    int moved;                  /* in this round */
+    int pending;                /* requests that UCX has */
+    bool muted;                 /* UCX is driven, but not by progress(): the sink must not be called */
+    bool closed, troubled;      /* troubled: some endpoint is broken or left */
+};
+
+weft_status weft_ucx_fail(const weft_transport *t, weft_status status, const char *format, ...) WEFT_PRINTF(3, 4);
+/* The text of UCX with it. */
+weft_status weft_ucx_fail_ucs(const weft_transport *t, ucs_status_t status, const char *what);
+
+/* ---- send.c ---- */
+weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice);
+/* Says that this rank closes. */
+void weft_ucx_leave(weft_endpoint *e);
+/* Ends the connection by force: UCX touches no payload afterwards; slices are done with status. */
+void weft_ucx_disconnect(weft_endpoint *e, weft_status status);
+weft_status weft_ucx_register(weft_transport *t, void *base, size_t bytes, void **handle);
+void weft_ucx_deregister(weft_transport *t, void *handle);
+
+/* ---- receive.c ---- */
+weft_status weft_ucx_listen(weft_transport *t);
+/* Gives the sink what has its turn. */
+void weft_ucx_deliver(weft_endpoint *e);
+bool weft_ucx_has_arrivals(const weft_endpoint *e);
+void weft_ucx_drop_arrivals(weft_endpoint *e);
+
+#endif
