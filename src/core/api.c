@@ -339,6 +339,14 @@ weft_status weft_scatter_v_init(weft_comm *comm, const void *send, const size_t 
     return scatter_v(comm, send, counts, displs, recv, recv_count, type, root, true, request);
 }
 
+static bool all_zero(const size_t *counts, int ranks)
+{
+    for (int r = 0; r < ranks; r++)
+        if (counts[r])
+            return false;
+    return true;
+}
+
 static weft_status all_to_all_v(weft_comm *comm, const void *send, const size_t *send_counts,
                                 const size_t *send_displs, void *recv, const size_t *recv_counts,
                                 const size_t *recv_displs, weft_type type, bool persistent,
@@ -346,7 +354,8 @@ static weft_status all_to_all_v(weft_comm *comm, const void *send, const size_t 
 {
     if (comm && (!send_counts || !recv_counts))
         return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts or recv_counts is NULL");
-    if (comm && (send == WEFT_IN_PLACE || recv == WEFT_IN_PLACE || (send && send == recv)))
+    bool one_way = comm && (all_zero(send_counts, comm->ranks) || all_zero(recv_counts, comm->ranks));
+    if (comm && (send == WEFT_IN_PLACE || recv == WEFT_IN_PLACE || (send && send == recv && !one_way)))
         return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: in place is not possible: give two buffers");
     if (comm && (send_counts[comm->rank] != recv_counts[comm->rank]))
         return weft_fail(WEFT_ERR_INVALID, "all_to_all_v: send_counts[%d] is %zu, but recv_counts[%d] is %zu", comm->rank,

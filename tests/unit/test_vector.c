@@ -241,6 +241,34 @@ static void all_kinds(weft_comm *comm, int rank, int ranks, void *context)
             }
 }
 
+/* One rank has all, the others nothing to send: each gives one address for both sides, where only one is used. */
+static void one_address(weft_comm *comm, int rank, int ranks, void *context)
+{
+    int32_t data[MOST_RANKS] = {0};
+    size_t to[MOST_RANKS] = {0}, from[MOST_RANKS] = {0};
+    (void)context;
+    for (int r = 1; r < ranks && rank == 0; r++) {
+        to[r] = 1;
+        data[r - 1] = value(0, r, 0);
+    }
+    from[0] = rank > 0;
+    CHECK_OK(weft_all_to_all_v(comm, data, to, NULL, data, from, NULL, WEFT_I32, NULL));
+    CHECK(rank == 0 || data[0] == value(0, rank, 0), "rank %d got %d", rank, data[0]);
+    memset(to, 0, sizeof to);
+    memset(from, 0, sizeof from);
+    CHECK_OK(weft_all_to_all_v(comm, data, to, NULL, data, from, NULL, WEFT_I32, NULL));
+    to[rank] = from[rank] = 1;
+    CHECK_STATUS(weft_all_to_all_v(comm, data, to, NULL, data, from, NULL, WEFT_I32, NULL), WEFT_ERR_INVALID);
+}
+
+static void test_all_to_all_with_one_address(void **state)
+{
+    (void)state;
+    check_failures = 0;
+    assert_int_equal(run_ranks(3, NULL, one_address, NULL), WEFT_OK);
+    assert_int_equal(check_failures, 0);
+}
+
 static void every_algorithm(weft_collective collective)
 {
     vector_case c = {.collective = collective};
@@ -300,6 +328,7 @@ int main(void)
     time_limit(120);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_gather),
                                        cmocka_unit_test(test_reduce_scatter), cmocka_unit_test(test_gather),
-                                       cmocka_unit_test(test_scatter), cmocka_unit_test(test_all_to_all)};
+                                       cmocka_unit_test(test_scatter), cmocka_unit_test(test_all_to_all),
+                                       cmocka_unit_test(test_all_to_all_with_one_address)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
