@@ -29,10 +29,15 @@ static double room_on(const weft_search *s, int from, int to)
     return least;
 }
 
+static bool is_enough(const weft_search *s, double room)
+{
+    return room >= s->bandwidth * (1 - SLACK);
+}
+
 static bool fits(weft_search *s, int from, int to)
 {
     s->work--;
-    return room_on(s, from, to) >= s->bandwidth * (1 - SLACK);
+    return is_enough(s, room_on(s, from, to));
 }
 
 static void use(weft_search *s, int from, int to, double bandwidth)
@@ -60,9 +65,9 @@ static bool take(weft_search *s, int from, int to)
 }
 
 /* Nearer ones first; among those the one with most room. Small is good. */
-static double score_hop(weft_search *s, int from, int to)
+static double score_hop(weft_search *s, int from, int to, double room)
 {
-    double room = room_on(s, from, to), share = room > 0 ? s->bandwidth / room : 1;
+    double share = room > 0 ? s->bandwidth / room : 1;
     double tie = s->noise ? (double)(next_random(s) % 1024) / 1024 : share;
     return (double)weft_way_of(s, from, to)->path_class + 0.9 * tie;
 }
@@ -71,9 +76,13 @@ static int sort_candidates(weft_search *s, int from, bool last, int *list)
 {
     int count = 0;
     for (int to = 0; to < s->ends; to++) {
-        if (s->taken[to] || (to == s->closer && !last) || !fits(s, from, to))
+        if (s->taken[to] || (to == s->closer && !last))
             continue;
-        double score = score_hop(s, from, to);
+        double room = room_on(s, from, to);
+        s->work--;
+        if (!is_enough(s, room))
+            continue;
+        double score = score_hop(s, from, to, room);
         int at = count++;
         for (; at > 0 && s->score[list[at - 1]] > score; at--)
             list[at] = list[at - 1];
@@ -146,7 +155,7 @@ static int pick_closers(weft_search *s, int nic, int *list)
     for (int end = 0; end < s->ends; end++) {
         if (!fits(s, end, nic))
             continue;
-        double score = score_hop(s, end, nic);
+        double score = score_hop(s, end, nic, room_on(s, end, nic));
         int at = count++;
         for (; at > 0 && s->score[list[at - 1]] > score; at--)
             list[at] = list[at - 1];
@@ -219,8 +228,9 @@ static bool lay_backwards(weft_search *s, const int *before, int before_nic, int
 static double room_out_of(const weft_search *s, int end)
 {
     double sum = 0;
-    for (int i = 0; i < weft_topology_degree(s->t, s->place[end]); i++) {
-        int edge = weft_topology_edge_of(s->t, s->place[end], i);
+    const weft_graph_node *node = &s->t->node[s->place[end]];
+    for (int i = node[0].edge_begin; i < node[1].edge_begin; i++) {
+        int edge = s->t->edge_order[i];
         sum += s->left[edge * 2 + (s->t->edge[edge].b == s->place[end])];
     }
     return sum;
@@ -237,9 +247,13 @@ static bool grow(weft_search *s, int *order, int *parent, int *children, int siz
             continue;
         double spare = room_out_of(s, order[i]);
         for (int to = 0; to < s->ends; to++) {
-            if (s->taken[to] || !fits(s, order[i], to))
+            if (s->taken[to])
                 continue;
-            double score = 2 * score_hop(s, order[i], to) + (spare > 0 ? s->bandwidth / spare : 1) + 0.1 * children[i];
+            double room = room_on(s, order[i], to);
+            s->work--;
+            if (!is_enough(s, room))
+                continue;
+            double score = 2 * score_hop(s, order[i], to, room) + (spare > 0 ? s->bandwidth / spare : 1) + 0.1 * children[i];
             if (score < best) {
                 best = score;
                 best_from = i;
