@@ -39,8 +39,8 @@ static const char usage_text[] =
     "      --json             all of it, as JSON\n"
     "      --xml              all of it, as XML\n"
     "      --nccl-xml         NCCL topology XML, for NCCL_TOPO_FILE\n"
-    "      --dot              for Graphviz\n"
-    "      --svg              a picture\n"
+    "      --dot              for Graphviz; beside --rings, --trees these\n"
+    "      --svg              a picture; beside --rings, --trees these\n"
     "      --color            colours also where the output is no terminal\n"
     "      --help             this text\n"
     "      --version          the version\n"
@@ -92,8 +92,8 @@ static const struct {
     {"--json", FLAG_JSON, 0, TOPO_JSON},
     {"--xml", FLAG_XML, 0, TOPO_XML},
     {"--nccl-xml", FLAG_NCCL_XML, 0, TOPO_NCCL_XML},
-    {"--dot", FLAG_DOT, 0, TOPO_DOT},
-    {"--svg", FLAG_SVG, 0, TOPO_SVG},
+    {"--dot", FLAG_DOT, 0, -1},
+    {"--svg", FLAG_SVG, 0, -1},
     {"--color", FLAG_COLOR, 0, -1},
     {"--help", FLAG_HELP, 0, TOPO_HELP},
     {"--version", FLAG_VERSION, 0, TOPO_VERSION},
@@ -138,6 +138,10 @@ static bool take(topo_args *args, flag which, const char *const *value)
         return true;
     case FLAG_RINGS:
         return parse_channels(args, value[0]);
+    case FLAG_DOT:
+    case FLAG_SVG:
+        args->draw = which == FLAG_DOT ? TOPO_DOT : TOPO_SVG;
+        return true;
     case FLAG_RANKS:
         return parse_ranks(args, value[0]);
     case FLAG_MEASURE:
@@ -197,6 +201,11 @@ bool topo_args_parse(topo_args *args, int argc, char **argv)
     }
     if (args->action == TOPO_DIFF && args->file)
         return wrong(args, "--diff names both machines: leave out %s", args->file);
+    if (args->draw != TOPO_TREE && args->action == TOPO_TREE)
+        args->action = args->draw;
+    else if (args->draw != TOPO_TREE && args->action != TOPO_CHANNELS && args->action != TOPO_HELP && args->action != TOPO_VERSION)
+        return wrong(args, "%s: draws the machine, or --rings and --trees; only one thing is shown at a time",
+                     args->draw == TOPO_DOT ? "--dot" : "--svg");
     if (args->ranks && args->action != TOPO_MEASURE)
         return wrong(args, "--ranks goes with --measure");
     if (args->action == TOPO_MEASURE && (args->file || args->root))

@@ -18,6 +18,7 @@ typedef struct topo_args {
     const char *first, *second; /* of --explain, --diff; first: of --compare, --measure */
     const char *root;           /* another root of /sys */
     bool hwloc, color, rings, trees, network;
+    topo_action draw;           /* TOPO_SVG or TOPO_DOT: --rings, --trees as a picture; else TOPO_TREE */
     int channels;               /* at most; 0: chosen */
     int ranks;                  /* to start for --measure; 0: a launcher did */
     char error[256];            /* what is wrong with the command line */
@@ -32,6 +33,10 @@ int topo_show_tree(const weft_topology *t, bool color);
 int topo_show_matrix(const weft_topology *t, bool color);
 int topo_show_nics(const weft_topology *t);
 int topo_show_channels(const weft_topology *t, const topo_args *args);
+/* How many channels from this one on are the same. */
+int topo_same_channels(const weft_channels *channels, int channel);
+/* Rings and trees, either may be NULL, as SVG or for Graphviz. */
+int topo_draw_channels(const weft_topology *t, weft_channels *const channels[2], bool dot);
 int topo_show_comparison(const weft_topology *t, const char *path);
 /* Started by a launcher with other ranks? Then the whole job is shown rather than one machine. */
 bool topo_is_job(void);

@@ -45,6 +45,14 @@ static bool same_channel(const weft_channels *c, int a, int b)
            (!c->parent || memcmp(c->parent + a * c->ends, c->parent + b * c->ends, bytes) == 0);
 }
 
+int topo_same_channels(const weft_channels *c, int channel)
+{
+    int same = 1;
+    while (channel + same < c->count && same_channel(c, channel, channel + same))
+        same++;
+    return same;
+}
+
 static weft_channels *search(const weft_topology *t, weft_channel_shape shape, int channels, bool network)
 {
     weft_channel_request request = {.size = sizeof request, .shape = shape, .channels_max = channels, .network = network};
@@ -76,12 +84,8 @@ static int show_shape(const weft_topology *t, weft_channel_shape shape, const to
     if (shape == WEFT_CHANNEL_TREE)
         printf("; up and down at once: %s", both);
     putchar('\n');
-    for (int k = 0; k < c->count; k++) {
-        int same = 1;
-        while (k + 1 < c->count && same_channel(c, k, k + 1)) {
-            same++;
-            k++;
-        }
+    for (int k = 0, same; k < c->count; k += same) {
+        same = topo_same_channels(c, k);
         printf(same > 1 ? "  %2dx " : "      ", same);
         if (shape == WEFT_CHANNEL_RING) {
             print_ring(t, c, k);
@@ -98,8 +102,21 @@ static int show_shape(const weft_topology *t, weft_channel_shape shape, const to
     return 0;
 }
 
+static int draw(const weft_topology *t, const topo_args *args)
+{
+    weft_channels *c[2] = {args->rings ? search(t, WEFT_CHANNEL_RING, args->channels, args->network) : NULL,
+                           args->trees ? search(t, WEFT_CHANNEL_TREE, args->channels, args->network) : NULL};
+    bool found = (c[0] || !args->rings) && (c[1] || !args->trees);
+    int code = found ? topo_draw_channels(t, c, args->draw == TOPO_DOT) : TOPO_EXIT_FAILED;
+    weft_channels_free(c[0]);
+    weft_channels_free(c[1]);
+    return code;
+}
+
 int topo_show_channels(const weft_topology *t, const topo_args *args)
 {
+    if (args->draw != TOPO_TREE)
+        return draw(t, args);
     int code = args->rings ? show_shape(t, WEFT_CHANNEL_RING, args) : 0;
     return args->trees && code == 0 ? show_shape(t, WEFT_CHANNEL_TREE, args) : code;
 }

@@ -73,6 +73,8 @@ if command -v python3 >/dev/null; then
     for machine in switched8.xml matrix.txt c2c-two-hosts.xml; do
         "$topo" --svg "$golden/$machine" | python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' ||
             fail "--svg of $machine is not XML"
+        "$topo" --rings --trees --svg "$golden/$machine" |
+            python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' || fail "channels of $machine are no picture"
     done
     "$topo" --json "$golden/switched8.xml" | python3 -m json.tool >/dev/null || fail "--json is not JSON"
     "$topo" --nccl-xml "$golden/sockets2.hwloc2.xml" |
@@ -88,12 +90,17 @@ usage() {
 }
 usage 'only one machine file' a b
 usage 'only one thing is shown' --matrix --json a
+usage 'only one thing is shown' --svg --matrix a
 usage 'there is no such flag' --matix a
 usage '--explain: give two values' --explain GPU0
 usage '--rings 9x: give a number' --rings 9x a
 usage '--network goes with --rings and --trees' --network a
 usage '--diff names both machines' --diff a b c
 [ "$("$topo" --explain GPU0 mlx5_3 "$golden/switched8.xml" | grep -c 'narrowest')" = 1 ] || fail "--explain names no bottleneck"
+# As many hops as a ring has ends, for each ring that is drawn.
+rings=$("$topo" --rings --dot "$golden/switched8.xml")
+[ "$(grep -c 'subgraph' <<<"$rings")" -ge 1 ] && [ "$(grep -c -- '->' <<<"$rings")" = $((8 * $(grep -c 'subgraph' <<<"$rings"))) ] ||
+    fail "--rings --dot: $rings"
 if "$topo" --explain GPU0 GPU99 "$golden/switched8.xml" 2>"$out/reason"; then fail "--explain finds GPU99"; fi
 grep -q 'there is no GPU99' "$out/reason" || fail "--explain does not say that there is no GPU99"
 
