@@ -20,7 +20,8 @@ def weft():
     """(compiler flags, folder of libweft.so)"""
     build = os.environ.get("WEFT_BUILD", os.path.join(TOP, "build"))
     if os.path.exists(os.path.join(build, "lib", "libweft.so")):
-        return ["-I" + os.path.join(TOP, "include")], os.path.abspath(os.path.join(build, "lib"))
+        sources = TOP if os.path.isdir(os.path.join(TOP, "include", "weft")) else os.path.dirname(os.path.abspath(build))
+        return ["-I" + os.path.join(sources, "include")], os.path.abspath(os.path.join(build, "lib"))
     try:
         def ask(*what):
             return subprocess.run(["pkg-config", *what, "weft"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Training with torch's DistributedDataParallel on Weft: losses are Gloo's (with two ranks bit by bit), a model learns, a killed
 # rank ends the others soon with an error that names it, and torchrun's restart brings the training to its end.
-# time limit: 150 s
+# time limit: 300 s
 import os
 import shutil
 import subprocess
