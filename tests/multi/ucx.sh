@@ -1,5 +1,5 @@
 #!/bin/bash
-# The transport "ucx", a library of its own: the conformance suite over UCX's TCP, every collective over TCP and shared memory, and a
+# The transport "ucx", a library of its own: the conformance suite over UCX's TCP and shared memory, every collective over TCP and shared memory, and a
 # UCX that can reach nobody says so.
 set -u
 
@@ -24,6 +24,8 @@ exported=$(nm -D --defined-only "$BUILD/lib/weft/libweft-transport-ucx.so" | awk
 export UCX_WARN_UNUSED_ENV_VARS=n
 UCX_TLS=tcp WEFT_PLUGIN_PATH=$BUILD/lib/weft "$BUILD/tests/conformance/test_library" ucx dies 8 ||
     fail "ucx over tcp does not pass the conformance suite"
+UCX_TLS=posix,cma WEFT_PLUGIN_PATH=$BUILD/lib/weft "$BUILD/tests/conformance/test_library" ucx - 16 ||
+    fail "ucx over shared memory does not pass the conformance suite"
 
 # over TLS COLLECTIVE... : found beside the program, without WEFT_PLUGIN_PATH
 over() {

@@ -226,6 +226,13 @@ static ucs_status_t on_leave(void *arg, const void *header, size_t header_bytes,
     return UCS_OK;
 }
 
+static ucs_status_t on_hello(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
+                             const ucp_am_recv_param_t *param)
+{
+    (void)arg, (void)header, (void)header_bytes, (void)data, (void)bytes, (void)param;
+    return UCS_OK;
+}
+
 weft_status weft_ucx_listen(weft_transport *t)
 {
     ucp_am_handler_param_t param = {.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
@@ -234,6 +241,10 @@ weft_status weft_ucx_listen(weft_transport *t)
     ucs_status_t status = ucp_worker_set_am_recv_handler(t->worker, &param);
     param.id = UCX_AM_LEAVE;
     param.cb = on_leave;
+    if (status == UCS_OK)
+        status = ucp_worker_set_am_recv_handler(t->worker, &param);
+    param.id = UCX_AM_HELLO;
+    param.cb = on_hello;
     if (status == UCS_OK)
         status = ucp_worker_set_am_recv_handler(t->worker, &param);
     return status == UCS_OK ? WEFT_OK : weft_ucx_fail_ucs(t, status, "ucx: active messages");

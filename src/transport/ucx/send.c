@@ -56,6 +56,17 @@ static bool shared_memory_only(void)
     return only;
 }
 
+/* Over shared memory UCX asks the peer for something before the first message that is not among the smallest; all after it wait. That is
+ * better done at once than when a flush() waits for the last ones, whose receiver is busy with something else. */
+static void send_hello(weft_endpoint *e)
+{
+    static const char anything[512];
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = UCP_AM_SEND_FLAG_EAGER};
+    ucs_status_ptr_t request = ucp_am_send_nbx(e->ep, UCX_AM_HELLO, NULL, 0, anything, sizeof anything, &param);
+    if (request && !UCS_PTR_IS_ERR(request))
+        ucp_request_free(request); /* UCX keeps it until it is sent */
+}
+
 static weft_status need_ep(weft_endpoint *e)
 {
     if (e->ep)
@@ -71,7 +82,11 @@ static weft_status need_ep(weft_endpoint *e)
     ucs_status_t status = ucp_ep_create(e->transport->worker, &params, &e->ep);
     char what[64];
     snprintf(what, sizeof what, "ucx: no endpoint to rank %d", e->rank);
-    return status == UCS_OK ? WEFT_OK : weft_ucx_fail_ucs(e->transport, status, what);
+    if (status != UCS_OK)
+        return weft_ucx_fail_ucs(e->transport, status, what);
+    if (!e->forceable)
+        send_hello(e);
+    return WEFT_OK;
 }
 
 static weft_status status_of(ucs_status_t status)
@@ -169,11 +184,8 @@ void weft_ucx_leave(weft_endpoint *e)
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = UCP_AM_SEND_FLAG_EAGER};
     if (!e->ep || e->failed || e->broken != UCS_OK)
         return;
-    int64_t deadline = weft_now_ns() + CLOSE_NS;
-    settle(t, ucp_am_send_nbx(e->ep, UCX_AM_LEAVE, &h, sizeof h, NULL, 0, &param), deadline);
-    ucp_request_param_t none = {0};
-    if (e->broken == UCS_OK)
-        settle(t, ucp_ep_flush_nbx(e->ep, &none), deadline);
+    /* No flush of the endpoint: it would wait for the peer, who may be busy with something else. */
+    settle(t, ucp_am_send_nbx(e->ep, UCX_AM_LEAVE, &h, sizeof h, NULL, 0, &param), weft_now_ns() + CLOSE_NS);
 }
 
 void weft_ucx_disconnect(weft_endpoint *e, weft_status status)

@@ -12,7 +12,7 @@
 
 #include "base/base.h"
 
-enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE = 2 };
+enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO };
 
 /* In front of every active message. UCX keeps no order between messages of different protocols: number does. */
 typedef struct ucx_header {
