@@ -3,6 +3,8 @@
  * Arguments: latency|bandwidth DEVICE DEVICE BYTES COUNT [staged]. Bandwidth is of registered memory unless "staged". */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 #include "base/settings.h"
 #include "transport/registry.h"
 
-enum { AHEAD = 16, WARM_UP = 20, PATIENCE_S = 120 };
+enum { AHEAD = 16, WARM_UP = 20, PATIENCE_S = 120, IDLE_ROUNDS = 20, YIELD_ROUNDS = 200 };
 
 typedef struct side {
     int rank, way; /* a pipe to the other */
@@ -24,6 +26,7 @@ typedef struct side {
     weft_transport *transport;
     weft_endpoint *peer;
     uint64_t arrived, sent;
+    int idle; /* rounds in which nothing moved */
     const char *broken;
 } side;
 
@@ -68,11 +71,42 @@ static void done(weft_slice *slice, weft_status status)
     s->sent++;
 }
 
+/* Who spins for long offers the processor to others now and then, as collectives do. */
 static void progress(side *s)
 {
-    s->ops->progress(s->transport);
+    if (s->ops->progress(s->transport) > 0)
+        s->idle = 0;
+    else if (++s->idle % YIELD_ROUNDS == 0)
+        sched_yield();
     if (s->broken)
         give_up(s->broken);
+}
+
+/* The same, but sleeps when nothing has come for some rounds, as collectives do and as perftest's passive side does: with software
+ * RDMA who spins takes the processor from who moves the bytes. */
+static void progress_or_sleep(side *s)
+{
+    struct pollfd fd = {.fd = s->ops->wait_fd(s->transport), .events = POLLIN};
+    if (s->ops->progress(s->transport) > 0)
+        s->idle = 0;
+    else if (++s->idle > IDLE_ROUNDS && s->ops->arm(s->transport) == WEFT_OK)
+        poll(&fd, 1, 1000);
+    if (s->broken)
+        give_up(s->broken);
+}
+
+/* With software RDMA and two processors who spins on the other's takes turns of milliseconds with it. */
+static void pin(int rank)
+{
+    cpu_set_t allowed, one;
+    int seen = 0;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && seen++ == rank % CPU_COUNT(&allowed))
+            CPU_SET(cpu, &one);
+    (void)sched_setaffinity(0, sizeof one, &one);
 }
 
 static void open_side(side *s, size_t bytes, bool registered)
@@ -151,15 +185,15 @@ static double bandwidth(side *s, size_t bytes, int count)
                     send_one(s, &slices[posted % AHEAD], bytes);
                     posted++;
                 }
-                progress(s);
+                progress_or_sleep(s);
             }
         } else {
             while (s->arrived < until)
-                progress(s);
+                progress_or_sleep(s);
             send_one(s, &slices[0], 8);
         }
         while (s->rank == 0 ? s->arrived < until : s->sent < from + 1)
-            progress(s);
+            progress_or_sleep(s);
     }
     return (double)bytes * count / ((double)(weft_now_ns() - start) / 1e3);
 }
@@ -186,6 +220,8 @@ int main(int argc, char **argv)
     setenv("WEFT_IB_HCA", argv[2 + s.rank], 1);
     open_side(&s, (size_t)bytes, argc < 7);
     bool slow = strcmp(argv[1], "latency") == 0;
+    if (slow)
+        pin(s.rank);
     double figure = slow ? latency(&s, (size_t)bytes, (int)count) : bandwidth(&s, (size_t)bytes, (int)count);
     if (s.rank == 0)
         printf("%.2f\n", figure);

@@ -137,7 +137,8 @@ static weft_status choose_gid(verbs_port *port, const char *device, int table_le
         union ibv_gid gid;
         if (t->verbs->query_gid(port->context, port->device_port, i, &gid) != 0 || memcmp(gid.raw, none, sizeof none) == 0)
             continue;
-        table[count] = (weft_verbs_gid){.index = i, .roce_v2 = port->card.ethernet && gid_is_v2(device, port->device_port, i)};
+        table[count] = (weft_verbs_gid){.index = i};
+        table[count].roce_v2 = port->card.ethernet && gid_is_v2(device, port->device_port, i);
         memcpy(table[count++].raw, gid.raw, sizeof gid.raw);
     }
     weft_status status = weft_verbs_gid_choose(table, count, port->card.ethernet, (int)t->settings.ib_gid_index, &place);
@@ -200,7 +201,8 @@ static weft_status describe_port(verbs_port *port, const char *device, int weigh
 
 static int capacity_of(const verbs_port *port, const struct ibv_device_attr *device)
 {
-    int64_t wanted = VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK + (int64_t)VERBS_PER_PEER * port->transport->config.ranks;
+    int64_t shared = VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK;
+    int64_t wanted = shared + (int64_t)VERBS_PER_PEER * port->transport->config.ranks;
     int64_t most = device->max_srq_wr;
     if (most > device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND)
         most = device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND;
@@ -289,6 +291,8 @@ static weft_status open_port(verbs_transport *t, struct ibv_device *device, int 
     else if (number > attributes.phys_port_cnt)
         status = weft_fail(WEFT_ERR_UNSUPPORTED, "%s has no port %d", name, number);
     int capacity = capacity_of(port, &attributes);
+    if (status == WEFT_OK && capacity < VERBS_BLOCK_BUFFERS)
+        status = weft_fail(WEFT_ERR_UNSUPPORTED, "%s has room for %d receive buffers only", name, attributes.max_srq_wr);
     if (status == WEFT_OK)
         status = describe_port(port, name, weight);
     if (status == WEFT_OK)

@@ -18,8 +18,9 @@ static const struct {
 #define FUNCTION(member, needed) {offsetof(weft_verbs_library, member), "ibv_" #member, !(needed)}
     FUNCTION(get_device_list, true), FUNCTION(free_device_list, true), FUNCTION(get_device_name, true),
     FUNCTION(open_device, true), FUNCTION(close_device, true), FUNCTION(query_device, true),
-    FUNCTION(query_port, true), FUNCTION(query_gid, true), FUNCTION(query_pkey, true), FUNCTION(alloc_pd, true), FUNCTION(dealloc_pd, true),
-    FUNCTION(reg_mr, true), FUNCTION(reg_mr_iova2, false), FUNCTION(reg_dmabuf_mr, false), FUNCTION(dereg_mr, true),
+    FUNCTION(query_port, true), FUNCTION(query_gid, true), FUNCTION(query_pkey, true),
+    FUNCTION(alloc_pd, true), FUNCTION(dealloc_pd, true), FUNCTION(reg_mr, true), FUNCTION(reg_mr_iova2, false),
+    FUNCTION(reg_dmabuf_mr, false), FUNCTION(dereg_mr, true),
     FUNCTION(create_comp_channel, true), FUNCTION(destroy_comp_channel, true), FUNCTION(create_cq, true),
     FUNCTION(destroy_cq, true), FUNCTION(get_cq_event, true), FUNCTION(ack_cq_events, true), FUNCTION(create_srq, true),
     FUNCTION(destroy_srq, true), FUNCTION(create_qp, true), FUNCTION(modify_qp, true), FUNCTION(destroy_qp, true),

@@ -93,7 +93,8 @@ weft_status weft_verbs_link_know(verbs_link *link, const void *address, size_t b
     for (int i = 0; i < t->port_count; i++)
         mine[i] = t->ports[i].card;
     if (status == WEFT_OK)
-        status = weft_verbs_pairs_match(mine, t->port_count, theirs.ports, theirs.count, t->config.rank < link->peer, pairs, &count);
+        status = weft_verbs_pairs_match(mine, t->port_count, theirs.ports, theirs.count, t->config.rank < link->peer, pairs,
+                                        &count);
     if (status == WEFT_OK)
         status = t->control_ops->connect(t->control, link->peer, theirs.control, theirs.control_bytes, &link->control);
     if (status != WEFT_OK)
@@ -157,8 +158,8 @@ static weft_status raise_queue_pair(verbs_rail *rail)
     int error = t->verbs->modify_qp(rail->qp, &attributes,
                                     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
                                         IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-    attributes = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS, .timeout = (uint8_t)t->settings.ib_timeout, .retry_cnt = VERBS_RETRIES,
-                                      .rnr_retry = 7, .sq_psn = rail->own_psn, .max_rd_atomic = 1};
+    attributes = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS, .timeout = (uint8_t)t->settings.ib_timeout,
+                                      .retry_cnt = VERBS_RETRIES, .rnr_retry = 7, .sq_psn = rail->own_psn, .max_rd_atomic = 1};
     if (!error)
         error = t->verbs->modify_qp(rail->qp, &attributes,
                                     IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
@@ -380,6 +381,7 @@ void weft_verbs_link_release(verbs_link *link)
         weft_verbs_retire_all(rail);
     }
     release_incoming(link);
+    link->transport->freed = true;
     if (link->has_buffers) {
         link->rails[0].port->lend += (int)link->window - 1;
         link->rails[0].port->spare_peers++;

@@ -56,7 +56,8 @@ weft_status weft_verbs_list_check(const char *list)
     for (const char *at = list + (*list == '^');; at++) {
         size_t bytes = strcspn(at, ",");
         if (!entry_read(at, bytes, &e))
-            return weft_fail(WEFT_ERR_PARSE, "WEFT_IB_HCA '%s': '%.*s' is not NAME, NAME:PORT or NAME*WEIGHT", list, (int)bytes, at);
+            return weft_fail(WEFT_ERR_PARSE, "WEFT_IB_HCA '%s': '%.*s' is not NAME, NAME:PORT or NAME*WEIGHT", list, (int)bytes,
+                             at);
         at += bytes;
         if (!*at)
             return WEFT_OK;

@@ -17,9 +17,9 @@ enum {
 
 /* ---- which ports ---- */
 
-/* Is that port in the list of WEFT_IB_HCA? "" or NULL: all. "mlx5" is a prefix of device names, "=mlx5_1" a whole name, "mlx5_1:2"
- * one port, a leading "^" leaves out what the list names; "mlx5_1*3" gives a weight. *position: of the entry that names it, for
- * the order; *weight: 1 if none is given. */
+/* Is that port in the list of WEFT_IB_HCA? "" or NULL: all. "mlx5" is a prefix of device names, "=mlx5_1" a whole name,
+ * "mlx5_1:2" one port, a leading "^" leaves out what the list names; "mlx5_1*3" gives a weight. *position: of the entry
+ * that names it, for the order; *weight: 1 if none is given. */
 bool weft_verbs_list_match(const char *list, const char *device, int port, int *position, int *weight);
 /* WEFT_ERR_PARSE naming the entry that is none. */
 weft_status weft_verbs_list_check(const char *list);
@@ -67,8 +67,9 @@ typedef struct weft_verbs_pair {
     uint32_t weight;           /* share of bytes: the slower side's speed times its weight */
 } weft_verbs_pair;
 
-/* The rails between two instances: port by port in their order, the shorter list from its start again; the same on both sides
- * but for the point of view. `lower`: this side's rank is the lower one. WEFT_ERR_UNSUPPORTED when no two ports reach each other. */
+/* The rails between two instances: port by port in their order, the shorter list from its start again; the same on both
+ * sides but for the point of view. `lower`: this side's rank is the lower one. WEFT_ERR_UNSUPPORTED when no two ports reach
+ * each other. */
 weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, const weft_verbs_port *theirs, int their_count,
                                    bool lower, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count);
 

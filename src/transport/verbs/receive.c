@@ -219,7 +219,8 @@ static void offer_came(verbs_link *link, const verbs_frame *frame, uint32_t sequ
     for (int i = 0; i < WEFT_VERBS_RAILS_MAX; i++)
         sum += i < link->rail_count || spans[i] == 0 ? spans[i] : UINT32_MAX;
     if (sum != frame->bytes || sum == 0 || sum > WEFT_SLICE_MAX_BYTES) {
-        weft_verbs_link_fail(link, WEFT_ERR_PEER, "rank %d offers %u bytes in spans that are not right", link->peer, frame->bytes);
+        weft_verbs_link_fail(link, WEFT_ERR_PEER, "rank %d offers %u bytes in spans that are not right", link->peer,
+                             frame->bytes);
         return;
     }
     verbs_incoming *in = incoming_new(link, sequence, frame->bytes, extra);
@@ -393,8 +394,11 @@ int weft_verbs_backlog_run(verbs_transport *t)
 static void work_failed(verbs_link *link, const verbs_rail *rail, const struct ibv_wc *wc)
 {
     const verbs_port *port = rail->port;
-    bool peers = wc->status == IBV_WC_RETRY_EXC_ERR || wc->status == IBV_WC_RNR_RETRY_EXC_ERR || wc->status == IBV_WC_WR_FLUSH_ERR ||
-                 wc->status == IBV_WC_REM_OP_ERR || wc->status == IBV_WC_REM_INV_REQ_ERR;
+    weft_verbs_events(link->transport); /* which may know better: the port went down */
+    if (link->state == VERBS_FAILED)
+        return;
+    bool peers = wc->status == IBV_WC_RETRY_EXC_ERR || wc->status == IBV_WC_RNR_RETRY_EXC_ERR ||
+                 wc->status == IBV_WC_WR_FLUSH_ERR || wc->status == IBV_WC_REM_OP_ERR || wc->status == IBV_WC_REM_INV_REQ_ERR;
     weft_verbs_link_fail(link, peers ? WEFT_ERR_PEER : WEFT_ERR_SYSTEM, "rank %d, from %s: %s (vendor's code 0x%x)", link->peer,
                          port->card.name, port->transport->verbs->wc_status_str(wc->status), wc->vendor_err);
 }

@@ -65,7 +65,8 @@ enum { EXTRA_MAX = WEFT_HEADER_BYTES + WEFT_VERBS_RAILS_MAX * sizeof(uint32_t) }
 _Static_assert(sizeof(verbs_place) <= EXTRA_MAX, "the place fits");
 
 /* Posts a frame with what follows it; false: not now, or the link has failed. */
-static bool post_frame(verbs_link *link, verbs_frame *frame, const void *extra, size_t extra_bytes, const void *payload, size_t bytes)
+static bool post_frame(verbs_link *link, verbs_frame *frame, const void *extra, size_t extra_bytes, const void *payload,
+                       size_t bytes)
 {
     verbs_rail *rail = &link->rails[0];
     verbs_port *port = rail->port;
@@ -393,7 +394,8 @@ weft_status weft_verbs_send(verbs_link *link, weft_slice *slice)
     if (link->state == VERBS_FAILED)
         return weft_fail(link->status, "%s", link->reason);
     if (slice->bytes > WEFT_SLICE_MAX_BYTES)
-        return weft_fail(WEFT_ERR_INVALID, "a slice of %zu bytes to rank %d: at most %d", slice->bytes, link->peer, WEFT_SLICE_MAX_BYTES);
+        return weft_fail(WEFT_ERR_INVALID, "a slice of %zu bytes to rank %d: at most %d", slice->bytes, link->peer,
+                         WEFT_SLICE_MAX_BYTES);
     if (link->state == VERBS_OPEN && !link->queue && !link->pumping && slice->bytes <= VERBS_EAGER_BYTES && has_credit(link)) {
         if (post_data(link, slice)) {
             slice->done(slice, WEFT_OK);

@@ -43,6 +43,7 @@ struct ibv_mr *weft_verbs_region_mr(verbs_port *port, verbs_region *region)
     return region->mr[n];
 }
 
+/* Its keys are taken back. */
 static void region_release(verbs_transport *t, verbs_region *region)
 {
     for (int i = 0; i < t->port_count; i++) {
@@ -72,7 +73,7 @@ static verbs_region *region_of(verbs_transport *t, const void *pointer, size_t b
     uintptr_t start = (uintptr_t)pointer;
     weft_memory_place place;
     for (verbs_region *r = t->regions; r; r = r->next)
-        if (r->memory_id == 0 && start >= r->start && start < r->end && bytes <= r->end - start)
+        if (r->memory_id == 0 && !r->ended && start >= r->start && start < r->end && bytes <= r->end - start)
             return r;
     if (!weft_memory_find(pointer, bytes, &place))
         return NULL;
@@ -93,24 +94,43 @@ verbs_region *weft_verbs_region_find(verbs_link *link, const void *pointer, size
     return region;
 }
 
+/* Is something still sent from it? Whoever ends memory in the middle of that must get away with an error. */
+static bool is_in_use(const verbs_transport *t, const verbs_region *region)
+{
+    for (int i = 0; i < VERBS_MOVING_MAX; i++)
+        if (t->outgoing[i].link && t->outgoing[i].region == region)
+            return true;
+    return false;
+}
+
+static void free_ended(verbs_transport *t)
+{
+    t->regions_ended = false;
+    for (verbs_region **at = &t->regions; *at;) {
+        verbs_region *region = *at;
+        bool keep = !region->ended || is_in_use(t, region);
+        t->regions_ended |= region->ended && keep;
+        if (keep) {
+            at = &region->next;
+            continue;
+        }
+        *at = region->next;
+        region_release(t, region);
+        weft_free(region);
+    }
+}
+
 void weft_verbs_regions_expire(verbs_transport *t)
 {
     uint64_t ids[16];
     size_t count;
     while ((count = weft_memory_ended(&t->memory_seen, ids, ARRAY_LEN(ids))) > 0)
-        for (verbs_region **at = &t->regions; *at;) {
-            verbs_region *region = *at;
-            bool ended = false;
+        for (verbs_region *region = t->regions; region; region = region->next)
             for (size_t i = 0; i < count; i++)
-                ended |= region->memory_id && region->memory_id == ids[i];
-            if (!ended) {
-                at = &region->next;
-                continue;
-            }
-            *at = region->next;
-            region_release(t, region);
-            weft_free(region);
-        }
+                if (region->memory_id && region->memory_id == ids[i])
+                    region->ended = t->regions_ended = true;
+    if (t->regions_ended)
+        free_ended(t);
 }
 
 void weft_verbs_regions_close(verbs_transport *t)
@@ -123,7 +143,8 @@ void weft_verbs_regions_close(verbs_transport *t)
     }
 }
 
-weft_status weft_verbs_region_add(verbs_transport *t, void *base, size_t bytes, int dmabuf, uint64_t dmabuf_offset, void **handle)
+weft_status weft_verbs_region_add(verbs_transport *t, void *base, size_t bytes, int dmabuf, uint64_t dmabuf_offset,
+                                  void **handle)
 {
     if (bytes == 0)
         return weft_fail(WEFT_ERR_INVALID, "verbs: no bytes at %p to register", base);
@@ -140,8 +161,9 @@ weft_status weft_verbs_region_add(verbs_transport *t, void *base, size_t bytes, 
         if (region->mr[i])
             continue;
         bool lacks = errno == EOPNOTSUPP || errno == ENOSYS || errno == EPROTONOSUPPORT;
-        weft_status status = weft_fail_errno(lacks ? WEFT_ERR_UNSUPPORTED : WEFT_ERR_SYSTEM, "%s does not register %s%zu bytes at %p",
-                                             port->card.name, dmabuf < 0 ? "" : "a dma-buf of ", bytes, base);
+        weft_status status = weft_fail_errno(lacks ? WEFT_ERR_UNSUPPORTED : WEFT_ERR_SYSTEM,
+                                             "%s does not register %s%zu bytes at %p", port->card.name,
+                                             dmabuf < 0 ? "" : "a dma-buf of ", bytes, base);
         weft_verbs_region_remove(t, region);
         return status;
     }
@@ -151,15 +173,10 @@ weft_status weft_verbs_region_add(verbs_transport *t, void *base, size_t bytes, 
 
 void weft_verbs_region_remove(verbs_transport *t, void *handle)
 {
-    for (verbs_region **at = &t->regions; *at; at = &(*at)->next) {
-        verbs_region *region = *at;
-        if (region != handle)
-            continue;
-        *at = region->next;
-        region_release(t, region);
-        weft_free(region);
-        return;
-    }
+    for (verbs_region *region = t->regions; region; region = region->next)
+        if (region == handle)
+            region->ended = true;
+    free_ended(t);
 }
 
 /* ---- stages -------------------------------------------------------------------------------------- */

@@ -368,8 +368,10 @@ static int verbs_progress(weft_transport *transport)
     t->look_at_control = false;
     if (t->attending)
         moved += attend_all(t);
-    if (t->stalled && completions > 0)
+    if (t->stalled && (completions > 0 || t->freed)) {
+        t->freed = false;
         moved += pump_stalled(t);
+    }
     return moved;
 }
 
@@ -405,7 +407,7 @@ static weft_status verbs_arm(weft_transport *transport)
     if (t->closed)
         return WEFT_OK;
     t->look_at_control = true; /* what wakes the caller need not be a completion */
-    if (t->attending || t->backlog_count)
+    if (t->attending || t->backlog_count || (t->stalled && t->freed))
         return WEFT_IN_PROGRESS;
     bool more = false;
     for (int i = 0; i < t->port_count; i++)
@@ -444,7 +446,8 @@ static weft_status verbs_flush(weft_transport *transport, int64_t timeout_ms)
         if (peer < 0)
             break;
         if (weft_now_ns() >= deadline)
-            return weft_fail(WEFT_ERR_TIMEOUT, "rank %d has not taken what was sent to it within %lld ms", peer, (long long)timeout_ms);
+            return weft_fail(WEFT_ERR_TIMEOUT, "rank %d has not taken what was sent to it within %lld ms", peer,
+                             (long long)timeout_ms);
         if (completions == 0)
             poll(NULL, 0, FLUSH_NAP_MS);
     }
@@ -458,7 +461,8 @@ static weft_status verbs_mem_register(weft_transport *transport, void *base, siz
     return weft_verbs_region_add(instance(transport), base, bytes, -1, 0, handle);
 }
 
-static weft_status verbs_mem_register_dmabuf(weft_transport *transport, int fd, uint64_t offset, void *base, size_t bytes, void **handle)
+static weft_status verbs_mem_register_dmabuf(weft_transport *transport, int fd, uint64_t offset, void *base, size_t bytes,
+                                             void **handle)
 {
     if (fd < 0)
         return weft_fail(WEFT_ERR_INVALID, "verbs: %d is no descriptor of a dma-buf", fd);

@@ -1,13 +1,13 @@
 /* The inside of the verbs transport. An instance opens ports of RDMA devices; a link is the way to one peer, over one queue pair
  * per rail. Links are made, and peers watched, by way of a tcp instance inside (the control channel), which carries no slices.
  *
- * Small slices are sent as one frame into the peer's shared receive queue. A large one is offered by a frame; the receiver answers
- * with a place, the sender writes there by RDMA, a span per rail, each with an immediate that tells the receiver. Payloads go
- * straight from and to memory that is registered, else through a stage.
+ * Small slices are sent as one frame into the peer's shared receive queue. A large one is offered by a frame; the receiver
+ * answers with a place, the sender writes there by RDMA, a span per rail, each with an immediate that tells the receiver.
+ * Payloads go straight from and to memory that is registered, else through a stage.
  *
- * Each port has one shared receive queue. Its buffers are promised, so that a frame always finds one: two to each linked peer (one
- * frame, one word about credit), and the rest lent to who sends, kept for answers to own offers, and for immediates of writes that
- * were asked for.
+ * Each port has one shared receive queue. Its buffers are promised, so that a frame always finds one: two to each linked peer
+ * (one frame, one word about credit), and the rest lent to who sends, kept for answers to own offers, and for immediates of
+ * writes that were asked for.
  *
  * verbs.c: instance, progress. device.c: ports, receive queues. stage.c: memory. link.c: queue pairs, control channel.
  * send.c: frames, offers, writes. receive.c: what comes in, credit. ports.c, library.c: see there.
@@ -26,7 +26,7 @@ enum {
     VERBS_ANSWERS = 64,            /* ... for answers to offers ... */
     VERBS_WRITES = 64,             /* ... for immediates of writes ... */
     VERBS_PER_PEER = 2,            /* ... for each linked peer ... */
-    VERBS_SLACK = 16,              /* ... and for those that are read but not posted again yet: that is done when nothing else is */
+    VERBS_SLACK = 16,              /* ... and for those that are read and not posted again yet, which is done in idle moments */
     VERBS_WINDOW_FIRST = 32,       /* what a peer that begins to send is lent, and at most */
     VERBS_WINDOW_MAX = 128,
     VERBS_QUEUE = 64,              /* work requests of a queue pair */
@@ -83,6 +83,7 @@ typedef struct verbs_region {
     struct verbs_region *next;
     uintptr_t start, end;
     uint64_t memory_id;            /* of weft_mem_alloc or weft_mem_register; 0: by mem_register */
+    bool ended;                    /* to be freed when nothing is sent from it any more */
     struct ibv_mr *mr[WEFT_VERBS_PORTS_MAX];
     bool refused[WEFT_VERBS_PORTS_MAX];
 } verbs_region;
@@ -253,6 +254,7 @@ struct verbs_transport {
     verbs_link **links;            /* [ranks] */
     verbs_link *attending;         /* with something that only progress() may do */
     verbs_link *stalled;           /* that wait for stage, buffers or numbers */
+    bool freed;                    /* some came back, though nothing was completed */
     verbs_outgoing *outgoing;      /* [VERBS_MOVING_MAX] */
     verbs_outgoing *free_outgoing;
     verbs_incoming **moving;       /* [VERBS_MOVING_MAX] */
@@ -260,6 +262,7 @@ struct verbs_transport {
     verbs_incoming *free_incoming;
     verbs_stage send_stage, receive_stage;
     verbs_region *regions;         /* of mem_register, and cached ones */
+    bool regions_ended;            /* some of them are to be freed */
     uint64_t memory_seen;          /* ends of memories that are known */
     verbs_backlog *backlog;
     int backlog_count, backlog_max;
@@ -304,7 +307,8 @@ bool weft_verbs_has_regions(const verbs_transport *t);
 /* Forgets cached registrations of memory that has ended. */
 void weft_verbs_regions_expire(verbs_transport *t);
 void weft_verbs_regions_close(verbs_transport *t);
-weft_status weft_verbs_region_add(verbs_transport *t, void *base, size_t bytes, int dmabuf, uint64_t dmabuf_offset, void **handle);
+weft_status weft_verbs_region_add(verbs_transport *t, void *base, size_t bytes, int dmabuf, uint64_t dmabuf_offset,
+                                  void **handle);
 void weft_verbs_region_remove(verbs_transport *t, void *handle);
 
 /* link.c */
