@@ -51,8 +51,8 @@ WEFT_INTERFACES=nothing expect 1 "matches WEFT_INTERFACES 'nothing'" --check --n
 broken=$out/libnccl-net-broken.so
 flags=
 case $BUILD in *asan) flags=-fsanitize=address,undefined ;; *tsan) flags=-fsanitize=thread ;; esac
-# shellcheck disable=SC2086 # nothing or one word
-"${CC:-gcc}" -std=gnu11 -fPIC -shared $flags -Isrc -Wall -Wextra tests/multi/support/broken_net.c -o "$broken" -ldl
+# shellcheck disable=SC2086 # words, not one
+${CC:-gcc} -std=gnu11 -fPIC -shared $flags -Isrc -Wall -Wextra tests/multi/support/broken_net.c -o "$broken" -ldl
 TEST_NET_GOOD=$(readlink -f "$plugin")
 export TEST_NET_GOOD
 broken_check() {

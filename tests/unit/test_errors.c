@@ -56,7 +56,7 @@ static void arguments(weft_comm *comm, int rank, int ranks, void *context)
     CHECK_DETAIL("1000");
     CHECK_STATUS(weft_scatter_v(comm, a, counts, NULL, b, 2, WEFT_I32, rank, NULL), WEFT_ERR_INVALID);
     CHECK_DETAIL("recv_count is 2");
-    CHECK_STATUS(weft_all_to_all_v(comm, a, counts, NULL, a, counts, NULL, WEFT_I32, NULL), WEFT_ERR_INVALID);
+    CHECK_STATUS(weft_all_to_all_v(comm, a, wrong, NULL, a, wrong, NULL, WEFT_I32, NULL), WEFT_ERR_INVALID);
     CHECK_DETAIL("two buffers");
     CHECK_STATUS(weft_all_to_all_v(comm, a, counts, NULL, b, wrong, NULL, WEFT_I32, NULL), WEFT_ERR_INVALID);
     CHECK_DETAIL("3");
