@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "multi", "support"))
-from jobs import BUILD, FOREVER, Job, check, check_survivors, finish  # noqa: E402
+from jobs import BUILD, FOREVER, PERF, Job, check, check_survivors, finish  # noqa: E402
 
 DEVICES = ["rxe0", "rxe1"]
 LINKS = ["veth0", "veth1"]
@@ -83,6 +83,17 @@ def rails():
     check(sent[0] > 2 * sent[1], f"rails of weights 3 and 1, but {sent} bytes: the root sends over rxe0 at 3 to 1")
 
 
+def settings():
+    """IPv6 addresses, small packets and a traffic class; what cannot be is refused by name."""
+    collective(2, ["all_reduce", "-b", "100000", "-e", "100000", "-n", "1", "-w", "0"],
+               lambda rank: {**one_device(rank), "WEFT_IB_GID_INDEX": "2", "WEFT_IB_MTU": "1024", "WEFT_IB_TC": "104"})
+    for variable, value, word in (("WEFT_IB_GID_INDEX", "77", "GID 77"), ("WEFT_IB_PKEY", "99", "partition key 99"),
+                                  ("WEFT_IB_HCA", "mlx5", "mlx5")):
+        result = subprocess.run([PERF, "barrier", "--ranks", "2", "--transport", "verbs"], capture_output=True, text=True, timeout=60,
+                                env={**os.environ, variable: value}, check=False)
+        check(result.returncode == 1 and word in result.stderr, f"{variable}={value}: {result.returncode}, {result.stderr[:400]}")
+
+
 def mixed():
     """Two hosts of two ranks; the last rank has no RDMA device: shared memory, verbs and tcp in one communicator."""
     def each(rank):
@@ -127,7 +138,7 @@ def link_down():
     job.end()
 
 
-PARTS = {"conformance": conformance, "collectives": collectives, "rails": rails, "mixed": mixed, "kill_a_rank": kill_a_rank,
+PARTS = {"conformance": conformance, "collectives": collectives, "rails": rails, "settings": settings, "mixed": mixed, "kill_a_rank": kill_a_rank,
          "link_down": link_down}
 
 try:
