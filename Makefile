@@ -336,7 +336,7 @@ install: all
 	$(foreach library,$(TRANSPORTS),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/$(library:$(BUILD)/lib/%=%) &&) true
 	$(foreach library,$(MPI_LIBRARIES),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/weft/$(library:$(BUILD)/lib/%=%) &&) true
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	for program in weft-perf weft-plan weft-topo; do \
+	for program in weft-perf weft-plan weft-topo weft-net-test; do \
 	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
 	done
 

@@ -1,4 +1,4 @@
-# bash completion for weft-perf, weft-perf-mpi, weft-plan and weft-topo. Flags come from the program's own --help, so they are always
+# bash completion for weft-perf, weft-perf-mpi, weft-plan, weft-topo and weft-net-test. Flags come from the program's own --help, so they are always
 # the right ones; only the values of flags are listed here.
 
 _weft_words() {
@@ -25,7 +25,7 @@ _weft() {
         return
         ;;
     esac
-    if [[ $program = *weft-topo && $current != -* ]]; then # machine files
+    if [[ ($program = *weft-topo || $program = *weft-net-test) && $current != -* ]]; then # machine files, plugins
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
     fi
@@ -41,4 +41,4 @@ _weft() {
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -F _weft weft-perf weft-perf-mpi weft-plan weft-topo
+complete -F _weft weft-perf weft-perf-mpi weft-plan weft-topo weft-net-test

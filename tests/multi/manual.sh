@@ -11,7 +11,7 @@ flags() {
     grep -oE -- '(^|[ ,"])--?[a-zA-Z][a-z_-]*' | tr -d ' ,"' | sort -u
 }
 
-for program in weft-perf weft-plan weft-topo; do
+for program in weft-perf weft-plan weft-topo weft-net-test; do
     [ -x "$BUILD/bin/$program" ] || fail "$BUILD/bin/$program is not built"
     # The first column: "  -b, --minbytes SIZE    smallest size". In the page, what follows a .TP.
     "$BUILD/bin/$program" --help | grep -E '^ {1,8}-' | sed 's/^ *//; s/  .*//' | flags >"$BUILD/log/$program.flags"
@@ -47,4 +47,5 @@ completes svg weft-plan all_reduce --format s
 completes --why weft-plan all_reduce --w
 completes --matrix weft-topo --mat
 completes docs weft-topo --file do
+completes --connections weft-net-test --conn
 echo "manual pages and completion agree with the programs"
