@@ -52,7 +52,7 @@ weft_status weft_tcp_link_socket(tcp_link *link, int index, tcp_socket **out)
     tcp_socket *s = link->sockets[index];
     if (!s) {
         s = weft_alloc_aligned(WEFT_CACHE_LINE, weft_round_up(sizeof *s, WEFT_CACHE_LINE));
-        unsigned char *stage = s ? weft_alloc_aligned(WEFT_CACHE_LINE, TCP_STAGE_BYTES) : NULL;
+        unsigned char *stage = s ? weft_alloc_aligned(WEFT_CACHE_LINE, TCP_STAGE_FIRST_BYTES) : NULL;
         if (!stage) {
             weft_free(s);
             return weft_fail(WEFT_ERR_MEMORY, "no memory for a socket to rank %d", link->peer);
@@ -62,6 +62,7 @@ weft_status weft_tcp_link_socket(tcp_link *link, int index, tcp_socket **out)
         s->link = link;
         s->index = index;
         s->stage = stage;
+        s->stage_bytes = TCP_STAGE_FIRST_BYTES;
         link->sockets[index] = s;
     }
     if (index >= link->socket_count)

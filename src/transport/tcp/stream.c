@@ -225,7 +225,7 @@ static ssize_t read_once(tcp_socket *s, size_t *asked)
     int count = 0;
     /* Where slices are large, the next one's payload is not to come by way of the stage. */
     bool large = s->stage_to == s->stage_from && !s->have_header && s->bytes >= LARGE_PAYLOAD_BYTES;
-    size_t room = large ? SHORT_TAIL_BYTES : TCP_STAGE_BYTES;
+    size_t room = large ? SHORT_TAIL_BYTES : s->stage_bytes;
     *asked = 0;
     if (s->announced) {
         size_t missing = s->bytes - s->got;
@@ -246,6 +246,18 @@ static ssize_t read_once(tcp_socket *s, size_t *asked)
         n = weft_tcp_readv(s->source.fd, parts, count);
     } while (n < 0 && errno == EINTR);
     return n;
+}
+
+/* The stage, which is empty, was too small for what came. Without memory it stays as it is. */
+static void enlarge_stage(tcp_socket *s)
+{
+    unsigned char *stage = weft_alloc_aligned(WEFT_CACHE_LINE, TCP_STAGE_BYTES);
+    if (!stage)
+        return;
+    weft_free(s->stage);
+    s->stage = stage;
+    s->stage_bytes = TCP_STAGE_BYTES;
+    s->stage_from = s->stage_to = 0;
 }
 
 static int read_socket(tcp_socket *s)
@@ -271,6 +283,8 @@ static int read_socket(tcp_socket *s)
             moved++;
         }
         moved += consume_stage(s);
+        if (!drained && s->state == TCP_UP && s->stage_bytes < TCP_STAGE_BYTES && s->stage_from == s->stage_to)
+            enlarge_stage(s);
     }
     return moved;
 }

@@ -14,6 +14,7 @@
 
 enum {
     TCP_STAGE_BYTES = 16 * 1024,   /* what one read may bring beyond the payload that it is for */
+    TCP_STAGE_FIRST_BYTES = 2048,  /* ... until one has brought that much: idle connections take little */
     TCP_STRANGERS_MAX = 64,        /* the oldest is dropped for a newer one; a rank of the job dials again */
     TCP_REASON_BYTES = 256
 };
@@ -76,7 +77,7 @@ struct tcp_socket {
 
     /* In. `stage` holds what was read and is not consumed: [stage_from, stage_to). */
     unsigned char *stage;
-    size_t stage_from, stage_to;
+    size_t stage_bytes, stage_from, stage_to;
     bool have_header;              /* header, bytes and sequence of the current frame are known */
     bool announced;                /* ... and it was its turn: the payload is being read */
     uint32_t bytes, got;           /* of the payload */
