@@ -163,6 +163,10 @@ def main():
     if options.shard is not None:
         return shard(options.backend, options.world, options.names, options.shard, options.shards)
     torch_ranks.skip_without_torch()
+    version = subprocess.run([torch_ranks.PYTHON, "-c", "import torch; print(torch.__version__)"], stdout=subprocess.PIPE, text=True,
+                             check=True).stdout.strip()
+    if not version.startswith("1.13"):
+        jobs.skip(f"torch {version}: what this suite can do here is listed for torch 1.13")
     results = run(options, options.world, options.names)
     count = {word: sum(r[0] == word for r in results.values()) for word in ("ok", "fail", "skip")}
     expected = EXPECTED if options.backend == "weft" else {}
