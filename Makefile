@@ -107,7 +107,7 @@ help:
 	@echo 'make run             build and run the main job: an all_reduce sweep over 4 ranks, checked'
 	@echo 'make test            every test this machine can run, within 10 minutes'
 	@echo 'make test-full       sanitizer builds of the tests and longer fuzzing, within 15 minutes more'
-	@echo 'make test-all        both, and torch 2.6 in a Debian 13 folder'
+	@echo 'make test-all        both, and Open MPI 5 and torch 2.6 in a Debian 13 folder'
 	@echo 'make python          the package weft for Python into $(BUILD)/python'
 	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
 	@echo 'make compare-torch   torch on Weft beside torch on Gloo'
@@ -308,7 +308,7 @@ test-full: deps-full
 test-all:
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-full
-	@LABEL=debian13 tests/run tests/torch/debian13.sh
+	@LABEL=debian13 JOBS=1 tests/run tests/mpi/openmpi5.sh tests/torch/debian13.sh
 
 check-style: all
 	@BUILD='$(BUILD)' CC='$(CC)' tools/check-style
