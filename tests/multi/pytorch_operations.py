@@ -219,6 +219,17 @@ def works():
         pass
     assert work.wait()
     same("polled", x, torch.full((5,), 3.0))
+    # Rank 0 does something else until the others' have ended, which need its part.
+    store = dist.distributed_c10d._get_default_store()
+    x = torch.ones(2000000)
+    work = dist.all_reduce(x, async_op=True)
+    if RANK == 0:
+        store.wait(["ended by 1", "ended by 2"], datetime.timedelta(seconds=60))
+        work.wait()
+    else:
+        work.wait()
+        store.set(f"ended by {RANK}", "yes")
+    same("in the background", x, torch.full((2000000,), 3.0))
     # Nobody waits for it: it ends all the same, and its callback runs.
     done = backend().allreduce([torch.ones(200000)], dist.AllreduceOptions()).get_future().then(lambda f: f.value()[0] / 3)
     same("callback", done.wait(), torch.ones(200000))
