@@ -5,7 +5,7 @@
 
 #include "transport/ucx/ucx.h"
 
-enum { CLOSE_NS = 200 * WEFT_NS_PER_MS };
+enum { CLOSE_NS = 200 * WEFT_NS_PER_MS, MAKE_NS = 50 * WEFT_NS_PER_MS };
 
 static ucx_send *take_send(weft_transport *t)
 {
@@ -104,6 +104,7 @@ static void on_sent(void *request, ucs_status_t status, void *user_data)
     weft_transport *t = s->endpoint->transport;
     t->pending--;
     t->moved++;
+    s->endpoint->up |= status == UCS_OK;
     ucp_request_free(request);
     give_back(s);
     if (slice)
@@ -157,6 +158,7 @@ weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
         t->pending++;
         return WEFT_OK;
     }
+    e->up = true;
     give_back(s);
     slice->done(slice, WEFT_OK);
     return WEFT_OK;
@@ -188,9 +190,40 @@ void weft_ucx_leave(weft_endpoint *e)
     settle(t, ucp_am_send_nbx(e->ep, UCX_AM_LEAVE, &h, sizeof h, NULL, 0, &param), weft_now_ns() + CLOSE_NS);
 }
 
-void weft_ucx_disconnect(weft_endpoint *e, weft_status status)
+/* Drives UCX, without the sink, until the endpoint is made or nothing is under way on it, for a limited time. */
+static void settle_endpoint(weft_endpoint *e, bool until_empty)
 {
     weft_transport *t = e->transport;
+    int64_t deadline = weft_now_ns() + (until_empty ? CLOSE_NS : MAKE_NS);
+    bool muted = t->muted;
+    t->muted = true;
+    while (e->sends && (until_empty || !e->up) && e->broken == UCS_OK && weft_now_ns() < deadline)
+        ucp_worker_progress(t->worker);
+    while (until_empty && e->sends && weft_now_ns() < deadline)
+        ucp_worker_progress(t->worker);
+    t->muted = muted;
+}
+
+/* UCX 1.13 aborts the process when an endpoint is closed by force before it is made. It stays then, and its worker, too. */
+static void close_ep(weft_endpoint *e)
+{
+    weft_transport *t = e->transport;
+    if (!e->ep)
+        return;
+    if (!e->up)
+        settle_endpoint(e, false);
+    if (!e->up) {
+        t->unmade = true;
+        return;
+    }
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = e->forceable ? UCP_EP_CLOSE_FLAG_FORCE : 0};
+    settle(t, ucp_ep_close_nbx(e->ep, &param), weft_now_ns() + CLOSE_NS);
+    e->ep = NULL;
+    settle_endpoint(e, true);
+}
+
+void weft_ucx_disconnect(weft_endpoint *e, weft_status status)
+{
     weft_slice *first = NULL, **end = &first;
     for (ucx_send *s = e->sends; s; s = s->next) { /* done when UCX has let go of all of them */
         if (!s->slice)
@@ -200,17 +233,7 @@ void weft_ucx_disconnect(weft_endpoint *e, weft_status status)
         end = &s->slice->next;
         s->slice = NULL;
     }
-    if (e->ep) {
-        ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = e->forceable ? UCP_EP_CLOSE_FLAG_FORCE : 0};
-        int64_t deadline = weft_now_ns() + CLOSE_NS;
-        settle(t, ucp_ep_close_nbx(e->ep, &param), deadline);
-        e->ep = NULL;
-        bool muted = t->muted;
-        t->muted = true;
-        while (e->sends && weft_now_ns() < deadline)
-            ucp_worker_progress(t->worker);
-        t->muted = muted;
-    }
+    close_ep(e);
     while (first) {
         weft_slice *slice = first;
         first = slice->next;

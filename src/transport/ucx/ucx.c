@@ -60,6 +60,10 @@ static void ucx_destroy(weft_transport *t)
     if (!t)
         return;
     ucx_close(t);
+    if (t->unmade) { /* UCX would abort; what it may still point to stays until the process ends */
+        t->config.log(2, "ucx: a worker whose connections were not made yet is left behind");
+        return;
+    }
     if (t->address)
         ucp_worker_release_address(t->worker, t->address);
     while (t->regions)

@@ -49,6 +49,7 @@ struct weft_endpoint {
     int rank;
     ucp_ep_h ep;                /* NULL: nothing was sent yet */
     bool forceable;             /* made so that it reports errors, and can be closed with slices under way */
+    bool up;                    /* something was sent, so that it is made */
     void *address;
     ucx_send *sends;
     uint32_t sent, expected;    /* numbers of slices */
@@ -82,7 +83,9 @@ struct weft_transport {
     int moved;                  /* in this round */
     int pending;                /* requests that UCX has */
     bool muted;                 /* UCX is driven, but not by progress(): the sink must not be called */
-    bool closed, troubled;      /* troubled: some endpoint is broken or left */
+    bool closed;
+    bool troubled;              /* some endpoint is broken or left */
+    bool unmade;                /* some endpoint could not be closed, as it was not made yet */
 };
 
 weft_status weft_ucx_fail(const weft_transport *t, weft_status status, const char *format, ...) WEFT_PRINTF(3, 4);
