@@ -19,6 +19,8 @@ static const char usage_text[] =
     "      --ranks N          ranks (default 4, or as --hosts says)\n"
     "      --hosts LIST       ranks of each host: 4,4,2, or HOSTSxRANKS: 16x8 (default: one\n"
     "                         host)\n"
+    "      --numa N           NUMA nodes of a host; its ranks go to them by turns, as\n"
+    "                         launchers place them (default: not known)\n"
     "  -b, --bytes SIZE       size as weft-perf counts it, for the predicted time; K, M and\n"
     "                         G are binary (default 1M)\n"
     "      --algorithm NAME   auto, ring, tree, halving_doubling, recursive_doubling,\n"
@@ -208,6 +210,8 @@ static bool parse_value(plan_args *args, const char *flag, const char *value, in
         return parse_number(args, flag, value, 1, 32, &args->lanes);
     if (strcmp(flag, "--radix") == 0)
         return parse_number(args, flag, value, 2, PLAN_MAX_RANKS, &args->radix);
+    if (strcmp(flag, "--numa") == 0)
+        return parse_number(args, flag, value, 1, PLAN_MAX_RANKS, &args->numa_nodes);
     if (strcmp(flag, "--cores") == 0)
         return parse_number(args, flag, value, 1, 1 << 20, &args->cores);
     if (strcmp(flag, "--rank") == 0)
@@ -224,12 +228,24 @@ static bool parse_value(plan_args *args, const char *flag, const char *value, in
 static bool takes_value(const char *flag)
 {
     static const char *const flags[] = {"--ranks", "--hosts", "-b",       "--bytes",
-                                        "-r",      "--root",  "--lanes",  "--radix",
+                                        "-r",      "--root",  "--lanes",  "--radix", "--numa",
                                         "--cores", "--rank",  "--format", "--algorithm"};
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
         if (strcmp(flag, flags[i]) == 0)
             return true;
     return false;
+}
+
+/* The ranks of each host to its NUMA nodes by turns. */
+static bool deal_to_numa(plan_args *args)
+{
+    args->numa = calloc((size_t)args->ranks, sizeof(int));
+    for (int r = 0, next = 0; args->numa && r < args->ranks; r++) {
+        if (r > 0 && args->host && args->host[r] != args->host[r - 1])
+            next = 0;
+        args->numa[r] = next++ % args->numa_nodes;
+    }
+    return args->numa;
 }
 
 static bool check_together(plan_args *args, bool named, int hosts_ranks)
@@ -241,6 +257,8 @@ static bool check_together(plan_args *args, bool named, int hosts_ranks)
     if (hosts_ranks && hosts_ranks != args->ranks)
         return wrong(args, "--hosts has %d ranks and --ranks says %d: leave one out", hosts_ranks,
                      args->ranks);
+    if (args->numa_nodes && !deal_to_numa(args))
+        return wrong(args, "--numa %d: no memory", args->numa_nodes);
     if (args->root >= args->ranks)
         return wrong(args, "--root %d: ranks are 0 to %d", args->root, args->ranks - 1);
     if (args->rank >= args->ranks)
@@ -299,5 +317,6 @@ bool plan_args_parse(plan_args *args, int argc, char **argv)
 void plan_args_free(plan_args *args)
 {
     free(args->host);
-    args->host = NULL;
+    free(args->numa);
+    args->host = args->numa = NULL;
 }

@@ -25,6 +25,8 @@ typedef struct plan_args {
     size_t bytes;
     weft_print_format format;
     int *host;                /* of each rank; allocated */
+    int numa_nodes;           /* of each host; 0: not said */
+    int *numa;                /* of each rank; allocated */
     char error[320];          /* what is wrong: value and remedy */
 } plan_args;
 

@@ -15,7 +15,7 @@ static weft_plan_request request_of(const plan_args *args, weft_algorithm algori
     return (weft_plan_request){.collective = args->collective,
                                .algorithm = algorithm,
                                .root = args->root,
-                               .group = {args->ranks, args->host},
+                               .group = {.ranks = args->ranks, .host = args->host, .numa = args->numa},
                                .lanes = args->lanes,
                                .radix = args->radix,
                                .vector = args->vector};

@@ -27,6 +27,7 @@ same knomial-broadcast-64.txt broadcast --ranks 64 --algorithm knomial --root 5 
 same hierarchical-hosts.txt all_reduce --hosts 4,4,2 --algorithm hierarchical --rank 9
 same ring-all_gather-2.json all_gather --hosts 1,1 --algorithm ring --format json -b 8
 same tree-reduce-5.dot reduce --ranks 5 --algorithm tree --format dot
+same ring-numa.txt all_reduce --hosts 2x4 --numa 2 --algorithm ring --rank 2
 same list.txt --list
 
 if command -v python3 >/dev/null; then
@@ -61,6 +62,7 @@ refuses '--ranks 4x: give a number' all_reduce --ranks=4x
 refuses '--hosts has 8 ranks and --ranks says 4' all_reduce --hosts 4,4 --ranks 4
 refuses '--hosts 4,,2: give the ranks of each host' all_reduce --hosts 4,,2
 refuses '--hosts 40000x40000: give the ranks of each host' all_reduce --hosts 40000x40000
+refuses '--numa 0: give a number' all_reduce --numa 0
 refuses '-b 1T: give bytes, as 4096, 64K, 1M or 2G' all_reduce -b 1T
 refuses '-b 99999999999999999999: give bytes' all_reduce -b 99999999999999999999
 refuses '"rng" is not an algorithm: use one of auto, ring' all_reduce --algorithm rng
