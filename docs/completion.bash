@@ -6,7 +6,7 @@ _weft_words() {
     case $flag in
     -d | --datatype) echo "i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64 f8e4m3 f8e5m2 bool all" ;;
     -o | --op) echo "sum prod min max avg band bor bxor all" ;;
-    --transport) echo "auto shm tcp" ;;
+    --transport) echo "auto shm tcp verbs plugin ucx" ;;
     --algorithm) echo "auto ring tree halving_doubling recursive_doubling knomial bruck pairwise linear flat direct hierarchical" ;;
     --format) echo "text json svg dot" ;;
     -c | --check) echo "0 1" ;;
