@@ -69,6 +69,17 @@ static void test_every_usable_interface_is_used_by_default(void **state)
     assert_string_equal(chosen_of(all, 9, "ib0,lo"), "lo 127.0.0.1, lo ::1, ib0 10.1.0.1");
 }
 
+static void test_whole_names(void **state)
+{
+    (void)state;
+    weft_tcp_interface all[] = { interface_of("eth1", "10.0.0.1"), interface_of("eth10", "10.1.0.1"), interface_of("ib0", "10.2.0.1") };
+    assert_string_equal(chosen_of(all, 3, "eth1"), "eth1 10.0.0.1, eth10 10.1.0.1");
+    assert_string_equal(chosen_of(all, 3, "=eth1"), "eth1 10.0.0.1");
+    assert_string_equal(chosen_of(all, 3, "=eth10,ib0"), "eth10 10.1.0.1, ib0 10.2.0.1");
+    assert_string_equal(chosen_of(all, 3, "^=eth1"), "eth10 10.1.0.1, ib0 10.2.0.1");
+    assert_string_equal(chosen_of(all, 3, "=eth"), "none");
+}
+
 static void test_loopback_and_link_local_only_when_there_is_nothing_else(void **state)
 {
     (void)state;
@@ -256,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_usable_interface_is_used_by_default),
+        cmocka_unit_test(test_whole_names),
         cmocka_unit_test(test_loopback_and_link_local_only_when_there_is_nothing_else),
         cmocka_unit_test(test_no_match_names_what_there_is),
         cmocka_unit_test(test_this_machine_has_interfaces),
