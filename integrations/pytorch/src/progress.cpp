@@ -17,7 +17,8 @@ namespace {
  * it is woken. Ticks cost less than waking it for each of many small operations that their caller is about to wait for. */
 constexpr Milliseconds TICK(1);
 constexpr int IDLE_TICKS = 20;
-constexpr std::chrono::microseconds POLL_PAUSE(50);
+/* Messages that do not come are asked for less and less often, down to once a tick. */
+constexpr std::chrono::microseconds SHORTEST_PAUSE(50);
 
 thread_local bool inside_progress;
 
@@ -83,6 +84,7 @@ void Progress::add(c10::intrusive_ptr<Work> work)
     work->began = std::chrono::steady_clock::now();
     std::unique_lock<std::mutex> lock(mutex_);
     works_.push_back(std::move(work));
+    pause_ = SHORTEST_PAUSE;
     bool wake = asleep_;
     if (!started_) {
         started_ = true;
@@ -181,8 +183,12 @@ void Progress::run()
         bool idle = kind_ == Kind::messages ? !poll_all() : !due->try_settle();
         due.reset(); /* may end a communicator: not with the lock */
         lock.lock();
-        if (idle)
-            bell_.wait_for(lock, POLL_PAUSE);
+        if (idle) {
+            bell_.wait_for(lock, pause_);
+            pause_ = std::min<std::chrono::microseconds>(2 * pause_, TICK);
+        } else {
+            pause_ = SHORTEST_PAUSE;
+        }
     }
 }
 

@@ -53,6 +53,7 @@ class Progress : public std::enable_shared_from_this<Progress> {
     std::deque<c10::intrusive_ptr<Work>> works_;
     bool started_ = false, asleep_ = false, stopped_ = false;
     int idle_ticks_ = 0;
+    std::chrono::microseconds pause_{0};
 };
 
 } // namespace weft_torch
