@@ -102,14 +102,18 @@ int64_t weft_document_int(const weft_document *d, int element, const char *name,
     return *end || errno || value < low || value > high ? otherwise : value;
 }
 
-double weft_document_double(const weft_document *d, int element, const char *name, double otherwise)
+double weft_text_number(const char *text, double otherwise)
 {
-    const char *text = weft_document_get(d, element, name);
     char *end;
     if (!text || !*text)
         return otherwise;
     double value = strtod(text, &end);
     return *end || !isfinite(value) ? otherwise : value;
+}
+
+double weft_document_double(const weft_document *d, int element, const char *name, double otherwise)
+{
+    return weft_text_number(weft_document_get(d, element, name), otherwise);
 }
 
 bool weft_document_is(const weft_document *d, int element, const char *name)

@@ -47,6 +47,8 @@ weft_status weft_document_create(weft_document *d, size_t bytes, const char *fil
 const char *weft_document_get(const weft_document *d, int element, const char *name);
 /* A number (0x: hexadecimal) in [low, high]; `otherwise` where there is none or it is out of range. */
 int64_t weft_document_int(const weft_document *d, int element, const char *name, int64_t low, int64_t high, int64_t otherwise);
+/* All of a text as a finite number; `otherwise` if it is none, empty or NULL. */
+double weft_text_number(const char *text, double otherwise);
 double weft_document_double(const weft_document *d, int element, const char *name, double otherwise);
 bool weft_document_is(const weft_document *d, int element, const char *name);
 /* The next child of that name after `after` (-1: the first); NULL name: any. -1: none. */

@@ -1,8 +1,8 @@
 /* The graph: creation, nodes, attributes, edges, notes, numbering and what the public API reads. Leaves it to derive.c which
  * edges follow from where nodes are, and to verify.c whether the whole is sound. */
 #include "topology/graph.h"
+#include "topology/document.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -365,12 +365,7 @@ bool weft_topology_attribute_at(const weft_topology *t, int node, int i, const c
 
 double weft_topology_attribute_number(const weft_topology *t, int node, const char *name, double otherwise)
 {
-    const char *text = weft_topology_attribute(t, node, name);
-    char *end;
-    if (!text || !*text)
-        return otherwise;
-    double value = strtod(text, &end);
-    return *end == 0 && isfinite(value) ? value : otherwise;
+    return weft_text_number(weft_topology_attribute(t, node, name), otherwise);
 }
 
 const char *weft_topology_note(const weft_topology *t, int i)
