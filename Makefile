@@ -221,8 +221,9 @@ endif
 pytorch: $(TORCH_MODULE) $(TORCH_PY)
 $(TORCH_PY): $(BUILD)/python/%: integrations/pytorch/%
 	$(call say,CP) cp $< $@
-# What the tests need: built where torch is installed, else the tests say that it is not.
-pytorch-if-there:
+# What the tests need: built where torch is installed, else the tests say that it is not. The library first: two makes must not
+# write it at once.
+pytorch-if-there: $(SHARED)
 	@if $(TORCH_PYTHON) integrations/pytorch/flags compile >/dev/null 2>&1; then $(MAKE) --no-print-directory pytorch; fi
 # The plugin for NCCL: whole in itself, so that nothing but libc has to be there where NCCL loads it; it exports its tables only.
 NCCL_NET_SRC := $(sort $(wildcard integrations/nccl-net/*.c))
