@@ -106,6 +106,6 @@ weft_status weft_transport_load(const char *name, const weft_transport_ops **out
         return status;
     char why[256];
     snprintf(why, sizeof why, "%s", weft_last_error());
-    return weft_fail(WEFT_ERR_UNSUPPORTED, "there is no transport '%s': shm, tcp, verbs and plugin are built in, others are libraries in WEFT_PLUGIN_PATH or "
-                     "%s%s: %s", name, own ? folder : "the loader's path", own ? "/weft" : "", why);
+    return weft_fail(WEFT_ERR_UNSUPPORTED,
+                     "there is no transport '%s': shm, tcp, verbs and plugin are built in, others are libraries in WEFT_PLUGIN_PATH or %s%s: %s", name, own ? folder : "the loader's path", own ? "/weft" : "", why);
 }
