@@ -272,7 +272,7 @@ static bool case_connections(session *s)
 static bool outlive(session *s, void *comm)
 {
     static char data[65536];
-    void *memory, *request = NULL, *buffer = data;
+    void *memory = NULL, *request = NULL, *buffer = data;
     size_t bytes = sizeof data;
     int tag = 1, done = 0, sizes[NCCL_NET_RECVS_MAX];
     double start = now_s();
@@ -290,7 +290,10 @@ static bool outlive(session *s, void *comm)
     }
     if (result == NCCL_SUCCESS)
         return session_fail(s, "the other side was killed, and there is no error after %d s", s->options->timeout_s);
-    printf("  %-28s ok: %s after %.2f s\n", s->what, result_text(result), now_s() - start);
+    double took = now_s() - start;
+    if (!session_good(s, plugin_deregister(s->plugin, comm, memory), "deregMr") || !session_close(s, true, comm))
+        return false;
+    printf("  %-28s ok: %s after %.2f s\n", s->what, result_text(result), took);
     fflush(stdout);
     return true;
 }
