@@ -101,7 +101,7 @@ static nccl_result get_properties(int device, PROPERTIES_TYPE(NET_VERSION) *p)
         return complain(NCCL_INVALID_ARGUMENT, "there is no such device");
     FILL(p, device);
 #if NET_VERSION >= 9
-    p->maxP2pBytes = MESSAGE_BYTES ? MESSAGE_BYTES : NCCL_NET_P2P_BYTES_MAX;
+    p->maxP2pBytes = MESSAGE_BYTES > 0 ? MESSAGE_BYTES : NCCL_NET_P2P_BYTES_MAX;
 #endif
     return NCCL_SUCCESS;
 }
@@ -246,7 +246,7 @@ static nccl_result begin(comm *c, void *data, size_t bytes, int tag, void *memor
     *out = NULL;
     if (c->magic != MAGIC || tag != 1 || !is_registered(c, memory, data, bytes))
         return complain(NCCL_INVALID_ARGUMENT, "a message in memory that is not registered");
-    if (MESSAGE_BYTES && bytes > MESSAGE_BYTES)
+    if (MESSAGE_BYTES > 0 && bytes > MESSAGE_BYTES)
         return complain(NCCL_INVALID_ARGUMENT, "a message that is too long");
     if (c->count >= LIMIT)
         return complain(NCCL_INTERNAL_ERROR, "too many requests in flight");
