@@ -295,7 +295,9 @@ static bool outlive(session *s, void *comm)
         return false;
     printf("  %-28s ok: %s after %.2f s\n", s->what, result_text(result), took);
     fflush(stdout);
-    return true;
+    if (memory && !session_good(s, plugin_deregister(s->plugin, comm, memory), "deregMr after an error"))
+        return false;
+    return session_close(s, true, comm);
 }
 
 bool case_killed(session *s, bool victim)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ typedef enum attempt_state {
 
 typedef struct net_attempt net_attempt;
 struct net_attempt {
-    net_attempt *next;         /* guests of a listener, the newest first */
+    net_attempt *next;         /* guests of a listener, the newest first; or all that dial */
     attempt_state state;
     int fd;
     net_address remote;
@@ -39,6 +40,7 @@ struct net_attempt {
     net_hello hello;
     net_comm *comm[NET_TRANSPORTS_MAX]; /* a side for each offer; in the end one */
     int comms;
+    int64_t asked_ms;          /* dialling: when the caller last asked for it */
     int64_t gone_ms;           /* when it was seen that the other side has closed the first connection; 0: it has not */
 };
 
@@ -275,6 +277,52 @@ void net_listener_close(net_listener *listener)
 
 /* ---- dialling ---- */
 
+/* Whoever gives up connecting does not say so, there is no call for it: what nobody has asked for in so long is taken for that. */
+enum { ABANDONED_MS = 5 * 60 * 1000 };
+static pthread_mutex_t dialling_lock = PTHREAD_MUTEX_INITIALIZER;
+static net_attempt *dialling;
+
+static void enlist(net_attempt *attempt)
+{
+    net_attempt *abandoned = NULL;
+    attempt->asked_ms = net_now_ms();
+    pthread_mutex_lock(&dialling_lock);
+    for (net_attempt **link = &dialling; *link;) {
+        net_attempt *one = *link;
+        if (attempt->asked_ms - one->asked_ms < ABANDONED_MS) {
+            link = &one->next;
+            continue;
+        }
+        *link = one->next;
+        one->next = abandoned;
+        abandoned = one;
+    }
+    attempt->next = dialling;
+    dialling = attempt;
+    pthread_mutex_unlock(&dialling_lock);
+    while (abandoned) {
+        net_attempt *one = abandoned;
+        abandoned = one->next;
+        attempt_free(one);
+    }
+}
+
+/* Takes it out of those that dial, for one step or for good. NULL: it was taken for abandoned. */
+static net_attempt *delist(net_attempt *attempt)
+{
+    net_attempt *found = NULL;
+    pthread_mutex_lock(&dialling_lock);
+    for (net_attempt **link = &dialling; *link && !found; link = &(*link)->next) {
+        if (*link != attempt)
+            continue;
+        found = attempt;
+        *link = attempt->next;
+        break;
+    }
+    pthread_mutex_unlock(&dialling_lock);
+    return found;
+}
+
 static nccl_result start_dialling(net_handle *handle, const net_device *device)
 {
     net_attempt *attempt = calloc(1, sizeof *attempt);
@@ -306,6 +354,7 @@ static nccl_result start_dialling(net_handle *handle, const net_device *device)
     }
     attempt->state = MEET_CONNECTING;
     handle->attempt = attempt;
+    enlist(attempt);
     return NCCL_SUCCESS;
 }
 
@@ -414,13 +463,22 @@ nccl_result net_connect(int number, net_handle *handle, net_comm **out)
     nccl_result result = handle->attempt ? NCCL_SUCCESS : start_dialling(handle, device);
     if (result != NCCL_SUCCESS)
         return result;
-    result = dial(handle->attempt, device, &connected);
-    if (result != NCCL_SUCCESS)
-        attempt_free(handle->attempt);
-    else if (connected)
-        *out = hand_over(handle->attempt);
-    if (result != NCCL_SUCCESS || connected)
-        handle->attempt = NULL;
+    net_attempt *attempt = delist(handle->attempt);
+    if (attempt) {
+        result = dial(attempt, device, &connected);
+    } else {
+        net_warn("a connection was given up, as nobody asked for it for %d minutes", ABANDONED_MS / 60000);
+        result = NCCL_REMOTE_ERROR;
+    }
+    if (result == NCCL_SUCCESS && !connected) {
+        enlist(attempt);
+        return NCCL_SUCCESS;
+    }
+    handle->attempt = NULL;
+    if (connected && result == NCCL_SUCCESS)
+        *out = hand_over(attempt);
+    else if (attempt)
+        attempt_free(attempt);
     return result;
 }
 
