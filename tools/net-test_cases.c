@@ -291,13 +291,12 @@ static bool outlive(session *s, void *comm)
     if (result == NCCL_SUCCESS)
         return session_fail(s, "the other side was killed, and there is no error after %d s", s->options->timeout_s);
     double took = now_s() - start;
-    if (!session_good(s, plugin_deregister(s->plugin, comm, memory), "deregMr") || !session_close(s, true, comm))
+    if ((memory && !session_good(s, plugin_deregister(s->plugin, comm, memory), "deregMr after an error")) ||
+        !session_close(s, true, comm))
         return false;
     printf("  %-28s ok: %s after %.2f s\n", s->what, result_text(result), took);
     fflush(stdout);
-    if (memory && !session_good(s, plugin_deregister(s->plugin, comm, memory), "deregMr after an error"))
-        return false;
-    return session_close(s, true, comm);
+    return true;
 }
 
 bool case_killed(session *s, bool victim)
