@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 enum {
     FLUSH_BUDGET_BYTES = 4 * 1024 * 1024, /* of one visit, so that other peers and reading have their turn */
@@ -237,16 +238,42 @@ void weft_tcp_link_drop_slices(tcp_link *link, weft_status status)
     }
 }
 
+/* What the peer sent before it went, on all of its sockets: one may have to wait for what came by another, and a read may end
+ * early though there is more. */
+static int read_rest(tcp_link *link)
+{
+    enum { IN_VAIN_MAX = 100 };
+    int moved = 0;
+    for (int in_vain = 0, left = 1; left > 0 && in_vain < IN_VAIN_MAX && link->state == TCP_OPEN; in_vain++) {
+        left = 0;
+        for (int i = 0; i < link->socket_count && link->state == TCP_OPEN; i++) {
+            tcp_socket *s = link->sockets[i];
+            int bytes = 0, now = s && s->state == TCP_UP ? weft_tcp_stream_read(s) : 0;
+            if (now > 0)
+                in_vain = 0;
+            moved += now;
+            if (s && s->state == TCP_UP && ioctl(s->source.fd, FIONREAD, &bytes) == 0)
+                left += bytes;
+        }
+    }
+    return moved;
+}
+
+static bool has_failed_write(const tcp_link *link)
+{
+    for (int i = 0; i < link->socket_count; i++)
+        if (link->sockets[i] && link->sockets[i]->state == TCP_UP && link->sockets[i]->write_error)
+            return true;
+    return false;
+}
+
 static int attend(tcp_link *link)
 {
     tcp_transport *t = link->transport;
-    int moved = 0;
+    int moved = has_failed_write(link) ? read_rest(link) : 0;
     for (int i = 0; i < link->socket_count && link->state == TCP_OPEN; i++) {
         tcp_socket *s = link->sockets[i];
-        if (!s || s->state != TCP_UP || !s->write_error)
-            continue;
-        moved += weft_tcp_stream_read(s); /* what the peer sent before it went */
-        if (s->state == TCP_UP)
+        if (s && s->state == TCP_UP && s->write_error)
             weft_tcp_socket_end(s, s->write_error);
     }
     if (link->state == TCP_FAILED && !link->reported) {
