@@ -153,7 +153,7 @@ static void every_allocation_fails_once(void **state)
 {
     transports = *state;
     problems = 0;
-    time_limit(30 + 4 * (unsigned)seconds);
+    time_limit(100 + 4 * (unsigned)seconds);
     timeout_ms = 10000;
     assert_true(one_life(0, false)); /* what is allocated once per process is there now */
     int64_t start = weft_now_ns();
