@@ -6,7 +6,11 @@
 #include "base/base.h"
 #include "collectives/cost.h"
 
-enum { KNOMIAL_RADIX = 4, STAGED_TWICE = 2 };
+enum { KNOMIAL_RADIX = 4, STAGED_TWICE = 2, STEADY_BYTES = 32 << 10 };
+/* What a round of large messages between hosts costs more than its bytes: each has another partner, so that each way starts anew, in
+ * a burst, where those of a ring never rest. */
+static const double RESTARTED = 0.15;
+
 
 /* One kind of way between ranks: ns, and ns per byte of one rank's message. */
 typedef struct way {
@@ -116,7 +120,8 @@ static double exchange(const frame *f, int d, bool shift, double bytes, double w
     int crowd = crossing(f, d, shift);
     double time = crowd < f->most ? hop(f->local, bytes, work) : 0;
     if (crowd > 0)
-        time = larger(time, hop((way){ f->remote.latency, f->remote.byte * crowd }, bytes, work));
+        time = larger(time, hop((way){ f->remote.latency, f->remote.byte * crowd }, bytes, work) +
+                                larger(0, bytes - STEADY_BYTES) * f->remote.byte * crowd * RESTARTED);
     return time;
 }
 

@@ -156,12 +156,12 @@ static bool compile(weft_inline *c, const weft_execution *x)
 static bool serves(const weft_exec *e, const weft_execution_args *args)
 {
     const weft_schedule *s = args->ready->schedule;
-    size_t element = weft_type_bytes(args->reduction.type), limit = WEFT_MAP_BYTES / (size_t)e->ranks;
+    size_t element = weft_type_bytes(args->reduction.type), limit = (WEFT_MAP_BYTES - 1) / (size_t)e->ranks;
     if (!args->ready->local_only || !e->regions || s->scratch_chunks || args->ready->most_sources > SOURCES_MAX ||
         args->input_counts || args->output_counts || args->reduction.function || e->local_count != e->ranks)
         return false;
-    size_t most = s->input_blocks > 1 || s->output_blocks > 1 ? limit : WEFT_MAP_BYTES;
-    return args->count < most && args->count * (element ? element : 1) < most;
+    size_t most = s->input_blocks > 1 || s->output_blocks > 1 ? limit : WEFT_MAP_BYTES - 1;
+    return args->count <= most && args->count * (element ? element : 1) <= most;
 }
 
 weft_status weft_inline_create(weft_exec *e, const weft_execution_args *args, weft_inline **out)

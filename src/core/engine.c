@@ -187,6 +187,8 @@ void weft_engine_check(weft_engine *e)
 bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context, int64_t deadline_ns)
 {
     int64_t idle_since = 0, hooked = 0, checked = 0;
+    /* What comes from another host takes long enough for others to have the core meanwhile. */
+    int64_t alone_ns = weft_host_count(e->host) > 1 ? -1 : ALONE_NS;
     int yields = 0;
     unsigned rounds = 0;
     bool is_done;
@@ -219,9 +221,9 @@ bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context
             yields = others ? 0 : yields;
         }
         if (now - idle_since < e->spin_ns) {
-            if (e->waiters > 1 || now - idle_since > ALONE_NS) { /* let the others at the lock, and at the core */
+            if (e->waiters > 1 || now - idle_since > alone_ns) { /* let the others at the lock, and at the core */
                 pthread_mutex_unlock(&e->lock);
-                if (now - idle_since > ALONE_NS)
+                if (now - idle_since > alone_ns)
                     sched_yield();
                 else
                     weft_cpu_relax();
