@@ -67,7 +67,7 @@ def overlap_places(note):
     """[(case, place)]: what shares its processors with the computation, and a wire that does not."""
     found = [(cases.CASES["shm2"], launch.Here()), (cases.CASES["tcp2"], launch.Here())]
     try:
-        found.append((cases.Case("hosts2", "2 hosts at 1 Gbit/s", "hosts", 2, 0), world.Hosts(2)))
+        found.append((cases.Case("hosts2", "2 hosts at 1 Gbit/s", "hosts", 2, 0, (0, 1)), world.Hosts((0, 1))))
     except world.Impossible as reason:
         note(f"overlap between hosts: left out: {reason}")
     return found
