@@ -113,7 +113,6 @@ weft_status weft_tcp_interfaces_list(weft_tcp_interface *all, int max, int *coun
         to->up = (item->ifa_flags & IFF_UP) && (item->ifa_flags & IFF_RUNNING);
         to->loopback = item->ifa_flags & IFF_LOOPBACK;
         to->prefix = prefix_bits(item->ifa_netmask);
-        to->speed_Mbps = to->loopback ? 0 : speed_of(to);
         n++;
     }
     freeifaddrs(list);
@@ -227,6 +226,12 @@ weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count,
         return fail_none(all, count, setting);
     *chosen_count = n;
     return WEFT_OK;
+}
+
+void weft_tcp_interfaces_find_speeds(weft_tcp_interface *chosen, int count)
+{
+    for (int k = 0; k < count; k++)
+        chosen[k].speed_Mbps = chosen[k].loopback ? 0 : speed_of(&chosen[k]);
 }
 
 weft_status weft_tcp_port_range_parse(const char *text, uint16_t *low, uint16_t *high)

@@ -30,13 +30,16 @@ typedef struct weft_tcp_interface {
     weft_tcp_sockaddr address; /* port 0 */
 } weft_tcp_interface;
 
-/* All addresses of this machine, at most `max`. Interfaces without an address are listed with family 0. */
+/* All addresses of this machine, at most `max`, without their speeds. Interfaces without an address are listed with family 0. */
 weft_status weft_tcp_interfaces_list(weft_tcp_interface *all, int max, int *count);
 /* The ones to use, by the rules of WEFT_INTERFACES (`setting`; NULL or "": every usable one): up, at most one
  * IPv4 and one IPv6 address each, loopback only if named or if there is nothing else. Pure.
  * WEFT_ERR_INVALID naming all interfaces when none is left. */
 weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count, const char *setting,
                                        weft_tcp_interface chosen[WEFT_TCP_ADDRESSES_MAX], int *chosen_count);
+
+/* The speeds of those: a file and some system calls each, so not of all that a machine with many containers has. */
+void weft_tcp_interfaces_find_speeds(weft_tcp_interface *chosen, int count);
 
 /* "low-high" or one port; NULL or "": 0-0, any. */
 weft_status weft_tcp_port_range_parse(const char *text, uint16_t *low, uint16_t *high);

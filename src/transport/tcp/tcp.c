@@ -154,7 +154,10 @@ static weft_status open_listeners(tcp_transport *t)
     if (status == WEFT_OK)
         status = weft_tcp_interfaces_choose(all, count, t->config.interfaces, chosen, &chosen_count);
     weft_free(all);
-    return status == WEFT_OK ? weft_tcp_listen(t, chosen, chosen_count) : status;
+    if (status != WEFT_OK)
+        return status;
+    weft_tcp_interfaces_find_speeds(chosen, chosen_count);
+    return weft_tcp_listen(t, chosen, chosen_count);
 }
 
 static weft_status copy_strings(tcp_transport *t, const weft_transport_config *config)
