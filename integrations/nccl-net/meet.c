@@ -310,15 +310,13 @@ static void enlist(net_attempt *attempt)
 /* Takes it out of those that dial, for one step or for good. NULL: it was taken for abandoned. */
 static net_attempt *delist(net_attempt *attempt)
 {
-    net_attempt *found = NULL;
     pthread_mutex_lock(&dialling_lock);
-    for (net_attempt **link = &dialling; *link && !found; link = &(*link)->next) {
-        if (*link != attempt)
-            continue;
-        found = attempt;
-        *link = attempt->next;
-        break;
-    }
+    net_attempt **link = &dialling;
+    while (*link && *link != attempt)
+        link = &(*link)->next;
+    net_attempt *found = *link;
+    if (found)
+        *link = found->next;
     pthread_mutex_unlock(&dialling_lock);
     return found;
 }

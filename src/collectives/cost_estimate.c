@@ -336,7 +336,7 @@ static double direct_time(const frame *f)
     if (f->collective == WEFT_ALL_REDUCE) {
         double work = (f->bytes - f->block) * f->copy + reduce_many(f, f->block, n) + f->bytes * f->copy;
         /* through the stage all is read just after it was written, twice; larger buffers are read in place where that can be */
-        if (f->bytes < WEFT_COST_MAP_BYTES)
+        if (f->bytes < WEFT_MAP_BYTES)
             work *= STAGED_TWICE;
         return 2 * all_signal(f, n) + (tiles * 3 - 2) * n * f->step + work;
     }

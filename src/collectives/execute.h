@@ -21,7 +21,6 @@ enum {
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
     WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
     WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
-    WEFT_MAP_BYTES = (32 << 10) + 1, /* buffers of less are staged though they could be read in place */
     WEFT_WANT_BYTES = 128 << 10 /* a receive of more than that announces itself; any does while data for others lie here unread */
 };
 

@@ -278,6 +278,13 @@ static size_t tile_wish_bytes(const weft_schedule *s)
     }
 }
 
+/* Chunks that one rank stages of a tile. */
+static size_t staged_chunks(const weft_schedule *s)
+{
+    return (s->publishes_input ? (size_t)s->input_blocks * s->chunks_per_block : 0) +
+           (s->publishes_output ? (size_t)s->output_blocks * s->chunks_per_block : 0);
+}
+
 static weft_status choose_tiles(weft_execution *x, const weft_execution_args *args)
 {
     const weft_schedule *s = args->ready->schedule;
@@ -287,8 +294,7 @@ static weft_status choose_tiles(weft_execution *x, const weft_execution_args *ar
     size_t tile = SIZE_MAX;
     if (args->sizes_shared) {
         size_t bytes = tile_wish_bytes(s);
-        size_t staged = (s->publishes_input ? (size_t)s->input_blocks * s->chunks_per_block : 0) +
-                        (s->publishes_output ? (size_t)s->output_blocks * s->chunks_per_block : 0);
+        size_t staged = staged_chunks(s);
         if (staged)
             bytes = weft_min_size(bytes, WEFT_STAGE_BYTES / staged);
         if (s->scratch_chunks)
@@ -308,14 +314,6 @@ static weft_status choose_tiles(weft_execution *x, const weft_execution_args *ar
         return weft_fail(WEFT_ERR_INVALID, "count %zu is too large for one call of %s", args->count,
                          weft_algorithm_name(s->algorithm));
     return WEFT_OK;
-}
-
-/* Bytes that one rank stages of a tile. */
-static size_t staged_bytes(const weft_execution *x, const weft_schedule *s)
-{
-    size_t chunks = (s->publishes_input ? (size_t)s->input_blocks * s->chunks_per_block : 0) +
-                    (s->publishes_output ? (size_t)s->output_blocks * s->chunks_per_block : 0);
-    return chunks * x->chunk_bytes;
 }
 
 static void bind_layout(weft_layout *l, const void *base, const weft_execution_args *args, uint32_t blocks,
@@ -362,7 +360,7 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     if (status != WEFT_OK)
         return status;
     x->small = args->sizes_shared && !args->input_counts && !args->output_counts && x->tiles == 1 && s->lanes == 1 &&
-               staged_bytes(x, s) <= WEFT_SMALL_BYTES;
+               staged_chunks(s) * x->chunk_bytes <= WEFT_SMALL_BYTES;
     size_t scratch = (size_t)s->scratch_chunks * WEFT_DEPTH * x->chunk_bytes;
     size_t sends = (size_t)args->ready->most_sends * s->lanes * WEFT_DEPTH * sizeof *x->sends;
     size_t sources = args->ready->most_sources;

@@ -1,10 +1,12 @@
-/* How long slices are: the executor cuts by this, the cost model prices it. */
+/* How long slices are, and which buffers are staged: the executor goes by this, the cost model prices it. */
 #ifndef WEFT_SLICE_H
 #define WEFT_SLICE_H
 
 #include "base/base.h"
 
 enum { WEFT_SLICE_LEAST_BYTES = 8 << 10, WEFT_SLICE_MOST_BYTES = 128 << 10, WEFT_SLICES = 8 };
+/* Buffers of less are staged though they could be read in place. */
+enum { WEFT_MAP_BYTES = (32 << 10) + 1 };
 
 /* The shortest worth cutting on such a way: what it moves in some 64 us, long enough that the work per slice is little beside
  * it, short enough that who forwards a message begins early. A power of two. */

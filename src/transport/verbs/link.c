@@ -82,19 +82,24 @@ weft_status weft_verbs_link_get(verbs_transport *t, int peer, verbs_link **out)
     return WEFT_OK;
 }
 
+weft_status weft_verbs_pairs_find(const verbs_transport *t, int peer, const void *address, size_t bytes, weft_verbs_address *theirs,
+                                  weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count)
+{
+    weft_verbs_port mine[WEFT_VERBS_PORTS_MAX];
+    weft_status status = weft_verbs_address_decode(address, bytes, theirs);
+    for (int i = 0; i < t->port_count; i++)
+        mine[i] = t->ports[i].card;
+    return status == WEFT_OK ? weft_verbs_pairs_match(mine, t->port_count, theirs->ports, theirs->count, t->config.rank < peer, pairs, count)
+                             : status;
+}
+
 weft_status weft_verbs_link_know(verbs_link *link, const void *address, size_t bytes)
 {
     verbs_transport *t = link->transport;
-    weft_verbs_port mine[WEFT_VERBS_PORTS_MAX];
     weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX];
     weft_verbs_address theirs;
     int count;
-    weft_status status = weft_verbs_address_decode(address, bytes, &theirs);
-    for (int i = 0; i < t->port_count; i++)
-        mine[i] = t->ports[i].card;
-    if (status == WEFT_OK)
-        status = weft_verbs_pairs_match(mine, t->port_count, theirs.ports, theirs.count, t->config.rank < link->peer, pairs,
-                                        &count);
+    weft_status status = weft_verbs_pairs_find(t, link->peer, address, bytes, &theirs, pairs, &count);
     if (status == WEFT_OK)
         status = t->control_ops->connect(t->control, link->peer, theirs.control, theirs.control_bytes, &link->control);
     if (status != WEFT_OK)

@@ -215,15 +215,10 @@ static void describe(const verbs_transport *t, const weft_verbs_pair *pairs, int
 static weft_status verbs_reachable(weft_transport *transport, int peer, const void *address, size_t bytes, weft_path_info *info)
 {
     verbs_transport *t = instance(transport);
-    weft_verbs_port mine[WEFT_VERBS_PORTS_MAX];
     weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX];
     weft_verbs_address theirs;
     int count;
-    weft_status status = weft_verbs_address_decode(address, bytes, &theirs);
-    for (int i = 0; i < t->port_count; i++)
-        mine[i] = t->ports[i].card;
-    if (status == WEFT_OK)
-        status = weft_verbs_pairs_match(mine, t->port_count, theirs.ports, theirs.count, t->config.rank < peer, pairs, &count);
+    weft_status status = weft_verbs_pairs_find(t, peer, address, bytes, &theirs, pairs, &count);
     if (status == WEFT_OK)
         status = t->control_ops->reachable(t->control, peer, theirs.control, theirs.control_bytes, NULL);
     if (status != WEFT_OK)
