@@ -2,9 +2,9 @@
  * state of connections. */
 #define _GNU_SOURCE
 #include "transport/tcp/wire.h"
+#include "base/bytes.h"
 #include "transport/tcp/system.h"
 
-#include <endian.h>
 #include <string.h>
 
 const weft_tcp_system *weft_tcp_injected;
@@ -12,57 +12,18 @@ const weft_tcp_system *weft_tcp_injected;
 static const char hello_magic[8] = { 'W', 'E', 'F', 'T', '-', 'T', 'C', 'P' };
 static const char welcome_magic[8] = { 'W', 'E', 'F', 'T', '-', 'A', 'N', 'S' };
 
-static void put16(unsigned char *at, uint16_t value)
-{
-    value = htole16(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put32(unsigned char *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put64(unsigned char *at, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static uint16_t get16(const unsigned char *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof value);
-    return le16toh(value);
-}
-
-static uint32_t get32(const unsigned char *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return le32toh(value);
-}
-
-static uint64_t get64(const unsigned char *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return le64toh(value);
-}
-
 void weft_tcp_hello_encode(const weft_tcp_hello *hello, unsigned char bytes[WEFT_TCP_HELLO_BYTES])
 {
     memset(bytes, 0, WEFT_TCP_HELLO_BYTES);
     memcpy(bytes, hello_magic, sizeof hello_magic);
-    put32(bytes + 8, hello->version);
-    put64(bytes + 16, hello->job);
-    put32(bytes + 24, hello->rank);
-    put32(bytes + 28, hello->target);
-    put64(bytes + 32, hello->set);
-    put16(bytes + 40, hello->index);
-    put16(bytes + 42, hello->count);
-    put64(bytes + 56, weft_hash(bytes, 56, 0));
+    weft_put32(bytes + 8, hello->version);
+    weft_put64(bytes + 16, hello->job);
+    weft_put32(bytes + 24, hello->rank);
+    weft_put32(bytes + 28, hello->target);
+    weft_put64(bytes + 32, hello->set);
+    weft_put16(bytes + 40, hello->index);
+    weft_put16(bytes + 42, hello->count);
+    weft_put64(bytes + 56, weft_hash(bytes, 56, 0));
 }
 
 weft_status weft_tcp_hello_decode(const unsigned char bytes[WEFT_TCP_HELLO_BYTES], weft_tcp_hello *hello)
@@ -70,17 +31,17 @@ weft_status weft_tcp_hello_decode(const unsigned char bytes[WEFT_TCP_HELLO_BYTES
     memset(hello, 0, sizeof *hello);
     if (memcmp(bytes, hello_magic, sizeof hello_magic) != 0)
         return weft_fail(WEFT_ERR_PARSE, "not a greeting of weft");
-    hello->version = get32(bytes + 8);
+    hello->version = weft_get32(bytes + 8);
     if (hello->version != WEFT_TCP_VERSION)
         return WEFT_OK;
-    if (get64(bytes + 56) != weft_hash(bytes, 56, 0))
+    if (weft_get64(bytes + 56) != weft_hash(bytes, 56, 0))
         return weft_fail(WEFT_ERR_PARSE, "a greeting of weft with a wrong checksum");
-    hello->job = get64(bytes + 16);
-    hello->rank = get32(bytes + 24);
-    hello->target = get32(bytes + 28);
-    hello->set = get64(bytes + 32);
-    hello->index = get16(bytes + 40);
-    hello->count = get16(bytes + 42);
+    hello->job = weft_get64(bytes + 16);
+    hello->rank = weft_get32(bytes + 24);
+    hello->target = weft_get32(bytes + 28);
+    hello->set = weft_get64(bytes + 32);
+    hello->index = weft_get16(bytes + 40);
+    hello->count = weft_get16(bytes + 42);
     if (hello->count == 0 || hello->count > WEFT_TCP_SOCKETS_MAX || hello->index >= hello->count)
         return weft_fail(WEFT_ERR_PARSE, "a greeting of weft for socket %u of %u", hello->index,
                          hello->count);
@@ -96,10 +57,10 @@ void weft_tcp_welcome_encode(const weft_tcp_welcome *welcome, unsigned char byte
 {
     memset(bytes, 0, WEFT_TCP_WELCOME_BYTES);
     memcpy(bytes, welcome_magic, sizeof welcome_magic);
-    put32(bytes + 8, welcome->version);
-    put32(bytes + 12, welcome->answer);
-    put32(bytes + 16, welcome->rank);
-    put64(bytes + 24, weft_hash(bytes, 24, 0));
+    weft_put32(bytes + 8, welcome->version);
+    weft_put32(bytes + 12, welcome->answer);
+    weft_put32(bytes + 16, welcome->rank);
+    weft_put64(bytes + 24, weft_hash(bytes, 24, 0));
 }
 
 weft_status weft_tcp_welcome_decode(const unsigned char bytes[WEFT_TCP_WELCOME_BYTES],
@@ -107,11 +68,11 @@ weft_status weft_tcp_welcome_decode(const unsigned char bytes[WEFT_TCP_WELCOME_B
 {
     memset(welcome, 0, sizeof *welcome);
     if (memcmp(bytes, welcome_magic, sizeof welcome_magic) != 0 ||
-        get64(bytes + 24) != weft_hash(bytes, 24, 0))
+        weft_get64(bytes + 24) != weft_hash(bytes, 24, 0))
         return weft_fail(WEFT_ERR_PARSE, "not an answer of weft");
-    welcome->version = get32(bytes + 8);
-    welcome->answer = get32(bytes + 12);
-    welcome->rank = get32(bytes + 16);
+    welcome->version = weft_get32(bytes + 8);
+    welcome->answer = weft_get32(bytes + 12);
+    welcome->rank = weft_get32(bytes + 16);
     return WEFT_OK;
 }
 
@@ -140,17 +101,17 @@ static uint32_t frame_check(uint32_t payload_bytes, uint64_t sequence, uint64_t 
 void weft_tcp_frame_encode(uint32_t payload_bytes, uint64_t sequence, uint64_t set,
                            unsigned char bytes[WEFT_TCP_FRAME_BYTES])
 {
-    put32(bytes, payload_bytes);
-    put32(bytes + 4, frame_check(payload_bytes, sequence, set));
-    put64(bytes + 8, sequence);
+    weft_put32(bytes, payload_bytes);
+    weft_put32(bytes + 4, frame_check(payload_bytes, sequence, set));
+    weft_put64(bytes + 8, sequence);
 }
 
 weft_status weft_tcp_frame_decode(const unsigned char bytes[WEFT_TCP_FRAME_BYTES], uint64_t set,
                                   uint32_t *payload_bytes, uint64_t *sequence)
 {
-    *payload_bytes = get32(bytes);
-    *sequence = get64(bytes + 8);
-    if (get32(bytes + 4) != frame_check(*payload_bytes, *sequence, set))
+    *payload_bytes = weft_get32(bytes);
+    *sequence = weft_get64(bytes + 8);
+    if (weft_get32(bytes + 4) != frame_check(*payload_bytes, *sequence, set))
         return weft_fail(WEFT_ERR_INTERNAL,
                          "a frame header with a wrong checksum came in: the stream is damaged");
     if (*payload_bytes > WEFT_SLICE_MAX_BYTES)

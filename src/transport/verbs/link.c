@@ -82,15 +82,16 @@ weft_status weft_verbs_link_get(verbs_transport *t, int peer, verbs_link **out)
     return WEFT_OK;
 }
 
-weft_status weft_verbs_pairs_find(const verbs_transport *t, int peer, const void *address, size_t bytes, weft_verbs_address *theirs,
-                                  weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count)
+weft_status weft_verbs_pairs_find(const verbs_transport *t, int peer, const void *address, size_t bytes,
+                                  weft_verbs_address *theirs, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count)
 {
     weft_verbs_port mine[WEFT_VERBS_PORTS_MAX];
     weft_status status = weft_verbs_address_decode(address, bytes, theirs);
     for (int i = 0; i < t->port_count; i++)
         mine[i] = t->ports[i].card;
-    return status == WEFT_OK ? weft_verbs_pairs_match(mine, t->port_count, theirs->ports, theirs->count, t->config.rank < peer, pairs, count)
-                             : status;
+    if (status == WEFT_OK)
+        status = weft_verbs_pairs_match(mine, t->port_count, theirs->ports, theirs->count, t->config.rank < peer, pairs, count);
+    return status;
 }
 
 weft_status weft_verbs_link_know(verbs_link *link, const void *address, size_t bytes)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 /* ---- lists of devices --------------------------------------------------------------------------- */
 
 /* One entry: "[=]name[:port][*weight]". */
@@ -134,32 +136,6 @@ weft_status weft_verbs_gid_choose(const weft_verbs_gid *table, int count, bool e
 enum { HEAD_BYTES = 16, PORT_BYTES = 28, PORT_ETHERNET = 1 };
 static const unsigned char blob_magic[4] = {'W', 'V', 'A', 1};
 
-static void put16(unsigned char *at, uint16_t value)
-{
-    value = htole16(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put32(unsigned char *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static uint16_t get16(const unsigned char *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof value);
-    return le16toh(value);
-}
-
-static uint32_t get32(const unsigned char *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return le32toh(value);
-}
-
 static uint64_t blob_hash(const unsigned char *blob, size_t bytes)
 {
     uint64_t hash = htole64(weft_hash(blob + HEAD_BYTES, bytes - HEAD_BYTES, 7));
@@ -177,17 +153,17 @@ weft_status weft_verbs_address_encode(const weft_verbs_address *address, void *b
         const weft_verbs_port *p = &address->ports[i];
         at[0] = p->ethernet ? PORT_ETHERNET : 0;
         at[1] = p->mtu;
-        put16(at + 2, p->lid);
-        put16(at + 4, p->pkey);
-        put16(at + 6, p->weight);
-        put32(at + 8, p->speed_Mbps);
+        weft_put16(at + 2, p->lid);
+        weft_put16(at + 4, p->pkey);
+        weft_put16(at + 6, p->weight);
+        weft_put32(at + 8, p->speed_Mbps);
         memcpy(at + 12, p->gid, sizeof p->gid);
     }
     if (address->control_bytes)
         memcpy(at, address->control, address->control_bytes);
     memcpy(blob, blob_magic, sizeof blob_magic);
-    put16(blob + 4, (uint16_t)address->count);
-    put16(blob + 6, (uint16_t)address->control_bytes);
+    weft_put16(blob + 4, (uint16_t)address->count);
+    weft_put16(blob + 6, (uint16_t)address->control_bytes);
     uint64_t hash = blob_hash(blob, needed);
     memcpy(blob + 8, &hash, sizeof hash);
     *count = needed;
@@ -200,8 +176,8 @@ weft_status weft_verbs_address_decode(const void *bytes, size_t count, weft_verb
     memset(address, 0, sizeof *address);
     if (count < HEAD_BYTES || memcmp(blob, blob_magic, sizeof blob_magic) != 0)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "the peer has no address of verbs (no RDMA device, or another version of weft)");
-    int ports = get16(blob + 4);
-    size_t control_bytes = get16(blob + 6);
+    int ports = weft_get16(blob + 4);
+    size_t control_bytes = weft_get16(blob + 6);
     uint64_t hash = blob_hash(blob, count);
     if (ports < 1 || ports > WEFT_VERBS_PORTS_MAX || count != HEAD_BYTES + (size_t)ports * PORT_BYTES + control_bytes ||
         memcmp(blob + 8, &hash, sizeof hash) != 0)
@@ -210,10 +186,10 @@ weft_status weft_verbs_address_decode(const void *bytes, size_t count, weft_verb
         weft_verbs_port *p = &address->ports[i];
         p->ethernet = at[0] & PORT_ETHERNET;
         p->mtu = at[1];
-        p->lid = get16(at + 2);
-        p->pkey = get16(at + 4);
-        p->weight = get16(at + 6);
-        p->speed_Mbps = get32(at + 8);
+        p->lid = weft_get16(at + 2);
+        p->pkey = weft_get16(at + 4);
+        p->weight = weft_get16(at + 6);
+        p->speed_Mbps = weft_get32(at + 8);
         memcpy(p->gid, at + 12, sizeof p->gid);
     }
     address->count = ports;

@@ -314,8 +314,8 @@ void weft_verbs_region_remove(verbs_transport *t, void *handle);
 /* link.c */
 weft_status weft_verbs_link_get(verbs_transport *t, int peer, verbs_link **out);
 /* What the peer's address says, and which of its ports go with which of ours. */
-weft_status weft_verbs_pairs_find(const verbs_transport *t, int peer, const void *address, size_t bytes, weft_verbs_address *theirs,
-                                  weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count);
+weft_status weft_verbs_pairs_find(const verbs_transport *t, int peer, const void *address, size_t bytes,
+                                  weft_verbs_address *theirs, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count);
 /* Takes the peer's address in: rails, control endpoint. */
 weft_status weft_verbs_link_know(verbs_link *link, const void *address, size_t bytes);
 /* Makes queue pairs and greets the peer, if that is not done. */
