@@ -24,5 +24,7 @@ uint64_t fake_verbs_registered_bytes(void);
 void fake_verbs_port_down(int device);
 /* From now on registering fails, or not. */
 void fake_verbs_refuse_registration(bool refuse);
+/* From now on no device knows the memory that its peers write to, as when their process has been killed; or does. */
+void fake_verbs_lose_memory(bool lose);
 
 #endif

@@ -66,7 +66,7 @@ static struct ibv_mr *mrs[MRS_MAX];
 static unsigned mr_access[MRS_MAX];
 static uint32_t next_qp, next_mr;
 static uint64_t not_ready, sent[DEVICES_MAX], registered_bytes;
-static bool refusing;
+static bool refusing, memory_lost;
 static uint64_t random_state = 1;
 
 static bool chance(void)
@@ -458,7 +458,7 @@ static bool carry_out(fake_qp *qp)
             end_first(qp, IBV_WC_LOC_PROT_ERR);
             return true;
         }
-    if (writes && bytes && !permitted(remote->base.pd, r->wr.wr.rdma.rkey, r->wr.wr.rdma.remote_addr, bytes, IBV_ACCESS_REMOTE_WRITE)) {
+    if (writes && bytes && (memory_lost || !permitted(remote->base.pd, r->wr.wr.rdma.rkey, r->wr.wr.rdma.remote_addr, bytes, IBV_ACCESS_REMOTE_WRITE))) {
         end_first(qp, IBV_WC_REM_ACCESS_ERR);
         return true;
     }
@@ -577,6 +577,7 @@ int fake_verbs_open_objects(void) { return objects; }
 int fake_verbs_registrations(void) { return registrations; }
 uint64_t fake_verbs_registered_bytes(void) { return registered_bytes; }
 void fake_verbs_refuse_registration(bool refuse) { refusing = refuse; }
+void fake_verbs_lose_memory(bool lose) { memory_lost = lose; }
 
 void fake_verbs_port_down(int device)
 {

@@ -223,6 +223,26 @@ static void test_a_device_that_registers_nothing_is_named(void **state)
     free(memory);
 }
 
+static void test_memory_that_is_gone_is_the_peers_end(void **state)
+{
+    (void)state;
+    side sides[2];
+    unsigned char *memory = calloc(1, LARGE);
+    open_sides(sides);
+    pass(sides, "hello", 5);
+    fake_verbs_lose_memory(true);
+    _Alignas(64) weft_slice slice = {.payload = memory, .bytes = LARGE, .done = side_done_anyhow, .context = &sides[0]};
+    assert_int_equal(sides[0].ops->send(sides[0].peer, &slice), WEFT_OK);
+    int64_t end = weft_deadline_ns(CONFORMANCE_PATIENCE_MS);
+    while (!sides[0].failure && weft_now_ns() < end)
+        drive(sides, 1);
+    fake_verbs_lose_memory(false);
+    assert_int_equal(sides[0].failure, WEFT_ERR_PEER);
+    assert_non_null(strstr(sides[0].reason, "rank 1"));
+    close_sides(sides);
+    free(memory);
+}
+
 /* ---- many peers and one receiver ---- */
 
 static void test_many_senders_share_what_a_receiver_lends(void **state)
@@ -264,6 +284,7 @@ static int run_own(void)
         cmocka_unit_test(test_large_slices_share_the_rails),
         cmocka_unit_test(test_a_port_that_goes_down_is_named),
         cmocka_unit_test(test_a_device_that_registers_nothing_is_named),
+        cmocka_unit_test(test_memory_that_is_gone_is_the_peers_end),
         cmocka_unit_test(test_many_senders_share_what_a_receiver_lends),
         cmocka_unit_test(test_memory_hardly_grows_with_peers),
     };

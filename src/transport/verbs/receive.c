@@ -398,7 +398,8 @@ static void work_failed(verbs_link *link, const verbs_rail *rail, const struct i
     if (link->state == VERBS_FAILED)
         return;
     bool peers = wc->status == IBV_WC_RETRY_EXC_ERR || wc->status == IBV_WC_RNR_RETRY_EXC_ERR ||
-                 wc->status == IBV_WC_WR_FLUSH_ERR || wc->status == IBV_WC_REM_OP_ERR || wc->status == IBV_WC_REM_INV_REQ_ERR;
+                 wc->status == IBV_WC_WR_FLUSH_ERR || wc->status == IBV_WC_REM_OP_ERR || wc->status == IBV_WC_REM_INV_REQ_ERR ||
+                 wc->status == IBV_WC_REM_ACCESS_ERR; /* the memory of a process that ends goes before its queue pairs */
     weft_verbs_link_fail(link, peers ? WEFT_ERR_PEER : WEFT_ERR_SYSTEM, "rank %d, from %s: %s (vendor's code 0x%x)", link->peer,
                          port->card.name, port->transport->verbs->wc_status_str(wc->status), wc->vendor_err);
 }
