@@ -82,6 +82,12 @@ typedef struct weft_transport_config {
     weft_status (*fail)(weft_status status, const char *detail);
     void (*log)(int level, const char *text);
     bool listen_briefly;            /* tcp: listen only until every peer is connected, as many instances of two ranks want */
+    /* Where network devices are, for transports that have several: fills distance[host_ranks] with how far the device of that name
+     * ("eth0", "mlx5_0") is from each rank of this host, this rank first; a larger number is farther, -1 is not known. NULL:
+     * nothing is known. To be called inside open() only. */
+    int host_ranks;
+    void (*distances)(void *context, const char *device, int *distance);
+    void *distances_context;
 } weft_transport_config;
 
 /* How a path compares; for selection and for the cost model. Figures are nominal until measured. */

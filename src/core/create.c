@@ -116,8 +116,10 @@ static weft_status look_around(weft_engine *e, weft_hello *hello)
         weft_measured *measured = hello->settings.measured;
         weft_location_find(machine, &hello->here);
         weft_topology_measured(machine, &measured[WEFT_WITHIN_HOST], &measured[WEFT_BETWEEN_HOSTS]);
+        e->machine = machine;
+    } else {
+        weft_topology_free(machine);
     }
-    weft_topology_free(machine);
     return WEFT_OK;
 }
 
@@ -265,6 +267,7 @@ static void engine_destroy(weft_engine *e, int64_t linger_ms)
     weft_settings_unload(&e->settings);
     weft_free(e->table);
     weft_free(e->location);
+    weft_topology_free(e->machine);
     pthread_cond_destroy(&e->woken);
     pthread_mutex_destroy(&e->notice_lock);
     pthread_mutex_destroy(&e->lock);

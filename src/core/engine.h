@@ -42,6 +42,7 @@ struct weft_engine {
     weft_agreed agreed;
     struct weft_tuned *table;   /* agreed.tuned lines */
     weft_location *location;    /* of each rank on its host */
+    weft_topology *machine;     /* what WEFT_TOPO_FILE names; while it is created */
     weft_control *control;
     weft_host *host;
     weft_host *_Atomic bell;    /* host, for threads that wake the waiters; NULL before and after there are any */

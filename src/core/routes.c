@@ -55,6 +55,21 @@ weft_status weft_routes_choose(const char *list, weft_route_choice *choice)
 
 /* ---- opening ----------------------------------------------------------------------------------- */
 
+/* For transports: how far a network device is from the ranks of this host, this one first. */
+static void find_distances(void *context, const char *device, int *distance)
+{
+    const weft_engine *e = context;
+    const int *ranks = weft_host_ranks(e->host);
+    int count = weft_host_size(e->host), own = weft_host_index(e->host);
+    weft_device_place place;
+    if (e->machine)
+        weft_device_find(e->machine, device, &place);
+    else
+        weft_device_read("", device, &place);
+    for (int i = 0; i < count; i++)
+        distance[i] = weft_device_distance(&place, &e->location[ranks[(own + i) % count]]);
+}
+
 static weft_status open_route(weft_engine *e, const char *name)
 {
     const weft_transport_ops *ops;
@@ -65,7 +80,8 @@ static weft_status open_route(weft_engine *e, const char *name)
                                     .job = weft_control_job(e->control), .sink = weft_wire_sink(&e->wire),
                                     .interfaces = e->settings.interfaces, .port_range = e->settings.port_range,
                                     .sockets = (int)e->settings.sockets, .dead_peer_ms = e->settings.dead_peer,
-                                    .host = e->host, .net_plugin = e->settings.net_plugin, .fail = weft_transport_fail, .log = weft_transport_log};
+                                    .host = e->host, .net_plugin = e->settings.net_plugin, .fail = weft_transport_fail, .log = weft_transport_log,
+                                    .host_ranks = weft_host_size(e->host), .distances = find_distances, .distances_context = e};
     weft_wire_route *r = &e->wire.routes[e->wire.route_count];
     *r = (weft_wire_route){.ops = ops};
     status = ops->open(&config, &r->transport);

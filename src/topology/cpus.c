@@ -131,6 +131,14 @@ int weft_cpus_count(const weft_cpus *cpus)
     return count;
 }
 
+int weft_cpus_first(const weft_cpus *cpus)
+{
+    for (int w = 0; w < WEFT_CPUS_MAX / 64; w++)
+        if (cpus->word[w])
+            return w * 64 + __builtin_ctzll(cpus->word[w]);
+    return -1;
+}
+
 void weft_cpus_add(weft_cpus *to, const weft_cpus *more)
 {
     for (size_t i = 0; i < WEFT_CPUS_MAX / 64; i++)

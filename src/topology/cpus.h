@@ -22,6 +22,7 @@ void weft_cpus_list(const weft_cpus *cpus, char *text, size_t bytes);
 /* The mask as NCCL writes it. */
 void weft_cpus_mask(const weft_cpus *cpus, char *text, size_t bytes);
 int weft_cpus_count(const weft_cpus *cpus);
+int weft_cpus_first(const weft_cpus *cpus); /* -1: there is none */
 void weft_cpus_add(weft_cpus *to, const weft_cpus *more);
 /* Is the CPU in this list? */
 bool weft_cpus_has(const char *list, int cpu);

@@ -20,14 +20,6 @@ static bool allowed_cpus(weft_cpus *cpus)
     return sched_getaffinity(0, sizeof cpus->word, set) == 0 && weft_cpus_count(cpus) > 0;
 }
 
-static int first_cpu(const weft_cpus *cpus)
-{
-    for (int w = 0; w < WEFT_CPUS_MAX / 64; w++)
-        if (cpus->word[w])
-            return w * 64 + __builtin_ctzll(cpus->word[w]);
-    return -1;
-}
-
 /* The number of what has these processors ("0-7,16-23"): its first one; -1: not all of the thread's are among them. */
 static int number_of(const char *list, const weft_cpus *mine)
 {
@@ -37,7 +29,7 @@ static int number_of(const char *list, const weft_cpus *mine)
     for (int w = 0; w < WEFT_CPUS_MAX / 64; w++)
         if (mine->word[w] & ~cpus.word[w])
             return -1;
-    return first_cpu(&cpus);
+    return weft_cpus_first(&cpus);
 }
 
 static int find_cache(const weft_live *l, int cpu, const weft_cpus *mine)
@@ -83,7 +75,7 @@ void weft_location_read(const char *root, weft_location *here)
     weft_live l = { .root = root, .t = &failures };
     if (!allowed_cpus(&mine))
         return;
-    int cpu = first_cpu(&mine);
+    int cpu = weft_cpus_first(&mine);
     if (weft_live_read(&l, list, sizeof list, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", cpu))
         here->package = number_of(list, &mine);
     here->cache = find_cache(&l, cpu, &mine);

@@ -15,4 +15,17 @@ void weft_location_read(const char *root, weft_location *here);
 /* The same on a machine from a file. */
 void weft_location_find(const weft_topology *topology, weft_location *here);
 
+/* Where a network device is ("eth0", "mlx5_0"; a bond or VLAN is where what it stands on is). */
+typedef struct weft_device_place {
+    const weft_topology *machine; /* NULL: this one */
+    int node;                     /* of the machine; here the number of the NUMA node; -1: not known */
+    int package;
+    char distances[512];          /* from that NUMA node, as the firmware gives them */
+} weft_device_place;
+
+void weft_device_read(const char *root, const char *device, weft_device_place *place);
+void weft_device_find(const weft_topology *topology, const char *device, weft_device_place *place);
+/* How far it is from a thread, in the numbers of ACPI (10: on the same NUMA node); -1: not known. */
+int weft_device_distance(const weft_device_place *place, const weft_location *from);
+
 #endif

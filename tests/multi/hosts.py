@@ -146,6 +146,7 @@ def interfaces():
         check(grown[1] > 10 << 20, f"WEFT_INTERFACES={setting}: {used} carried {grown[1]} bytes")
         check(grown[0] < 1 << 20, f"WEFT_INTERFACES={setting}: {unused} carried {grown[0]} bytes")
     rails(arguments)
+    near()
     this = job([0, 1], ["all_reduce", "-e", "8"], {"WEFT_INTERFACES": "ib", "WEFT_CREATE_TIMEOUT": "5s"})
     check(this.wait(10), "WEFT_INTERFACES=ib: hangs")
     for rank in range(2):
@@ -169,6 +170,49 @@ def rails(arguments):
     for host in range(HOSTS):
         for name in ("eth0", "other0"):
             on_host_tc(host, "qdisc", "del", "dev", name, "root")
+
+
+MACHINE = """<weft-topology version="1"><nodes><node id="0" kind="network" parent="-1"/><node id="1" kind="host" parent="-1"/>
+<node id="2" kind="numa" parent="1"><attributes cpus="%d"/></node><node id="3" kind="numa" parent="1"><attributes cpus="%d"/></node>
+<node id="4" kind="nic" parent="2" name="eth0"/><node id="5" kind="nic" parent="3" name="other0"/></nodes><edges>
+<edge kind="smp" a="2" b="3" bandwidth_Bps="1e10" latency_ns="100" source="table"/>
+<edge kind="bus" a="4" b="2" bandwidth_Bps="1e10" latency_ns="100" source="assumed"/>
+<edge kind="bus" a="5" b="3" bandwidth_Bps="1e10" latency_ns="100" source="assumed"/></edges></weft-topology>
+"""
+
+
+def near():
+    """On a machine whose two interfaces are at a NUMA node each, two ranks keep to one each; one rank alone uses both, and so do two
+    at one NUMA node."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        print("skipped: the nearest interface: one processor", flush=True)
+        return
+    path = "/dev/shm/near.xml"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(MACHINE % tuple(cpus[:2]))
+    split = {0: "other0", 1: "eth0", 2: "other0", 3: "eth0"}
+    # What other0 carries: of a gather to rank 0 rank 2's part goes over eth0, rank 3's over both, as neither is near at both ends.
+    for collective, algorithm, placement, bound, expected, least, most in (
+            ("all_reduce", "hierarchical", [0, 0, 1, 1], [0, 1, 0, 1], split, 0.35, 0.65),
+            ("gather", "linear", [0, 0, 1, 1], [0, 1, 0, 1], split, 0.15, 0.35),
+            ("gather", "linear", [0, 0, 1, 1], [0, 0, 0, 0], {}, 0.4, 0.6),
+            ("all_reduce", "ring", [0, 1], [0, 1], {}, 0.4, 0.6)):
+        this = Job(len(placement), [collective, "-b", "1M", "-e", "1M", "-n", "10"],
+                   {"WEFT_TOPO_FILE": path, "WEFT_LOG": "info", "WEFT_ALGORITHM": algorithm}, master="10.7.0.1",
+                   prefix=lambda rank, p=placement, b=bound: inside(p[rank]) + ["taskset", "-c", str(cpus[b[rank]])])
+        before = [bytes_of(0, name) for name in ("eth0", "other0")]
+        check(this.wait(60), f"near at {bound}: hangs: {this.all_errors()}")
+        check(set(this.codes().values()) == {0}, f"near at {bound}: {this.codes()} {this.all_errors()}")
+        grown = [bytes_of(0, name) - was for name, was in zip(("eth0", "other0"), before)]
+        share = grown[1] / sum(grown)
+        check(least < share < most, f"near: {this} at {bound}: eth0 and other0 carried {grown} bytes")
+        for rank in range(len(placement)):
+            for name in ("eth0", "other0"):
+                left = f"leaves {name} to ranks" in this.err(rank)
+                check(left == (expected.get(rank) == name), f"near at {bound}: rank {rank} and {name}: {this.err(rank)}")
+        this.end()
+    os.unlink(path)
 
 
 def measured():

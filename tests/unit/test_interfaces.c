@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "transport/near.h"
 #include "transport/tcp/address.h"
 
 static weft_tcp_sockaddr address_of(const char *text)
@@ -249,6 +250,120 @@ static void test_link_local_addresses_get_the_own_scope(void **state)
     assert_int_equal(rails[0].remote.v6.sin6_scope_id, 7);
 }
 
+/* ---- near and far ---- */
+
+/* Where the ranks of a host and its interfaces are: the number after the name is the interface's NUMA node, "?": not known. */
+typedef struct made_host {
+    int ranks, numa[8], self;
+} made_host;
+
+static void made_distances(void *context, const char *device, int *distance)
+{
+    const made_host *host = context;
+    for (int i = 0; i < host->ranks; i++) {
+        int numa = host->numa[(host->self + i) % host->ranks];
+        distance[i] = device[3] == '?' || numa < 0 ? -1 : device[3] - '0' == numa ? 10 : 21;
+    }
+}
+
+/* What each rank keeps to, such as "eth0 | eth1"; "" for all. */
+static const char *division_of(made_host host, int count, const char *const *names, const uint32_t *speeds)
+{
+    static char text[256];
+    size_t used = 0;
+    text[0] = 0;
+    for (host.self = 0; host.self < host.ranks; host.self++) {
+        weft_transport_config config = { .host_ranks = host.ranks, .distances = made_distances, .distances_context = &host };
+        weft_near_device device[8];
+        int far = 0;
+        for (int i = 0; i < count; i++)
+            device[i] = (weft_near_device){ .name = names[i], .speed_Mbps = speeds ? speeds[i] : 0 };
+        assert_int_equal(weft_near_divide(&config, device, count), WEFT_OK);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s", host.self ? " |" : "");
+        for (int i = 0; i < count; i++)
+            far += device[i].far;
+        for (int i = 0; i < count && far; i++)
+            used += device[i].far ? 0 : (size_t)snprintf(text + used, sizeof text - used, " %s", device[i].name);
+    }
+    return text;
+}
+
+static void test_ranks_keep_to_their_nearest_interfaces(void **state)
+{
+    (void)state;
+    static const char *const two[] = { "nic0", "nic1" }, *const four[] = { "nic0", "nic1", "nic0b", "nic1b" };
+    static const uint32_t speeds[] = { 100000, 100000, 100000, 100000 };
+    made_host host = { .ranks = 4, .numa = { 0, 0, 1, 1 } };
+    assert_string_equal(division_of(host, 2, two, speeds), " nic0 | nic0 | nic1 | nic1");
+    assert_string_equal(division_of(host, 2, two, NULL), " nic0 | nic0 | nic1 | nic1");
+    assert_string_equal(division_of(host, 4, four, speeds), " nic0 nic0b | nic0 nic0b | nic1 nic1b | nic1 nic1b");
+}
+
+/* What is not known to be anywhere is for everyone: a bridge of container software. */
+static void test_an_interface_of_unknown_place_is_for_all(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "nic0", "nic1", "nic?", "nic?" };
+    made_host host = { .ranks = 2, .numa = { 0, 1 } };
+    assert_string_equal(division_of(host, 4, names, NULL), " nic0 nic? nic? | nic1 nic? nic?");
+}
+
+static void test_no_interface_is_left_idle_for_the_sake_of_distance(void **state)
+{
+    (void)state;
+    static const char *const two[] = { "nic0", "nic1" }, *const three[] = { "nic0", "nic0b", "nic1" }, *const same[] = { "nic0", "nic0b" };
+    static const uint32_t unequal[] = { 100000, 400000 }, fitting[] = { 100000, 300000 };
+    made_host alone = { .ranks = 1, .numa = { 0 } }, one_side = { .ranks = 2, .numa = { 0, 0 } }, three_one = { .ranks = 4, .numa = { 0, 0, 0, 1 } },
+              one_three = { .ranks = 4, .numa = { 0, 1, 1, 1 } }, each = { .ranks = 2, .numa = { 0, 1 } }, unbound = { .ranks = 2, .numa = { -1, 1 } };
+    assert_string_equal(division_of(alone, 2, two, NULL), "");
+    assert_string_equal(division_of(one_side, 2, two, NULL), " |");
+    assert_string_equal(division_of(three_one, 2, two, NULL), " | | |");
+    assert_string_equal(division_of(each, 3, three, NULL), " |");
+    assert_string_equal(division_of(each, 2, same, NULL), " |");
+    assert_string_equal(division_of(each, 2, two, unequal), " |");
+    assert_string_equal(division_of(one_three, 2, two, fitting), " nic0 | nic1 | nic1 | nic1");
+    assert_string_equal(division_of(unbound, 2, two, NULL), " |");
+}
+
+static void test_rails_that_are_near_at_both_ends_come_first(void **state)
+{
+    (void)state;
+    /* far at: nothing; mine of the first; both of the first; theirs of the first and mine of the second; all */
+    static const struct {
+        bool mine[2], theirs[2];
+        const char *kept;
+    } cases[] = {
+        { { false, false }, { false, false }, "01" }, { { true, false }, { false, false }, "1" }, { { false, true }, { false, true }, "0" },
+        { { true, false }, { false, true }, "01" },   { { true, true }, { true, true }, "01" },
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 }, received;
+        add(&a, 0, "eth0", "10.0.0.1", 24, 0);
+        add(&a, 1, "eth1", "10.0.1.1", 24, 0);
+        add(&b, 0, "eth0", "10.0.0.2", 24, 0);
+        add(&b, 1, "eth1", "10.0.1.2", 24, 0);
+        for (int i = 0; i < 2; i++) {
+            a.entries[i].far = cases[c].mine[i];
+            b.entries[i].far = cases[c].theirs[i];
+        }
+        unsigned char blob[WEFT_TRANSPORT_ADDRESS_MAX];
+        size_t bytes = sizeof blob;
+        weft_tcp_rail rails[WEFT_TCP_INTERFACES_MAX];
+        char kept[3] = "";
+        int count;
+        assert_int_equal(weft_tcp_addresses_encode(&b, blob, &bytes), WEFT_OK);
+        assert_int_equal(weft_tcp_addresses_decode(blob, bytes, &received), WEFT_OK);
+        assert_int_equal(weft_tcp_rails_match(&a, &received, rails, &count), WEFT_OK);
+        assert_int_equal(count, 2);
+        count = weft_tcp_rails_keep_near(rails, count);
+        for (int i = 0; i < count; i++) {
+            kept[i] = rails[i].interface[3];
+            assert_true(rails[i].bound); /* the other one is there all the same */
+        }
+        assert_string_equal(kept, cases[c].kept);
+    }
+}
+
 static void test_the_longest_blob_fits(void **state)
 {
     (void)state;
@@ -277,6 +392,10 @@ int main(void)
         cmocka_unit_test(test_families_and_loopback),
         cmocka_unit_test(test_an_address_of_both_hosts_is_no_way_between_them),
         cmocka_unit_test(test_link_local_addresses_get_the_own_scope),
+        cmocka_unit_test(test_ranks_keep_to_their_nearest_interfaces),
+        cmocka_unit_test(test_an_interface_of_unknown_place_is_for_all),
+        cmocka_unit_test(test_no_interface_is_left_idle_for_the_sake_of_distance),
+        cmocka_unit_test(test_rails_that_are_near_at_both_ends_come_first),
         cmocka_unit_test(test_the_longest_blob_fits),
     };
     return cmocka_run_group_tests_name("interfaces", tests, NULL, NULL);

@@ -145,6 +145,70 @@ static void without_a_sysfs_nothing_is_known(void **state)
     assert_int_equal(here.cache, -1);
 }
 
+/* ---- network devices ----------------------------------------------------------------------------- */
+
+/* Two NUMA nodes in a package each; eth0 and mlx5_0 are at the second one, vlan on eth0, bond over both, veth nowhere. */
+static void devices_have_distances(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *device;
+        int numa0, numa1, package0, unbound;
+    } cases[] = {{"eth0", 21, 10, 20, -1}, {"mlx5_0", 21, 10, 20, -1}, {"vlan", 21, 10, 20, -1}, {"eth1", 10, 21, 10, -1},
+                 {"virtio", 10, 21, 10, -1}, {"bond", -1, -1, -1, -1}, {"veth", -1, -1, -1, -1}, {"none", -1, -1, -1, -1}};
+    for (int numa = 0; numa < 2; numa++) {
+        put(numa ? "4-7\n" : "0-3\n", "/sys/devices/system/node/node%d/cpulist", numa);
+        put(numa ? "21 10\n" : "10 21\n", "/sys/devices/system/node/node%d/distance", numa);
+        put(numa ? "4-7\n" : "0-3\n", "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", 4 * numa);
+    }
+    put("1\n", "/sys/class/net/eth0/device/numa_node");
+    put("0\n", "/sys/class/net/eth1/device/numa_node");
+    put("1\n", "/sys/class/infiniband/mlx5_0/device/numa_node");
+    put("0\n", "/sys/class/net/virtio/numa_node"); /* that is device/.. here, where nothing is a link */
+    put("", "/sys/class/net/virtio/device/x");
+    put("-1\n", "/sys/class/net/veth/device/numa_node");
+    put("", "/sys/class/net/vlan/lower_eth0");
+    put("", "/sys/class/net/bond/lower_eth0");
+    put("", "/sys/class/net/bond/lower_eth1");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weft_device_place place;
+        weft_device_read(root, cases[i].device, &place);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){0, 0, 0}), cases[i].numa0);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){4, 1, 4}), cases[i].numa1);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){0, -1, -1}), cases[i].package0);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, -1, -1}), cases[i].unbound);
+    }
+}
+
+static void devices_of_a_file_have_distances(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"network\" parent=\"-1\"/><node id=\"1\" kind=\"host\" parent=\"-1\"/>"
+        "<node id=\"2\" kind=\"numa\" parent=\"1\"/><node id=\"3\" kind=\"numa\" parent=\"1\"/>"
+        "<node id=\"4\" kind=\"nic\" parent=\"3\" name=\"mlx5_0\"><attributes interface=\"eth0\"/></node>"
+        "<node id=\"5\" kind=\"nic\" parent=\"2\" name=\"vlan0\"><attributes over=\"eth0\"/></node>"
+        "<node id=\"6\" kind=\"nic\" parent=\"1\" name=\"eth1\"/></nodes><edges>"
+        "<edge kind=\"smp\" a=\"2\" b=\"3\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"table\"/>"
+        "<edge kind=\"bus\" a=\"4\" b=\"3\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
+        "<edge kind=\"bus\" a=\"5\" b=\"2\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
+        "<edge kind=\"bus\" a=\"6\" b=\"2\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/></edges></weft-topology>";
+    static const struct {
+        const char *device;
+        int first, second;
+    } cases[] = {{"eth0", 20, 10}, {"mlx5_0", 20, 10}, {"vlan0", 20, 10}, {"eth1", -1, -1}, {"none", -1, -1}};
+    weft_topology *machine;
+    assert_int_equal(weft_topology_parse(text, strlen(text), "test", &machine), WEFT_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weft_device_place place;
+        weft_device_find(machine, cases[i].device, &place);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, weft_topology_find(machine, "NUMA0"), -1}), cases[i].first);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, weft_topology_find(machine, "NUMA1"), -1}), cases[i].second);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, -1, -1}), -1);
+    }
+    weft_topology_free(machine);
+}
+
 /* ---- in a communicator --------------------------------------------------------------------------- */
 
 /* Two packages; the second processor that we may use is in the first of them. */
@@ -309,6 +373,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_bound_thread_is_found, make_root, leave),
         cmocka_unit_test_setup_teardown(a_thread_that_may_run_on_two_is_on_none, make_root, leave),
         cmocka_unit_test_setup_teardown(without_a_sysfs_nothing_is_known, make_root, leave),
+        cmocka_unit_test_setup_teardown(devices_have_distances, make_root, leave),
+        cmocka_unit_test(devices_of_a_file_have_distances),
         cmocka_unit_test_setup_teardown(ranks_are_told_where_the_others_are, make_root, leave),
         cmocka_unit_test_setup_teardown(predictions_begin_with_what_was_measured, make_root, leave),
         cmocka_unit_test(measured_edges_keep_their_figures_in_a_file),

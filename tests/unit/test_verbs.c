@@ -161,6 +161,29 @@ static void ports_are_paired_in_order(void **state)
     assert_true(pairs[0].mine == 0 && pairs[1].mine == 0 && pairs[0].theirs != pairs[1].theirs);
 }
 
+/* Two ranks near the first of two ports each, then one near the first and one near the second. */
+static void ports_near_at_both_ends_are_preferred(void **state)
+{
+    (void)state;
+    weft_verbs_port a[2] = {ethernet(1, 100000), ethernet(2, 100000)}, b[2] = {ethernet(3, 100000), ethernet(4, 100000)};
+    weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX];
+    a[1].far = b[1].far = true;
+    assert_int_equal(matched(a, 2, b, 2, pairs), 1);
+    assert_true(pairs[0].mine == 0 && pairs[0].theirs == 0);
+    b[1].far = false;
+    b[0].far = true; /* rails stay what they are: both are near at one end */
+    assert_int_equal(matched(a, 2, b, 2, pairs), 2);
+    assert_true(pairs[0].mine == 0 && pairs[0].theirs == 0);
+    weft_verbs_port eight[WEFT_VERBS_PORTS_MAX]; /* more than there are rails: the second half is used by who is near to it */
+    for (int i = 0; i < WEFT_VERBS_PORTS_MAX; i++) {
+        eight[i] = ethernet((unsigned char)i, 100000);
+        eight[i].far = i < WEFT_VERBS_PORTS_MAX / 2;
+    }
+    assert_int_equal(matched(eight, WEFT_VERBS_PORTS_MAX, eight, WEFT_VERBS_PORTS_MAX, pairs), WEFT_VERBS_RAILS_MAX);
+    for (int i = 0; i < WEFT_VERBS_RAILS_MAX; i++)
+        assert_true(pairs[i].mine == WEFT_VERBS_PORTS_MAX / 2 + i && pairs[i].theirs == pairs[i].mine);
+}
+
 static void ports_that_cannot_talk_are_not_paired(void **state)
 {
     (void)state;
@@ -255,6 +278,7 @@ int main(void)
         cmocka_unit_test(lists_name_devices_and_ports), cmocka_unit_test(lists_give_order_and_weight),
         cmocka_unit_test(lists_that_are_none_are_refused_by_name), cmocka_unit_test(gids_of_roce_v2_and_ipv4_come_first),
         cmocka_unit_test(gids_can_be_forced_and_missing_ones_are_named), cmocka_unit_test(ports_are_paired_in_order),
+        cmocka_unit_test(ports_near_at_both_ends_are_preferred),
         cmocka_unit_test(ports_that_cannot_talk_are_not_paired), cmocka_unit_test(shares_follow_weights_and_load),
         cmocka_unit_test(shares_add_up), cmocka_unit_test(addresses_survive_the_way),
     };

@@ -12,6 +12,7 @@ enum {
     ENTRY_BYTES = 28,
     ENTRY_LOOPBACK = 1,
     ENTRY_LINK_LOCAL = 2,
+    ENTRY_FAR = 4,
     SLOW_RAIL_FACTOR = 4 /* a rail slower than the fastest by more than this would hold the others up */
 };
 _Static_assert(HEADER_BYTES + WEFT_TCP_ADDRESSES_MAX * ENTRY_BYTES <= WEFT_TRANSPORT_ADDRESS_MAX,
@@ -44,7 +45,7 @@ static void encode_entry(const weft_tcp_entry *entry, unsigned char *at)
     at[1] = (unsigned char)entry->interface;
     at[2] = (unsigned char)entry->prefix;
     at[3] =
-        (unsigned char)((entry->loopback ? ENTRY_LOOPBACK : 0) | (entry->link_local ? ENTRY_LINK_LOCAL : 0));
+        (unsigned char)((entry->loopback ? ENTRY_LOOPBACK : 0) | (entry->link_local ? ENTRY_LINK_LOCAL : 0) | (entry->far ? ENTRY_FAR : 0));
     memcpy(at + 4, &port, 2);
     memcpy(at + 8, &speed, 4);
     if (v6)
@@ -64,6 +65,7 @@ static bool decode_entry(const unsigned char *at, weft_tcp_entry *entry)
     entry->prefix = at[2];
     entry->loopback = at[3] & ENTRY_LOOPBACK;
     entry->link_local = at[3] & ENTRY_LINK_LOCAL;
+    entry->far = at[3] & ENTRY_FAR;
     entry->speed_Mbps = le32toh(speed);
     if (at[0] == 4) {
         entry->address.v4.sin_family = AF_INET;
@@ -172,6 +174,7 @@ static void make_rail(const weft_tcp_entry *mine, const weft_tcp_entry *theirs, 
     }
     memcpy(rail->interface, mine->name, sizeof rail->interface);
     rail->same_host = same_host;
+    rail->far_ends = mine->far + theirs->far;
     rail->speed_Mbps = mine->speed_Mbps;
     if (theirs->speed_Mbps && (!rail->speed_Mbps || theirs->speed_Mbps < rail->speed_Mbps))
         rail->speed_Mbps = theirs->speed_Mbps;
@@ -253,5 +256,19 @@ weft_status weft_tcp_rails_match(const weft_tcp_addresses *mine, const weft_tcp_
     }
     n = drop_slow(rails, n);
     *count = rails[0].same_host && n > 1 ? 1 : n; /* all rails within a host are its memory */
+    for (int i = 0; i < *count; i++)
+        rails[i].bound = *count > 1;
     return WEFT_OK;
+}
+
+int weft_tcp_rails_keep_near(weft_tcp_rail *rails, int count)
+{
+    int least = 2, kept = 0;
+    for (int i = 0; i < count; i++)
+        least = rails[i].far_ends < least ? rails[i].far_ends : least;
+    for (int i = 0; i < count; i++) {
+        if (rails[i].far_ends == least)
+            rails[kept++] = rails[i];
+    }
+    return kept;
 }

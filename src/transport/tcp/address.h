@@ -11,6 +11,7 @@ typedef struct weft_tcp_entry {
     int interface;             /* number of the interface, to tell which entries are of one */
     unsigned prefix;
     bool loopback, link_local;
+    bool far;                  /* other ranks of its host are nearer to the interface */
     uint32_t speed_Mbps;       /* 0: unknown */
     char name[IF_NAMESIZE];    /* own entries only */
     unsigned scope;            /* own entries only: the kernel's index */
@@ -28,6 +29,8 @@ typedef struct weft_tcp_rail {
     char interface[IF_NAMESIZE];
     uint32_t speed_Mbps;
     bool same_host;
+    bool bound;                /* one of several: routing alone would not find it */
+    int far_ends;              /* 0 to 2: at how many ends other ranks are nearer to the interface */
 } weft_tcp_rail;
 
 weft_status weft_tcp_addresses_encode(const weft_tcp_addresses *addresses, void *bytes, size_t *count);
@@ -39,6 +42,9 @@ weft_status weft_tcp_addresses_decode(const void *bytes, size_t count, weft_tcp_
  * none. Symmetric in whether there is any. */
 weft_status weft_tcp_rails_match(const weft_tcp_addresses *mine, const weft_tcp_addresses *theirs,
                                  weft_tcp_rail rails[WEFT_TCP_INTERFACES_MAX], int *count);
+
+/* Leaves the rails that are near at both ends, if there are none those at one end, else all. Returns how many. */
+int weft_tcp_rails_keep_near(weft_tcp_rail *rails, int count);
 
 /* Number of this process's network stack. */
 uint64_t weft_tcp_host_number(void);

@@ -113,9 +113,9 @@ static void attempt_failed(tcp_socket *s, int error)
 }
 
 /* Several rails: bound to the rail's interface, because routing looks at the destination only. */
-static void bind_to_rail(const tcp_link *link, const weft_tcp_rail *rail, int fd)
+static void bind_to_rail(const weft_tcp_rail *rail, int fd)
 {
-    if (rail->same_host || link->rail_count < 2)
+    if (!rail->bound)
         return;
     set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, rail->interface, (socklen_t)strlen(rail->interface)) !=
@@ -173,7 +173,7 @@ static weft_status open_socket(tcp_socket *s, const weft_tcp_rail *rail)
     if (fd < 0)
         return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot open a socket to rank %d", s->link->peer);
     weft_tcp_tune(t, fd);
-    bind_to_rail(s->link, rail, fd);
+    bind_to_rail(rail, fd);
     s->source.fd = fd;
     weft_status status = weft_tcp_watch(t, &s->source, EPOLLIN | EPOLLOUT);
     if (status != WEFT_OK) {

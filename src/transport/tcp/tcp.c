@@ -143,6 +143,28 @@ static weft_status open_descriptors(tcp_transport *t)
     return weft_tcp_watch(t, &t->timer, EPOLLIN);
 }
 
+/* Marks the addresses of interfaces that other ranks of this host are nearer to. */
+static weft_status leave_far_interfaces(tcp_transport *t)
+{
+    weft_near_device device[WEFT_TCP_INTERFACES_MAX];
+    int count = 0;
+    for (int i = 0; i < t->addresses.count; i++) {
+        const weft_tcp_entry *entry = &t->addresses.entries[i];
+        if (entry->loopback)
+            return WEFT_OK;
+        device[entry->interface] = (weft_near_device){.name = entry->name, .speed_Mbps = entry->speed_Mbps};
+        count = entry->interface >= count ? entry->interface + 1 : count;
+    }
+    weft_status status = weft_near_divide(&t->config, device, count);
+    for (int i = 0; i < t->addresses.count; i++) {
+        weft_tcp_entry *entry = &t->addresses.entries[i];
+        entry->far = device[entry->interface].far;
+        if (entry->far)
+            weft_log(WEFT_LOG_INFO, "tcp: rank %d leaves %s to ranks that are nearer to it", t->config.rank, entry->name);
+    }
+    return status;
+}
+
 static weft_status open_listeners(tcp_transport *t)
 {
     weft_tcp_interface chosen[WEFT_TCP_ADDRESSES_MAX];
@@ -157,7 +179,8 @@ static weft_status open_listeners(tcp_transport *t)
     if (status != WEFT_OK)
         return status;
     weft_tcp_interfaces_find_speeds(chosen, chosen_count);
-    return weft_tcp_listen(t, chosen, chosen_count);
+    status = weft_tcp_listen(t, chosen, chosen_count);
+    return status == WEFT_OK ? leave_far_interfaces(t) : status;
 }
 
 static weft_status copy_strings(tcp_transport *t, const weft_transport_config *config)
@@ -200,6 +223,7 @@ static weft_status tcp_open(const weft_transport_config *config, weft_transport 
         tcp_destroy((weft_transport *)(void *)t);
         return status;
     }
+    t->config.distances = NULL; /* its context ends here */
     *out = (weft_transport *)(void *)t;
     return WEFT_OK;
 }
@@ -236,13 +260,13 @@ static weft_status find_rails(tcp_transport *t, int peer, const void *address, s
     return status == WEFT_OK ? WEFT_OK : weft_fail_context(status, "tcp to rank %d", peer);
 }
 
-static void describe(const tcp_transport *t, const weft_tcp_rail *rails, int count, weft_path_info *info)
+/* The bandwidth is of all rails: the host's ranks together use them, whatever this one leaves to others. */
+static void describe(const tcp_transport *t, weft_tcp_rail *rails, int count, weft_path_info *info)
 {
     enum { HOST_LATENCY_NS = 12000, NET_LATENCY_NS = 25000 };
     const double host_Bps = 3e9, unknown_NIC_Bps = 1.25e9;
     char text[WEFT_TCP_ADDRESS_TEXT];
     weft_tcp_sockaddr remote = rails[0].remote;
-    int wanted = sockets_wanted(t, rails, count);
     weft_tcp_set_port(&remote, 0);
     memset(info, 0, sizeof *info);
     info->latency_ns = rails[0].same_host ? HOST_LATENCY_NS : NET_LATENCY_NS;
@@ -250,6 +274,7 @@ static void describe(const tcp_transport *t, const weft_tcp_rail *rails, int cou
         info->bandwidth_Bps += rails[i].speed_Mbps ? rails[i].speed_Mbps * 1e6 / 8 : unknown_NIC_Bps;
     if (rails[0].same_host)
         info->bandwidth_Bps = host_Bps;
+    int wanted = sockets_wanted(t, rails, weft_tcp_rails_keep_near(rails, count));
     int n = snprintf(info->name, sizeof info->name, "tcp %s->%s", rails[0].interface,
                      weft_tcp_address_text(&remote, text));
     if (wanted > 1 && n > 0 && (size_t)n < sizeof info->name)
@@ -283,6 +308,7 @@ static weft_status tcp_connect(weft_transport *transport, int peer, const void *
         return status;
     if (link->connected)
         return weft_fail(WEFT_ERR_USAGE, "the endpoint to rank %d exists already", peer);
+    count = weft_tcp_rails_keep_near(rails, count);
     memcpy(link->rails, rails, (size_t)count * sizeof *rails);
     link->rail_count = count;
     link->wanted = sockets_wanted(t, rails, count);

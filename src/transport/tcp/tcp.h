@@ -8,6 +8,7 @@
 #ifndef WEFT_TCP_H
 #define WEFT_TCP_H
 
+#include "transport/near.h"
 #include "transport/tcp/address.h"
 #include "transport/tcp/system.h"
 #include "transport/tcp/wire.h"

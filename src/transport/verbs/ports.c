@@ -133,7 +133,7 @@ weft_status weft_verbs_gid_choose(const weft_verbs_gid *table, int count, bool e
 /* ---- address blobs -------------------------------------------------------------------------------- */
 
 /* All numbers little endian. Head: magic, count of ports, bytes of the control address, hash of all that follows. */
-enum { HEAD_BYTES = 16, PORT_BYTES = 28, PORT_ETHERNET = 1 };
+enum { HEAD_BYTES = 16, PORT_BYTES = 28, PORT_ETHERNET = 1, PORT_FAR = 2 };
 static const unsigned char blob_magic[4] = {'W', 'V', 'A', 1};
 
 static uint64_t blob_hash(const unsigned char *blob, size_t bytes)
@@ -151,7 +151,7 @@ weft_status weft_verbs_address_encode(const weft_verbs_address *address, void *b
     memset(blob, 0, needed);
     for (int i = 0; i < address->count; i++, at += PORT_BYTES) {
         const weft_verbs_port *p = &address->ports[i];
-        at[0] = p->ethernet ? PORT_ETHERNET : 0;
+        at[0] = (unsigned char)((p->ethernet ? PORT_ETHERNET : 0) | (p->far ? PORT_FAR : 0));
         at[1] = p->mtu;
         weft_put16(at + 2, p->lid);
         weft_put16(at + 4, p->pkey);
@@ -185,6 +185,7 @@ weft_status weft_verbs_address_decode(const void *bytes, size_t count, weft_verb
     for (int i = 0; i < ports; i++, at += PORT_BYTES) {
         weft_verbs_port *p = &address->ports[i];
         p->ethernet = at[0] & PORT_ETHERNET;
+        p->far = at[0] & PORT_FAR;
         p->mtu = at[1];
         p->lid = weft_get16(at + 2);
         p->pkey = weft_get16(at + 4);
@@ -223,13 +224,12 @@ static uint32_t pair_weight(const weft_verbs_port *a, const weft_verbs_port *b)
     return weight < UINT32_MAX / 2 ? (uint32_t)weight : UINT32_MAX / 2;
 }
 
-weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, const weft_verbs_port *theirs, int their_count,
-                                   bool lower, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count)
+/* All rails, from the lower side's point of view. */
+static int match_ports(const weft_verbs_port *low, int low_count, const weft_verbs_port *high, int high_count,
+                       weft_verbs_pair pairs[WEFT_VERBS_PORTS_MAX])
 {
-    const weft_verbs_port *low = lower ? mine : theirs, *high = lower ? theirs : mine;
-    int low_count = lower ? mine_count : their_count, high_count = lower ? their_count : mine_count;
     int most = low_count > high_count ? low_count : high_count, n = 0;
-    for (int i = 0; i < most && n < WEFT_VERBS_RAILS_MAX; i++) {
+    for (int i = 0; i < most && n < WEFT_VERBS_PORTS_MAX; i++) {
         int l = i % low_count;
         for (int k = 0; k < high_count; k++) { /* the one at the same place first */
             int h = (i + k) % high_count;
@@ -237,13 +237,29 @@ weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, 
                 continue;
             bool twice = false;
             for (int j = 0; j < n; j++)
-                twice |= (lower ? pairs[j].mine : pairs[j].theirs) == l && (lower ? pairs[j].theirs : pairs[j].mine) == h;
+                twice |= pairs[j].mine == l && pairs[j].theirs == h;
             if (twice)
                 continue;
-            pairs[n++] = (weft_verbs_pair){lower ? l : h, lower ? h : l, pair_weight(&low[l], &high[h])};
+            pairs[n++] = (weft_verbs_pair){l, h, pair_weight(&low[l], &high[h])};
             break;
         }
     }
+    return n;
+}
+
+weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, const weft_verbs_port *theirs, int their_count,
+                                   bool lower, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count)
+{
+    const weft_verbs_port *low = lower ? mine : theirs, *high = lower ? theirs : mine;
+    weft_verbs_pair all[WEFT_VERBS_PORTS_MAX];
+    int found = match_ports(low, lower ? mine_count : their_count, high, lower ? their_count : mine_count, all), least = 2, n = 0;
+    for (int i = 0; i < found; i++) {
+        int far_ends = low[all[i].mine].far + high[all[i].theirs].far;
+        least = far_ends < least ? far_ends : least;
+    }
+    for (int i = 0; i < found && n < WEFT_VERBS_RAILS_MAX; i++)
+        if (low[all[i].mine].far + high[all[i].theirs].far == least)
+            pairs[n++] = lower ? all[i] : (weft_verbs_pair){all[i].theirs, all[i].mine, all[i].weight};
     *count = n;
     return n ? WEFT_OK
              : weft_fail(WEFT_ERR_UNSUPPORTED, "no RDMA port here and at the peer have link layer, kind of GID or subnet, and "

@@ -46,6 +46,7 @@ typedef struct weft_verbs_port {
     uint8_t mtu;               /* enum ibv_mtu */
     uint32_t speed_Mbps;
     uint16_t weight;
+    bool far;                  /* other ranks of its host are nearer to it */
     char name[WEFT_VERBS_NAME]; /* own ports only */
 } weft_verbs_port;
 
@@ -68,7 +69,8 @@ typedef struct weft_verbs_pair {
 } weft_verbs_pair;
 
 /* The rails between two instances: port by port in their order, the shorter list from its start again; the same on both
- * sides but for the point of view. `lower`: this side's rank is the lower one. WEFT_ERR_UNSUPPORTED when no two ports reach
+ * sides but for the point of view. Of these the ones that are near at both ends, if there are none those at one end, else all.
+ * `lower`: this side's rank is the lower one. WEFT_ERR_UNSUPPORTED when no two ports reach
  * each other. */
 weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, const weft_verbs_port *theirs, int their_count,
                                    bool lower, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count);

@@ -151,6 +151,22 @@ static weft_status make_tables(verbs_transport *t)
     return WEFT_OK;
 }
 
+/* Marks the ports of devices that other ranks of this host are nearer to. */
+static weft_status leave_far_ports(verbs_transport *t)
+{
+    weft_near_device device[WEFT_VERBS_PORTS_MAX];
+    for (int i = 0; i < t->port_count; i++)
+        device[i] = (weft_near_device){.name = t->verbs->get_device_name(t->ports[i].context->device),
+                                       .speed_Mbps = t->ports[i].card.speed_Mbps};
+    weft_status status = weft_near_divide(&t->config, device, t->port_count);
+    for (int i = 0; i < t->port_count; i++) {
+        t->ports[i].card.far = device[i].far;
+        if (device[i].far)
+            weft_log(WEFT_LOG_INFO, "verbs: rank %d leaves %s to ranks that are nearer to it", t->config.rank, t->ports[i].card.name);
+    }
+    return status;
+}
+
 static weft_status verbs_open(const weft_transport_config *config, weft_transport **out)
 {
     weft_status status = check_config(config);
@@ -172,6 +188,8 @@ static weft_status verbs_open(const weft_transport_config *config, weft_transpor
     if (status == WEFT_OK)
         status = weft_verbs_ports_open(t);
     if (status == WEFT_OK)
+        status = leave_far_ports(t);
+    if (status == WEFT_OK)
         status = make_tables(t);
     if (status == WEFT_OK)
         status = open_control(t);
@@ -179,6 +197,7 @@ static weft_status verbs_open(const weft_transport_config *config, weft_transpor
         verbs_destroy(as_transport(t));
         return status;
     }
+    t->config.distances = NULL; /* its context ends here */
     *out = as_transport(t);
     return WEFT_OK;
 }
@@ -207,6 +226,8 @@ static void describe(const verbs_transport *t, const weft_verbs_pair *pairs, int
     info->latency_ns = LATENCY_NS;
     for (int i = 0; i < count; i++)
         info->bandwidth_Bps += t->ports[pairs[i].mine].card.speed_Mbps * 1e6 / 8;
+    for (int i = 0; i < t->port_count; i++) /* the host's ranks together use these, too */
+        info->bandwidth_Bps += t->ports[i].card.far ? t->ports[i].card.speed_Mbps * 1e6 / 8 : 0;
     int n = snprintf(info->name, sizeof info->name, "verbs %.40s", t->ports[pairs[0].mine].card.name);
     if (count > 1 && n > 0 && (size_t)n < sizeof info->name)
         snprintf(info->name + n, sizeof info->name - (size_t)n, " x%d", count);

@@ -16,6 +16,7 @@
 #define WEFT_VERBS_H
 
 #include "base/settings.h"
+#include "transport/near.h"
 #include "transport/verbs/library.h"
 #include "transport/verbs/ports.h"
 
