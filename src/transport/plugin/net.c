@@ -103,7 +103,7 @@ _Static_assert(offsetof(nccl_net_properties_v9, maxP2pBytes) == offsetof(nccl_ne
 /* The fastest device that takes host memory; of equal ones the first, as the plugin puts those in front that it prefers. */
 static weft_status choose_device(weft_net *net)
 {
-    int count = 0, seen = 0;
+    int count = 0;
     weft_status status = check(net, "devices", net->library->table.v6->devices(&count));
     net->device = -1;
     for (int i = 0; i < count && status == WEFT_OK; i++) {
@@ -111,7 +111,6 @@ static weft_status choose_device(weft_net *net)
         status = check(net, "getProperties", get_properties(net, i, &p));
         if (status != WEFT_OK || !(p.memory & NCCL_PTR_HOST) || p.offload != NCCL_NET_DEVICE_HOST)
             continue;
-        seen++;
         if (net->device >= 0 && p.speed_Mbps <= net->speed_Mbps)
             continue;
         net->device = i;
