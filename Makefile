@@ -98,7 +98,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
 SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
 
-all: $(STATIC) $(SHARED) $(PROGRAMS) $(TRANSPORTS) python mpi nccl-net $(BUILD)/summary
+all: $(STATIC) $(SHARED) $(PROGRAMS) $(TRANSPORTS) python mpi ompi-coll-if-there nccl-net $(BUILD)/summary
 tests: $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
 help:
@@ -112,6 +112,7 @@ help:
 	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
 	@echo 'make compare-torch   torch on Weft beside torch on Gloo'
 	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
+	@echo 'make ompi-coll       mca_coll_weft.so, a component of Open MPI 4.1, into $(BUILD)/lib/openmpi'
 	@echo 'make pytorch         weft_torch, the backend of torch.distributed, into $(BUILD)/python (TORCH_PYTHON=$(TORCH_PYTHON))'
 	@echo 'make nccl-net        libnccl-net-weft.so, Weft as a network plugin of NCCL, into $(BUILD)/lib'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
@@ -198,6 +199,24 @@ endif
 endef
 $(foreach m,openmpi mpich,$(eval $(call mpi_library,$(m))))
 mpi: $(MPI_LIBRARIES)
+
+# A component of Open MPI, of what libweft-mpi.so is made of without the functions that it takes from programs. Built with the
+# headers of Open MPI's inside, which Debian's libopenmpi-dev has; tried with 4.1, which changed none of them.
+OMPI_COLL_SRC := $(sort $(wildcard integrations/ompi-coll/*.c)) \
+    $(patsubst %,integrations/mpi/%.c,communicator operation prepare progress report requests types)
+OMPI_INCLUDES := $(patsubst %,-isystem %,$(if $(call mpi_wrapper,openmpi),$(shell mpicc.openmpi -showme:incdirs)))
+OMPI_PROBE := $(HASH)include <ompi/mca/coll/coll.h>\n_Static_assert(OMPI_MAJOR_VERSION == 4 && OMPI_MINOR_VERSION == 1, "");\n
+ompi_inside = $(shell printf '$(OMPI_PROBE)' | $(CC) -std=gnu11 $(OMPI_INCLUDES) -fsyntax-only -x c - 2>/dev/null && echo yes)
+OMPI_COLL := $(if $(OMPI_INCLUDES),$(if $(call ompi_inside),$(BUILD)/lib/openmpi/mca_coll_weft.so))
+OMPI_COLL_OBJ := $(OMPI_COLL_SRC:%.c=$(BUILD)/obj/openmpi/%.o)
+$(filter $(BUILD)/obj/openmpi/integrations/ompi-coll/%,$(OMPI_COLL_OBJ)): $(BUILD)/obj/openmpi/%.o: %.c $(BUILD)/flags
+	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),-mcx16) $(OMPI_INCLUDES) -MMD -MP -c $< -o $@
+$(OMPI_COLL): $(OMPI_COLL_OBJ) $(SHARED)
+	$(call say,LD) OMPI_CC='$(CC)' mpicc.openmpi $(CFLAGS) -shared -Wl,-z,nodelete,--no-undefined $(filter %.o,$^) -o $@ \
+	    -L$(BUILD)/lib -lweft '-Wl,-rpath,$$ORIGIN/..:$$ORIGIN/../..' -pthread -lopen-pal -ldl
+ompi-coll-if-there: $(OMPI_COLL)
+ompi-coll: $(OMPI_COLL)
+	$(if $(OMPI_COLL),,@echo 'make ompi-coll: the headers of the inside of Open MPI 4.1 (package libopenmpi-dev of Debian 12) are not there' >&2; exit 1)
 
 # weft_torch for the torch of TORCH_PYTHON, named for that Python, so that those of several stand side by side. Built on request.
 TORCH_PYTHON ?= /usr/bin/python3
@@ -335,7 +354,7 @@ install: all
 	done
 	install -m 755 $(NCCL_NET) $(DESTDIR)$(LIBDIR)
 	$(foreach library,$(TRANSPORTS),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/$(library:$(BUILD)/lib/%=%) &&) true
-	$(foreach library,$(MPI_LIBRARIES),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/weft/$(library:$(BUILD)/lib/%=%) &&) true
+	$(foreach library,$(MPI_LIBRARIES) $(OMPI_COLL),install -D -m 755 $(library) $(DESTDIR)$(LIBDIR)/weft/$(library:$(BUILD)/lib/%=%) &&) true
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	for program in weft-perf weft-plan weft-topo weft-net-test; do \
 	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
@@ -344,9 +363,9 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all python mpi pytorch pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: all python mpi ompi-coll ompi-coll-if-there pytorch pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
 .PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:
 ALL_OBJ := $(LIB_OBJ) $(UCX_SRC:%.c=$(BUILD)/obj/%.o) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(NCCL_NET_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))
--include $(ALL_OBJ:.o=.d) $(foreach m,openmpi mpich,$(MPI_SRC:%.c=$(BUILD)/obj/$(m)/%.d))
+-include $(ALL_OBJ:.o=.d) $(foreach m,openmpi mpich,$(MPI_SRC:%.c=$(BUILD)/obj/$(m)/%.d)) $(OMPI_COLL_OBJ:.o=.d)

@@ -17,7 +17,6 @@ static int bootstrapped;
 static _Atomic bool ready;
 static bool ended;
 static int keyval = MPI_KEYVAL_INVALID, end_keyval = MPI_KEYVAL_INVALID;
-static MPI_Comm self = MPI_COMM_NULL;
 static int error_codes[WEFT_STATUS_COUNT];
 
 /* What this thread found last; `generation` changes whenever a communicator goes, as its handle may come again. */
@@ -27,29 +26,14 @@ static _Thread_local struct {
     weft_mpi_comm *found;
     unsigned generation;
 } recent;
-static _Thread_local bool inside;
+static _Thread_local bool own_call;
 
-bool weft_mpi_inside(void) { return inside; }
+bool weft_mpi_own_call(void) { return own_call; }
 
 bool weft_mpi_ready(void) { return atomic_load_explicit(&ready, memory_order_acquire); /* release in begin_locked */ }
 
-MPI_Comm weft_mpi_self(void) { return self; }
-
-/* Called while this thread waits in Weft: what the MPI has under way must come on, or a rank that waits in the MPI for this one
- * would never enter the collective. */
-static void progress_mpi(void *context)
-{
-    (void)context;
-    int flag;
-    if (inside)
-        return;
-    inside = true;
-    PMPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, self, &flag, MPI_STATUS_IGNORE);
-    inside = false;
-}
-
 /* A communicator is freed, maybe in a way that did not pass by here (MPICH's module mpi_f08 calls PMPI_Comm_free). The MPI may
- * hold locks now, so that Weft is not entered: what is to be released waits for the next communicator that is made. */
+ * hold locks now, so that Weft is not entered: what is to be released waits for weft_mpi_release_freed. */
 static int attribute_deleted(MPI_Comm comm, int key, void *value, void *extra)
 {
     (void)comm, (void)key, (void)extra;
@@ -59,13 +43,11 @@ static int attribute_deleted(MPI_Comm comm, int key, void *value, void *extra)
     return MPI_SUCCESS;
 }
 
-static void end(void);
-
 /* The first thing that MPI_Finalize does, by the standard, is to delete the attributes of MPI_COMM_SELF. */
 static int self_attribute_deleted(MPI_Comm comm, int key, void *value, void *extra)
 {
     (void)comm, (void)key, (void)value, (void)extra;
-    end();
+    weft_mpi_end();
     return MPI_SUCCESS;
 }
 
@@ -94,14 +76,13 @@ static bool begin_locked(void)
         PMPI_Finalized(&finalized) != MPI_SUCCESS || finalized)
         return false;
     if (PMPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, attribute_deleted, &keyval, NULL) != MPI_SUCCESS ||
-        PMPI_Comm_dup(MPI_COMM_SELF, &self) != MPI_SUCCESS || weft_mpi_types_create() != WEFT_OK) {
+        !weft_mpi_progress_begin() || weft_mpi_types_create() != WEFT_OK) {
         fprintf(stderr, "weft-mpi: cannot begin: %s\n", weft_last_error());
         abort(); /* other ranks begin: passing on here alone would hang them all */
     }
     make_error_codes();
     if (PMPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, self_attribute_deleted, &end_keyval, NULL) == MPI_SUCCESS)
         PMPI_Comm_set_attr(MPI_COMM_SELF, end_keyval, NULL);
-    weft_set_progress_hook(progress_mpi, NULL);
     atomic_store_explicit(&ready, true, memory_order_release); /* acquire in weft_mpi_ready */
     return true;
 }
@@ -123,7 +104,7 @@ int weft_mpi_fail(const weft_mpi_comm *c, weft_mpi_kind kind, weft_status status
 #undef KIND_TEXT
     fprintf(stderr, "weft-mpi: MPI_%s on rank %d of %d: %s: %s\n", names[kind], c->rank, c->size, weft_status_text(status),
             weft_last_error());
-    PMPI_Comm_call_errhandler(c->comm, error_codes[status]);
+    weft_mpi_raise(c->comm, error_codes[status]);
     return error_codes[status];
 }
 
@@ -131,14 +112,20 @@ int weft_mpi_fail(const weft_mpi_comm *c, weft_mpi_kind kind, weft_status status
 
 static int gather_over_mpi(void *context, const void *send, void *recv, size_t bytes)
 {
-    return PMPI_Allgather(send, (int)bytes, MPI_BYTE, recv, (int)bytes, MPI_BYTE, *(MPI_Comm *)context) != MPI_SUCCESS;
+    own_call = true;
+    int code = PMPI_Allgather(send, (int)bytes, MPI_BYTE, recv, (int)bytes, MPI_BYTE, *(MPI_Comm *)context);
+    own_call = false;
+    return code != MPI_SUCCESS;
 }
 
 /* Whether all ranks say yes. */
 static bool agreed(MPI_Comm comm, bool yes)
 {
     int mine = yes, least = 0;
-    return PMPI_Allreduce(&mine, &least, 1, MPI_INT, MPI_MIN, comm) == MPI_SUCCESS && least;
+    own_call = true;
+    int code = PMPI_Allreduce(&mine, &least, 1, MPI_INT, MPI_MIN, comm);
+    own_call = false;
+    return code == MPI_SUCCESS && least;
 }
 
 static bool may_have_another(void)
@@ -174,8 +161,7 @@ static void bootstrap(weft_mpi_comm *c)
     c->weft = NULL;
 }
 
-/* What the user freed past this library. */
-static void release_freed(void)
+void weft_mpi_release_freed(void)
 {
     for (;;) {
         pthread_mutex_lock(&lock);
@@ -193,7 +179,7 @@ static void release_freed(void)
 
 static weft_mpi_comm *create(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate *fate)
 {
-    release_freed();
+    weft_mpi_release_freed();
     int inter = 0, size = 0;
     if (PMPI_Comm_test_inter(comm, &inter) != MPI_SUCCESS || PMPI_Comm_size(comm, &size) != MPI_SUCCESS)
         return NULL;
@@ -227,7 +213,7 @@ weft_mpi_comm *weft_mpi_comm_of(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate
     weft_mpi_comm *c = recent.found;
     if (recent.generation != now || recent.comm != comm) {
         *fate = WEFT_MPI_ARGUMENTS;
-        if (comm == MPI_COMM_NULL || inside || !begin())
+        if (comm == MPI_COMM_NULL || weft_mpi_inside() || !begin())
             return NULL;
         int found = 0;
         if (PMPI_Comm_get_attr(comm, keyval, &c, &found) != MPI_SUCCESS)
@@ -264,32 +250,18 @@ void weft_mpi_comm_release(weft_mpi_comm *c)
 }
 
 /* Before the MPI frees a communicator. */
-static void forget(MPI_Comm comm)
+void weft_mpi_comm_forget(MPI_Comm comm)
 {
     weft_mpi_comm *c;
     int found = 0;
     if (!weft_mpi_ready() || comm == MPI_COMM_NULL || PMPI_Comm_get_attr(comm, keyval, &c, &found) != MPI_SUCCESS || !found)
         return;
     PMPI_Comm_delete_attr(comm, keyval); /* which marks it as freed */
-    release_freed();
+    weft_mpi_release_freed();
 }
 
-WEFT_MPI_EXPORT int MPI_Comm_free(MPI_Comm *comm)
-{
-    if (comm)
-        forget(*comm);
-    return PMPI_Comm_free(comm);
-}
-
-WEFT_MPI_EXPORT int MPI_Comm_disconnect(MPI_Comm *comm)
-{
-    if (comm)
-        forget(*comm);
-    return PMPI_Comm_disconnect(comm);
-}
-
-/* In MPI_Finalize. Once: calls after it are the MPI's. */
-static void end(void)
+/* Once: calls after it are the MPI's. */
+void weft_mpi_end(void)
 {
     while (weft_mpi_any_active())
         weft_mpi_poll();
@@ -301,7 +273,9 @@ static void end(void)
     pthread_mutex_unlock(&lock);
     if (!first)
         return;
+    own_call = true;
     weft_mpi_report();
+    own_call = false;
     while (left) {
         weft_mpi_comm *c = left;
         left = c->next;
@@ -310,15 +284,8 @@ static void end(void)
         c->next = gone; /* kept: the attributes of communicators that are still there point to them */
         gone = c;
     }
-    weft_set_progress_hook(NULL, NULL);
     atomic_store_explicit(&ready, false, memory_order_release);
     atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
     weft_mpi_types_destroy();
-    PMPI_Comm_free(&self);
-}
-
-WEFT_MPI_EXPORT int MPI_Finalize(void)
-{
-    end();
-    return PMPI_Finalize();
+    weft_mpi_progress_end();
 }

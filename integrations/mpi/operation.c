@@ -91,8 +91,11 @@ void weft_mpi_operation_clear(weft_mpi_operation *o)
     for (int i = 0; i < 2; i++) {
         if (sides[i]->packed)
             free(sides[i]->data);
+        if (sides[i]->own_type)
+            PMPI_Type_free(&sides[i]->type);
         free(sides[i]->bytes);
         sides[i]->packed = false;
+        sides[i]->own_type = false;
         sides[i]->bytes = NULL;
     }
     free(o->counts);
@@ -264,11 +267,28 @@ static int give_up(weft_mpi_operation *o, weft_status status)
     return code;
 }
 
+/* Before the call returns: afterwards the user may free the types that are still needed to pack and unpack. */
+static void keep_types(weft_mpi_operation *o)
+{
+    weft_mpi_side *const sides[] = {&o->send, &o->recv};
+    for (int i = 0; i < 2; i++) {
+        if (!sides[i]->packed)
+            continue;
+        if (PMPI_Type_dup(sides[i]->type, &sides[i]->type) == MPI_SUCCESS)
+            sides[i]->own_type = true;
+        else
+            o->failed = WEFT_ERR_MEMORY;
+    }
+}
+
 int weft_mpi_run(weft_mpi_operation *o, MPI_Request *request)
 {
+    if (o->form != WEFT_MPI_BLOCKING)
+        keep_types(o);
     if (o->failed != WEFT_OK)
         return give_up(o, o->failed);
-    weft_mpi_count(o->kind, WEFT_MPI_SERVED, o->send.total > o->recv.total ? o->send.total : o->recv.total);
+    if (o->form != WEFT_MPI_PERSISTENT)
+        weft_mpi_count_served(o);
     if (o->form == WEFT_MPI_BLOCKING) {
         weft_mpi_pack_inputs(o);
         weft_status status = weft_mpi_issue(o, NULL);

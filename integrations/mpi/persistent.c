@@ -1,7 +1,45 @@
-/* The persistent collectives of MPI 4: on Weft, or passed on. */
+/* The persistent collectives: on Weft, or passed on. They are in MPI 4, in Open MPI from version 5 on, and before that in 4.1 by
+ * other names. */
 #include "prepare.h"
 
-#if WEFT_MPI_PERSISTENT_FORMS
+#if WEFT_MPI_OPEN_MPI && OMPI_MAJOR_VERSION < 5
+#include <mpi-ext.h>
+#ifdef OMPI_HAVE_MPI_EXT_PCOLLREQ
+#define MPI_Barrier_init MPIX_Barrier_init
+#define PMPI_Barrier_init PMPIX_Barrier_init
+#define MPI_Bcast_init MPIX_Bcast_init
+#define PMPI_Bcast_init PMPIX_Bcast_init
+#define MPI_Reduce_init MPIX_Reduce_init
+#define PMPI_Reduce_init PMPIX_Reduce_init
+#define MPI_Allreduce_init MPIX_Allreduce_init
+#define PMPI_Allreduce_init PMPIX_Allreduce_init
+#define MPI_Reduce_scatter_block_init MPIX_Reduce_scatter_block_init
+#define PMPI_Reduce_scatter_block_init PMPIX_Reduce_scatter_block_init
+#define MPI_Reduce_scatter_init MPIX_Reduce_scatter_init
+#define PMPI_Reduce_scatter_init PMPIX_Reduce_scatter_init
+#define MPI_Gather_init MPIX_Gather_init
+#define PMPI_Gather_init PMPIX_Gather_init
+#define MPI_Gatherv_init MPIX_Gatherv_init
+#define PMPI_Gatherv_init PMPIX_Gatherv_init
+#define MPI_Scatter_init MPIX_Scatter_init
+#define PMPI_Scatter_init PMPIX_Scatter_init
+#define MPI_Scatterv_init MPIX_Scatterv_init
+#define PMPI_Scatterv_init PMPIX_Scatterv_init
+#define MPI_Allgather_init MPIX_Allgather_init
+#define PMPI_Allgather_init PMPIX_Allgather_init
+#define MPI_Allgatherv_init MPIX_Allgatherv_init
+#define PMPI_Allgatherv_init PMPIX_Allgatherv_init
+#define MPI_Alltoall_init MPIX_Alltoall_init
+#define PMPI_Alltoall_init PMPIX_Alltoall_init
+#define MPI_Alltoallv_init MPIX_Alltoallv_init
+#define PMPI_Alltoallv_init PMPIX_Alltoallv_init
+#define HAVE_PERSISTENT 1
+#endif
+#elif WEFT_MPI_OPEN_MPI || MPI_VERSION >= 4
+#define HAVE_PERSISTENT 1
+#endif
+
+#ifdef HAVE_PERSISTENT
 
 WEFT_MPI_EXPORT int MPI_Barrier_init(MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {

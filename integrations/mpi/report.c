@@ -30,6 +30,11 @@ void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes)
     atomic_fetch_add_explicit(&bytes_served[kind], bytes, memory_order_relaxed);
 }
 
+void weft_mpi_count_served(const weft_mpi_operation *o)
+{
+    weft_mpi_count(o->kind, WEFT_MPI_SERVED, o->send.total > o->recv.total ? o->send.total : o->recv.total);
+}
+
 static void print_kind(const char *name, const uint64_t *sums, uint64_t bytes)
 {
     uint64_t passed = 0;

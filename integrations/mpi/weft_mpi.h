@@ -16,17 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Open MPI progresses functions of others; MPICH does not, so there more of its calls are taken (see blocking.c). */
+/* Open MPI progresses functions of others; MPICH does not, so there more of its calls are taken (see progress.c). */
 #ifdef OPEN_MPI
 #define WEFT_MPI_OPEN_MPI 1
 #else
 #define WEFT_MPI_OPEN_MPI 0
-#endif
-/* Persistent collectives are in MPI 4, and in Open MPI from version 5 on. */
-#if MPI_VERSION >= 4 || (defined OMPI_MAJOR_VERSION && OMPI_MAJOR_VERSION >= 5)
-#define WEFT_MPI_PERSISTENT_FORMS 1
-#else
-#define WEFT_MPI_PERSISTENT_FORMS 0
 #endif
 
 #define WEFT_MPI_EXPORT __attribute__((visibility("default")))
@@ -73,13 +67,26 @@ typedef struct weft_mpi_comm {
 /* The communicator's, made at the first call that may wait for all ranks; NULL and *fate if the call is to be passed on. */
 weft_mpi_comm *weft_mpi_comm_of(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate *fate);
 void weft_mpi_comm_release(weft_mpi_comm *c);
-/* Between MPI_Init and MPI_Finalize. */
+/* Before a communicator is freed. */
+void weft_mpi_comm_forget(MPI_Comm comm);
+/* Releases what belongs to communicators that have been freed. Not where the MPI may hold locks. */
+void weft_mpi_release_freed(void);
+/* Between the first collective and MPI_Finalize. */
 bool weft_mpi_ready(void);
-/* A private duplicate of MPI_COMM_SELF. */
-MPI_Comm weft_mpi_self(void);
-/* Calls the communicator's error handler for a failure of Weft; the MPI error code. */
+/* In MPI_Finalize: waits for what is under way, reports, gives everything back. */
+void weft_mpi_end(void);
+/* Reports a failure of Weft; the MPI error code. */
 int weft_mpi_fail(const weft_mpi_comm *c, weft_mpi_kind kind, weft_status status);
-/* This thread is in the MPI on behalf of Weft, which must not be entered again. */
+/* This thread is in a collective of the MPI that Weft itself needs. */
+bool weft_mpi_own_call(void);
+
+/* ---- progress (progress.c) --------------------------------------------------------------------- */
+
+bool weft_mpi_progress_begin(void);
+void weft_mpi_progress_end(void);
+/* From now on the MPI calls weft_mpi_poll while it waits, if it is one that does. */
+void weft_mpi_progress_join(void);
+/* This thread is in the MPI because it waits in Weft, which must not be entered again. */
 bool weft_mpi_inside(void);
 
 /* ---- types and operations (types.c) ------------------------------------------------------------ */
@@ -109,6 +116,7 @@ typedef struct weft_mpi_side {
     bool packed;     /* data is a packed copy, ours */
     bool in_place;
     MPI_Datatype type;
+    bool own_type;   /* type is a duplicate: the user may free theirs */
     weft_mpi_type layout;
     int blocks;
     size_t block_count;         /* elements of each block where counts is NULL */
@@ -160,18 +168,36 @@ void weft_mpi_operation_clear(weft_mpi_operation *o);
 
 int weft_mpi_begin_request(weft_mpi_operation *o, MPI_Request *request);
 int weft_mpi_make_persistent(weft_mpi_operation *o, MPI_Request *request);
+/* A persistent operation whose request has been started. An MPI error code. */
+int weft_mpi_start(weft_mpi_operation *o);
+/* With its request, when the user is done with that. */
+void weft_mpi_operation_destroy(weft_mpi_operation *o);
 /* Operations of Weft under way that a request stands for. */
 bool weft_mpi_any_active(void);
 /* A call that blocks in the MPI must be replaced by one that does not and polling: the MPI does not progress Weft. */
 static inline bool weft_mpi_must_poll(void) { return !WEFT_MPI_OPEN_MPI && weft_mpi_any_active(); }
 /* Progresses them; completes the requests of those that are done. */
 void weft_mpi_poll(void);
+/* Waits for Weft's part of a request, if it has one. */
+void weft_mpi_wait_in_weft(MPI_Request handle);
 /* Waits for a request of the MPI while Weft progresses. */
 int weft_mpi_wait_polling(MPI_Request *request, MPI_Status *status);
+/* After a round of polling that found nothing. */
+void weft_mpi_relax(int *rounds);
+
+/* ---- what a way into the MPI does in its own way (handles.c; ../ompi-coll/handles.c) ----------- */
+
+/* Sets o->handle; an MPI error code. */
+int weft_mpi_handle_make(weft_mpi_operation *o);
+/* Weft's part is over, with o->error. */
+void weft_mpi_handle_complete(weft_mpi_operation *o);
+/* Calls the communicator's error handler, if nobody else does. */
+void weft_mpi_raise(MPI_Comm comm, int code);
 
 /* ---- report (report.c) ------------------------------------------------------------------------- */
 
 void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes);
+void weft_mpi_count_served(const weft_mpi_operation *o);
 /* Collective over MPI_COMM_WORLD: rank 0 prints the sums of all. */
 void weft_mpi_report(void);
 
