@@ -121,7 +121,7 @@ static bool do_step(weft_task *t, const weft_step *step)
     case WEFT_STEP_PUBLISH:
         if (!weft_execute_can_push(x, step))
             return false;
-        weft_execute_publish(x, t, step);
+        weft_execute_publish(x, t, step, ready);
         return reached(x);
     case WEFT_STEP_SIGNAL:
         raise_signal(t);

@@ -34,6 +34,7 @@ typedef struct weft_ready_step {
     uint32_t receive_ordinal;    /* k-th receive from `from` in this lane */
     uint32_t send_index;         /* k-th sending step of this lane */
     const weft_place *src_like, *dst_like; /* for scratch places: the place whose chunks have the same sizes; or NULL */
+    bool published;              /* reduce and publish that follow each other: of the same chunk of the output */
 } weft_ready_step;
 
 typedef struct weft_ready_send {
@@ -229,6 +230,7 @@ struct weft_execution {
     bool in_line;                  /* published input lies in the signal's line */
     bool streams;                  /* the output does not stay in a core's cache */
     bool may_map;                  /* buffers of equal blocks that may be read in place */
+    bool may_fetch;                /* ... and that are worth reading by system call where they are private */
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;
     bool active, drained;
@@ -291,7 +293,7 @@ size_t weft_cursor_next(const weft_execution *x, const weft_task *t, weft_cursor
 size_t weft_place_bytes(const weft_execution *x, const weft_task *t, const weft_place *place, const weft_place *like);
 void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
 void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
-void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step);
+void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
 /* Tells the local ranks which of this rank's buffers they may read in place. Before the first signal. */
 void weft_execute_announce_mapping(weft_execution *x);
 /* Are the buffers that the step reads of other ranks there? Their descriptors may still be under way. */

@@ -155,7 +155,7 @@ void weft_execute_announce_mapping(weft_execution *x)
                 found = weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
         if (!found)
             *place = (weft_memory_place){.memory_id = 0};
-        if (!found && x->may_map && published && l->base && bytes >= WEFT_MAP_BYTES && all_reachable(e))
+        if (!found && x->may_map && x->may_fetch && published && l->base && bytes >= WEFT_MAP_BYTES && all_reachable(e))
             *place = (weft_memory_place){.memory_id = WEFT_MEMORY_PRIVATE, .offset = (uintptr_t)l->base};
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;
@@ -342,6 +342,12 @@ static bool have_bounce(const weft_execution *x, unsigned sources)
     return e->bounce;
 }
 
+/* A result that is published and does not stay in cache is made in the stage, and taken from there to the output. */
+static bool through_stage(const weft_execution *x, const weft_ready_step *ready)
+{
+    return ready->published && x->streams && !x->mapped[1].memory_id;
+}
+
 void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
 {
     const weft_place *sources = x->ready->schedule->sources + step->value;
@@ -362,7 +368,11 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
         any_private |= is_private(x, &sources[i]);
     if (any_private && !have_bounce(x, n))
         return;
-    char *dst;
+    char *dst, *start, *stage = NULL;
+    if (through_stage(x, ready)) {
+        chunk_at(x, t, &step->dst, NULL, 0, 0, &start);
+        stage = stage_of(x, t, x->exec->rank) + weft_stage_offset(x, &step->dst, step->dst.first);
+    }
     size_t bytes;
     while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0) {
         while (bytes > 0) {
@@ -383,7 +393,7 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
                     fetch(x, &sources[i], x->exec->bounce + i * BOUNCE_BYTES, address, piece);
                 }
             }
-            weft_reduction_run(&x->reduction, dst, x->pointers, n, piece / element,
+            weft_reduction_run(&x->reduction, stage ? stage + (dst - start) : dst, x->pointers, n, piece / element,
                                step->flags & WEFT_STEP_FINAL);
             bytes -= piece;
             dst += piece;
@@ -460,23 +470,25 @@ static void push(weft_execution *x, weft_task *t, const weft_place *p)
             push_to(x, t, p, i);
 }
 
-void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step)
+void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
 {
     const weft_place *p = &step->src;
-    if (step->flags & WEFT_STEP_PUSH)
-        push(x, t, p);
-    if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id) {
+    bool mapped = x->mapped[p->buffer == WEFT_OUTPUT].memory_id;
+    char *stage = mapped ? NULL : stage_of(x, t, x->exec->rank);
+    if (mapped)
         publish_edges(x, t, p);
-        return;
-    }
-    char *stage = stage_of(x, t, x->exec->rank);
-    for (uint32_t run = 0; run < p->repeat; run++)
+    for (uint32_t run = 0; !mapped && run < p->repeat; run++)
         for (uint32_t i = 0; i < p->count; i++) {
             char *from;
             size_t bytes = chunk_at(x, t, p, NULL, run, i, &from);
-            if (bytes)
-                memcpy(stage + weft_stage_offset(x, p, p->first + run * p->stride + i), from, bytes);
+            char *staged = stage + weft_stage_offset(x, p, p->first + run * p->stride + i);
+            if (through_stage(x, ready))
+                copy_out(x, from, staged, bytes);
+            else if (bytes)
+                memcpy(staged, from, bytes);
         }
+    if (step->flags & WEFT_STEP_PUSH)
+        push(x, t, p);
 }
 
 void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes)

@@ -123,6 +123,14 @@ static const weft_place *scratch_like(weft_ready *r, uint32_t lane, uint32_t ste
 }
 
 /* Counts transfers per peer in the order of the lane. counts: [ranks], zeroed here. */
+static bool publishes_reduced(const weft_step *reduce, const weft_step *publish)
+{
+    const weft_place *made = &reduce->dst, *shown = &publish->src;
+    return reduce->kind == WEFT_STEP_REDUCE && publish->kind == WEFT_STEP_PUBLISH && made->buffer == WEFT_OUTPUT &&
+           shown->buffer == WEFT_OUTPUT && made->first == shown->first && made->count * made->repeat == 1 &&
+           shown->count * shown->repeat == 1;
+}
+
 static void number_transfers(weft_ready *r, uint32_t lane, uint32_t *sent, uint32_t *received)
 {
     const weft_schedule *s = r->schedule;
@@ -146,6 +154,8 @@ static void number_transfers(weft_ready *r, uint32_t lane, uint32_t *sent, uint3
             ready->dst_like = scratch_like(r, lane, i, &step->dst);
         if (step->sources > r->most_sources)
             r->most_sources = step->sources;
+        if (i > 0 && publishes_reduced(step - 1, step))
+            r->steps[lane][i - 1].published = ready->published = true;
     }
     if (send > r->most_sends)
         r->most_sends = send;
@@ -355,7 +365,10 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     bind_layout(&x->layouts[WEFT_OUTPUT], args->output, args, s->output_blocks, args->output_counts, args->output_displs);
     x->in_line = s->publishes_input && !s->publishes_output && s->input_blocks * s->chunks_per_block == 1 && s->lanes == 1 &&
                  !args->input_counts && x->layouts[WEFT_INPUT].count * x->layouts[WEFT_INPUT].element_bytes <= WEFT_INLINE_BYTES;
-    x->streams = !args->output_counts && (size_t)s->output_blocks * args->count * x->layouts[WEFT_OUTPUT].element_bytes >= WEFT_STREAM_WHOLE_BYTES;
+    size_t input_bytes = s->input_blocks * args->count * x->layouts[WEFT_INPUT].element_bytes;
+    size_t output_bytes = s->output_blocks * args->count * x->layouts[WEFT_OUTPUT].element_bytes;
+    x->streams = !args->output_counts && output_bytes >= WEFT_STREAM_WHOLE_BYTES;
+    x->may_fetch = (input_bytes + output_bytes) * (size_t)x->exec->local_count <= WEFT_FETCH_MOST_BYTES;
     weft_status status = choose_tiles(x, args);
     if (status != WEFT_OK)
         return status;
