@@ -205,7 +205,7 @@ static weft_status open_all(weft_engine *e)
     int64_t deadline = e->create_deadline_ns;
     weft_route_choice choice;
     weft_hello hello;
-    weft_status status = weft_routes_choose(e->settings.transports, &choice);
+    weft_status status = weft_routes_choose(e->settings.transports, e->settings.net_plugin && *e->settings.net_plugin, &choice);
     if (status == WEFT_OK)
         status = read_table(e);
     if (status == WEFT_OK)

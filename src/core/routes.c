@@ -36,7 +36,7 @@ static weft_status add(weft_route_choice *choice, const char *list, const char *
     return WEFT_OK;
 }
 
-weft_status weft_routes_choose(const char *list, weft_route_choice *choice)
+weft_status weft_routes_choose(const char *list, bool net_plugin, weft_route_choice *choice)
 {
     weft_status status = WEFT_OK;
     memset(choice, 0, sizeof *choice);
@@ -44,7 +44,7 @@ weft_status weft_routes_choose(const char *list, weft_route_choice *choice)
         size_t length = strcspn(at, ",");
         const char *name = NULL;
         bool optional = false, automatic = length == 4 && memcmp(at, "auto", 4) == 0;
-        for (int i = 0; automatic && status == WEFT_OK && (name = weft_transport_auto(i, &optional)); i++)
+        for (int i = 0; automatic && status == WEFT_OK && (name = weft_transport_auto(i, net_plugin, &optional)); i++)
             status = add(choice, list, name, strlen(name), optional);
         if (!automatic)
             status = add(choice, list, at, length, false);

@@ -15,7 +15,7 @@ typedef struct weft_route_choice {
 } weft_route_choice;
 
 /* Reads a list such as "auto" or "shm,tcp"; an error names what is unknown or not in this build, and why. */
-weft_status weft_routes_choose(const char *list, weft_route_choice *choice);
+weft_status weft_routes_choose(const char *list, bool net_plugin, weft_route_choice *choice);
 bool weft_routes_chosen(const weft_route_choice *choice, const char *name);
 /* Opens what is of use here: no shm for a rank alone on its host, nothing after shm when all share a host. */
 weft_status weft_routes_open(weft_engine *e, const weft_route_choice *choice);

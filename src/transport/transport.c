@@ -18,16 +18,16 @@ static const struct row {
     const char *name;
     const weft_transport_ops *ops; /* NULL: not in this build */
     const char *absent;            /* then why, and what to do */
-    bool automatic, optional;      /* tried by "auto"; skipped there where it cannot work */
+    bool named, optional;          /* "auto" tries it only when asked for; skips it where it cannot work */
 } rows[] = {
-    {"shm", &weft_shm_transport, NULL, true, false},
+    {"shm", &weft_shm_transport, NULL, false, false},
+    {"plugin", &weft_plugin_transport, NULL, true, false}, /* WEFT_NET_PLUGIN */
 #ifdef WEFT_HAVE_VERBS
-    {"verbs", &weft_verbs_transport, NULL, true, true},
+    {"verbs", &weft_verbs_transport, NULL, false, true},
 #else
-    {"verbs", NULL, "not in this build, for want of libibverbs-dev when it was made", true, true},
+    {"verbs", NULL, "not in this build, for want of libibverbs-dev when it was made", false, true},
 #endif
-    {"tcp", &weft_tcp_transport, NULL, true, false},
-    {"plugin", &weft_plugin_transport, NULL, false, false},
+    {"tcp", &weft_tcp_transport, NULL, false, false},
 };
 
 /* A table with its defaults filled in; lives for the rest of the process. */
@@ -139,10 +139,10 @@ weft_status weft_transport_get(const char *name, const weft_transport_ops **out)
     return status;
 }
 
-const char *weft_transport_auto(int index, bool *optional)
+const char *weft_transport_auto(int index, bool net_plugin, bool *optional)
 {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (!rows[i].automatic || !rows[i].ops || index-- > 0)
+        if ((rows[i].named && !net_plugin) || !rows[i].ops || index-- > 0)
             continue;
         *optional = rows[i].optional;
         return rows[i].name;

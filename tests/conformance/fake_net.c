@@ -2,10 +2,12 @@
  * used as the interface demands. Built once per version of the table (NET_VERSION). What each version does:
  *   6  at most 8 requests in flight           9  messages of at most 2000 bytes, registered memory
  *   7  registered memory only                10  a send needs a posted receive
- *   8  a send needs a posted receive         11, 12  a context per communicator, all of the above
- * All of them need several calls to connect and to accept, refuse every third request for now, and take one buffer per receive. */
+ *   8  a send needs a posted receive         11, 12  a context per communicator, all of the above; 11: init fills the table
+ * All of them need several calls to connect and to accept, refuse every third request for now, take one buffer per receive, and
+ * do not survive to be closed while a connection is being made. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +63,8 @@ struct comm {
     int credits;               /* receives that the other side has posted */
     registration *registrations;
 };
+static unsigned made_count;
+static comm *made[1 << 16]; /* so that what must not be closed is no leak */
 
 static nccl_log_function say;
 static int contexts;
@@ -114,6 +118,7 @@ static comm *new_comm(int fd, bool sends)
     c->magic = MAGIC;
     c->fd = fd;
     c->sends = sends;
+    made[__atomic_fetch_add(&made_count, 1, __ATOMIC_RELAXED) % (sizeof made / sizeof *made)] = c;
     return c;
 }
 
@@ -181,6 +186,10 @@ static nccl_result do_close(void *opaque)
     comm *c = opaque;
     if (!c || c->magic != MAGIC) {
         fprintf(stderr, "fake_net: closes what is not open\n");
+        abort();
+    }
+    if (c->accepting > 0) {
+        fprintf(stderr, "fake_net: closes a listener that is about to accept\n");
         abort();
     }
     if (c->registrations) {
@@ -423,8 +432,13 @@ static nccl_result connect_v10(int device, nccl_net_config *config, void *opaque
 #define TABLE_TYPE(v) TABLE_TYPE_(v)
 #define TABLE_NAME_(v) ncclNetPlugin_v##v
 #define TABLE_NAME(v) TABLE_NAME_(v)
+#define EXPORTED __attribute__((visibility("default")))
+#if NET_VERSION == 11
+static const nccl_net_v11 table = {
+#else
 extern const TABLE_TYPE(NET_VERSION) TABLE_NAME(NET_VERSION);
-__attribute__((visibility("default"))) const TABLE_TYPE(NET_VERSION) TABLE_NAME(NET_VERSION) = {
+EXPORTED const TABLE_TYPE(NET_VERSION) TABLE_NAME(NET_VERSION) = {
+#endif
     .name = "fake", .init = do_init, .devices = devices, .getProperties = get_properties,
 #if NET_VERSION >= 11
     .listen = listen_v11, .connect = connect_v11, .finalize = do_finalize,
@@ -444,3 +458,17 @@ __attribute__((visibility("default"))) const TABLE_TYPE(NET_VERSION) TABLE_NAME(
     .regMr = REGISTER, .regMrDmaBuf = do_register_dmabuf, .deregMr = do_deregister, .isend = do_send, .irecv = do_receive,
     .iflush = do_flush, .test = do_test, .closeSend = do_close, .closeRecv = do_close, .closeListen = do_close,
 };
+
+#if NET_VERSION == 11 /* as plugins that choose in init what they are */
+EXPORTED extern nccl_net_v11 ncclNetPlugin_v11;
+static nccl_result choosing_init(void **context, uint64_t communicator, nccl_net_config *config, nccl_log_function log,
+                                 nccl_profiler_function profiler)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    ncclNetPlugin_v11 = table;
+    pthread_mutex_unlock(&lock);
+    return do_init(context, communicator, config, log, profiler);
+}
+nccl_net_v11 ncclNetPlugin_v11 = {.name = "not chosen yet", .init = choosing_init};
+#endif

@@ -32,16 +32,21 @@ own=${fakes%/tests/conformance}/lib/libnccl-net-weft.so
 ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" "$BUILD/tests/conformance/test_plugin" "$own" || fail "Weft's NCCL plugin does not pass the conformance suite"
 ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" WEFT_NET_PLUGIN=$own "$perf" all_reduce --ranks 3 -b 8 -e 2M -f 64 -n 2 -w 1 --transport plugin >"$place/out" 2>&1 ||
     { cat "$place/out"; fail "all_reduce over Weft's own NCCL plugin failed"; }
-# One communicator, two transports: shared memory on each of two hosts, the plugin between them.
-for rank in 0 1 2 3; do
-    WEFT_HOST_ID=$((rank / 2)) WEFT_TRANSPORTS=shm,plugin RANK=$rank WORLD_SIZE=4 WEFT_RENDEZVOUS=file://$place/meet \
-        "$perf" all_reduce -b 1M -e 1M -n 2 -w 1 >"$place/mixed.$rank" 2>&1 &
-    pids="${pids:-} $!"
+# One communicator, two transports: shared memory on each of two hosts, the plugin between them. So it is by default, too, where
+# WEFT_NET_PLUGIN names one.
+for transports in shm,plugin auto; do
+    pids=
+    for rank in 0 1 2 3; do
+        WEFT_HOST_ID=$((rank / 2)) WEFT_TRANSPORTS=$transports WEFT_LOG=info RANK=$rank WORLD_SIZE=4 \
+            WEFT_RENDEZVOUS=file://$place/meet.$transports "$perf" all_reduce -b 1M -e 1M -n 2 -w 1 >"$place/mixed.$rank" 2>&1 &
+        pids="$pids $!"
+    done
+    for pid in $pids; do
+        wait "$pid" || { cat "$place"/mixed.*; fail "shared memory with the plugin between hosts failed"; }
+    done
+    grep -q "4 ranks on 2 hosts" "$place/mixed.0" || { cat "$place/mixed.0"; fail "not four ranks on two hosts"; }
+    grep -q "plugin: Weft\|plugin: fake" "$place/mixed.0" || { cat "$place/mixed.0"; fail "$transports does not use the plugin"; }
 done
-for pid in $pids; do
-    wait "$pid" || { cat "$place"/mixed.*; fail "shared memory with the plugin between hosts failed"; }
-done
-grep -q "4 ranks on 2 hosts" "$place/mixed.0" || { cat "$place/mixed.0"; fail "not four ranks on two hosts"; }
 
 # refused TEXT... : the plugin in WEFT_NET_PLUGIN, and the message says all of this
 refused() {

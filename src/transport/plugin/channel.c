@@ -47,6 +47,7 @@ weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c)
     weft_status status = c->comm    ? WEFT_OK
                          : c->sends ? weft_net_connect(&t->net, c->handle, &c->comm)
                                     : weft_net_accept(&t->net, c->listen_comm, &c->comm);
+    c->called = status == WEFT_OK;
     if (status == WEFT_OK && (!c->comm || (c->sends && !c->accepted)))
         return WEFT_IN_PROGRESS;
     if (status == WEFT_OK) {
@@ -118,6 +119,11 @@ void weft_plugin_channel_pop(plugin_transport *t, plugin_channel *c)
 
 void weft_plugin_channel_close(plugin_transport *t, plugin_channel *c)
 {
+    bool halfway = c->called && (c->sends ? !c->accepted : !c->comm);
+    if (halfway) {
+        t->net.unfinished = true;
+        c->comm = c->listen_comm = NULL;
+    }
     if (c->comm) {
         for (uint32_t i = 0; i < c->count; i++) {
             const plugin_message *m = &c->ring[(c->first + i) % NCCL_NET_REQUESTS];

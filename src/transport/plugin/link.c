@@ -155,11 +155,11 @@ static bool bring_up(plugin_link *l, plugin_channel *c)
             c->state = CHANNEL_BROKEN;
     }
     if (c->state == CHANNEL_MEETING) {
+        bool first = !c->called;
         status = weft_plugin_channel_meet(l->transport, c);
-        if (!c->called && (status == WEFT_OK || status == WEFT_IN_PROGRESS)) {
+        if (first && c->called) {
             weft_status told = weft_plugin_control_met(l, c);
             status = told == WEFT_OK ? status : told;
-            c->called = true;
         }
     }
     if (status != WEFT_OK && status != WEFT_IN_PROGRESS)

@@ -128,6 +128,12 @@ static weft_status choose_device(weft_net *net)
     return status;
 }
 
+static void set_name(weft_net *net)
+{
+    const char *name = net->library->table.v6->name;
+    snprintf(net->name, sizeof net->name, "%s", name ? name : "without a name");
+}
+
 weft_status weft_net_open(const char *setting, uint64_t job, weft_net *net)
 {
     memset(net, 0, sizeof *net);
@@ -136,14 +142,14 @@ weft_status weft_net_open(const char *setting, uint64_t job, weft_net *net)
         return status;
     net->version = net->library->version;
     net->requests = net->version == 6 ? NCCL_NET_V6_REQUESTS : NCCL_NET_REQUESTS;
-    const char *name = net->library->table.v6->name;
-    snprintf(net->name, sizeof net->name, "%s", name ? name : "without a name");
+    set_name(net);
     status = init(net, job);
     if (status != WEFT_OK) {
         net->library = NULL;
         return weft_fail_context(status, "%s", "opening a NCCL network plugin");
     }
-    if ((status = choose_device(net)) != WEFT_OK)
+    set_name(net);
+    if ((status = weft_net_library_check(net->library)) != WEFT_OK || (status = choose_device(net)) != WEFT_OK)
         weft_net_close(net);
     else
         weft_log(WEFT_LOG_INFO, "plugin: %s, version %d of NCCL's table, from %s: device %s, %d Mbit/s", net->name, net->version,
@@ -153,7 +159,7 @@ weft_status weft_net_open(const char *setting, uint64_t job, weft_net *net)
 
 void weft_net_close(weft_net *net)
 {
-    if (net->library && net->version >= 11 && net->library->table.v11->finalize)
+    if (net->library && net->version >= 11 && net->library->table.v11->finalize && !net->unfinished)
         net->library->table.v11->finalize(net->context);
     net->library = NULL;
 }

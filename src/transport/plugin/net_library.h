@@ -26,6 +26,9 @@ typedef struct weft_net_library {
 
 /* Stays loaded for the rest of the process: plugins start threads and register exit handlers. */
 weft_status weft_net_library_get(const char *setting, const weft_net_library **out);
+/* Whether its table has what is needed: after its init, which fills it in plugins that choose what they are then
+ * (nccl-rdma-sharp-plugins). */
+weft_status weft_net_library_check(const weft_net_library *library);
 /* The init of versions before 11, done once. */
 nccl_result weft_net_library_init(const weft_net_library *library, nccl_profiler_function profiler);
 

@@ -45,7 +45,7 @@ typedef struct plugin_channel {
     channel_state state;
     plugin_kind kind;
     bool sends;
-    bool called, accepted;      /* sender: connect was called once; the receiver has accepted, so that it may send */
+    bool called, accepted;      /* connect or accept was called; the receiver has accepted, so that the sender may send */
     void *listen_comm, *comm;
     unsigned char handle[NCCL_NET_HANDLE_BYTES]; /* connect() may keep state in it from call to call */
     plugin_message ring[NCCL_NET_REQUESTS];
@@ -116,7 +116,7 @@ weft_status weft_plugin_channel_push(plugin_transport *t, plugin_channel *c, plu
 /* The oldest message if it is complete, else NULL; to be taken out by weft_plugin_channel_pop. */
 weft_status weft_plugin_channel_oldest(plugin_transport *t, plugin_channel *c, plugin_message **out, size_t *bytes);
 void weft_plugin_channel_pop(plugin_transport *t, plugin_channel *c);
-/* Whatever its state. */
+/* Whatever its state; what is being made is left alone. */
 void weft_plugin_channel_close(plugin_transport *t, plugin_channel *c);
 
 /* ---- link.c: slices over the connections of a peer ---- */
