@@ -49,6 +49,8 @@ int topo_show_check(const weft_topology *t, bool color);
 int topo_show_diff(const char *first, const char *second);
 int topo_draw_svg(const weft_topology *t);
 int topo_draw_dot(const weft_topology *t);
+/* The links between the GPUs of a host, from this corner on; what room that takes, 0 if there are none. */
+void topo_draw_mesh(const weft_topology *t, int host, double left, double top, bool measure_only, double *width, double *height);
 int topo_show_explanation(const weft_topology *t, const char *from, const char *to);
 
 /* "24.0 GB/s", "10 Gbit/s" below a gigabyte per second: at most 15 characters. */

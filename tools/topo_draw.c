@@ -1,11 +1,14 @@
-/* weft-topo's pictures: SVG as boxes in boxes with the links between GPUs drawn over them, and Graphviz. Uses only the public headers. */
+/* weft-topo's pictures: SVG as boxes in boxes with what joins them to an NVSwitch, below it the links between GPUs (topo_draw_mesh.c), and
+ * Graphviz. Uses only the public headers. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "topo_args.h"
 
-enum { PAD = 10, GAP = 8, LEAF_WIDTH = 132, LEAF_HEIGHT = 50, HEAD = 38 };
+enum { PAD = 10, GAP = 8, LEAF_WIDTH = 142, BOX_WIDTH_MAX = 300, LEAF_HEIGHT = 50, HEAD = 38, NAME_MAX = 24, TEXT_MAX = 128 };
+/* Widths of letters, of the fonts that are usual. */
+static const double bold_width = 8, name_width = 7, small_width = 5.9;
 
 typedef struct box {
     double x, y, width, height;
@@ -15,7 +18,6 @@ typedef struct box {
 typedef struct drawing {
     const weft_topology *t;
     box *box;
-    double room_below; /* for the curves between GPUs */
 } drawing;
 
 static weft_node_kind kind_of(const drawing *d, int node)
@@ -53,61 +55,21 @@ static int parent_of(const drawing *d, int node)
     return parent;
 }
 
-/* Sizes from the inside out: children in rows, as near to a square as they come, but switches' in one column. */
-static void measure(drawing *d, int node, int depth)
+/* What joins the host's NUMA nodes, the slowest of it. */
+static void describe_interconnect(const drawing *d, int host, char *text, size_t bytes)
 {
-    box *b = &d->box[node];
-    double row_width = 0, row_height = 0, width = 0, height = HEAD;
-    int children = 0, in_row = 0, count = weft_topology_node_count(d->t);
-    b->shown = true;
-    for (int i = node + 1; i < count && depth < 64; i++)
-        if (is_shown(d, i) && parent_of(d, i) == node)
-            children++;
-    weft_node_kind kind = kind_of(d, node);
-    int per_row = kind == WEFT_NODE_HOST ? (children > 4 ? (children + 1) / 2 : children) : kind == WEFT_NODE_PCI_BRIDGE ? 1
-                  : children > 4 ? (int)ceil(sqrt(children * 1.5)) : children;
-    for (int i = node + 1; i < count && depth < 64; i++) {
-        if (!is_shown(d, i) || parent_of(d, i) != node)
-            continue;
-        measure(d, i, depth + 1);
-        bool bar = kind_of(d, i) == WEFT_NODE_NVSWITCH;
-        if (in_row == per_row || (bar && in_row > 0)) {
-            height += row_height + GAP;
-            row_width = row_height = 0;
-            in_row = 0;
-        }
-        d->box[i].x = PAD + row_width; /* from the corner of the parent, made absolute later */
-        d->box[i].y = height;
-        row_width += d->box[i].width + GAP;
-        row_height = fmax(row_height, d->box[i].height);
-        width = fmax(width, row_width);
-        in_row++;
+    double least = 0;
+    for (int i = 0; kind_of(d, host) == WEFT_NODE_HOST && i < weft_topology_edge_count(d->t); i++) {
+        const weft_topology_edge *e = weft_topology_get_edge(d->t, i);
+        if (kind_of(d, e->a) == WEFT_NODE_NUMA && kind_of(d, e->b) == WEFT_NODE_NUMA &&
+            weft_topology_enclosing(d->t, e->a, WEFT_NODE_HOST) == host && (least == 0 || e->bandwidth_Bps < least))
+            least = e->bandwidth_Bps;
     }
-    b->width = children ? fmax(width - GAP + 2 * PAD, 170) : LEAF_WIDTH;
-    b->height = children ? height + row_height + PAD : LEAF_HEIGHT;
-}
-
-static void place(drawing *d, int node, double x, double y)
-{
-    d->box[node].x += x;
-    d->box[node].y += y;
-    for (int i = node + 1; i < weft_topology_node_count(d->t); i++) {
-        if (!d->box[i].shown || parent_of(d, i) != node)
-            continue;
-        if (kind_of(d, i) == WEFT_NODE_NVSWITCH)
-            d->box[i].width = d->box[node].width - 2 * PAD;
-        place(d, i, d->box[node].x, d->box[node].y);
-    }
-}
-
-static const char *fill_of(weft_node_kind kind)
-{
-    static const char *const fills[WEFT_NODE_KIND_COUNT] = {
-        [WEFT_NODE_HOST] = "#f7f7f5", [WEFT_NODE_PACKAGE] = "#eceff4",    [WEFT_NODE_NUMA] = "#e3ebf6",
-        [WEFT_NODE_PCI_ROOT] = "#ffffff", [WEFT_NODE_PCI_BRIDGE] = "#fbf3dd", [WEFT_NODE_PCI_DEVICE] = "#e8e8e8",
-        [WEFT_NODE_NIC] = "#cfe3ff",  [WEFT_NODE_GPU] = "#c9ecc4",        [WEFT_NODE_NVSWITCH] = "#e6d3f3",
-    };
-    return fills[kind] ? fills[kind] : "#ffffff";
+    char rate[32];
+    size_t used = strlen(text);
+    topo_rate_text(least, rate, sizeof rate);
+    if (least > 0)
+        snprintf(text + used, bytes - used, "%s%s between NUMA nodes", used ? ", " : "", rate);
 }
 
 static int cores_in(const drawing *d, int numa)
@@ -135,12 +97,15 @@ static void describe(const drawing *d, int node, char *text, size_t bytes)
         return;
     }
     if (n->kind == WEFT_NODE_NVSWITCH) {
-        snprintf(text, bytes, "%d chip%s", n->count, n->count == 1 ? "" : "s");
+        const weft_topology_edge *e = weft_topology_get_edge(d->t, weft_topology_edge_of(d->t, node, 0));
+        topo_rate_text(e ? e->bandwidth_Bps : 0, rate, sizeof rate);
+        snprintf(text, bytes, "%d chip%s; to each GPU %d links, %s", n->count, n->count == 1 ? "" : "s", e ? e->links : 0, rate);
         return;
     }
     if (n->kind == WEFT_NODE_HOST || n->kind == WEFT_NODE_PACKAGE) {
         const char *model = weft_topology_attribute(d->t, node, n->kind == WEFT_NODE_HOST ? "product" : "model");
         snprintf(text, bytes, "%.60s", model ? model : "");
+        describe_interconnect(d, node, text, bytes);
         return;
     }
     for (int i = 0; i < weft_topology_degree(d->t, node); i++) {
@@ -150,10 +115,88 @@ static void describe(const drawing *d, int node, char *text, size_t bytes)
         topo_rate_text(e->bandwidth_Bps, rate, sizeof rate);
         snprintf(text, bytes, "%s", rate);
     }
+    for (int i = 0; i < weft_topology_degree(d->t, node) && n->kind == WEFT_NODE_GPU; i++) { /* links to the processor */
+        const weft_topology_edge *e = weft_topology_get_edge(d->t, weft_topology_edge_of(d->t, node, i));
+        size_t used = strlen(text);
+        if ((e->kind != WEFT_EDGE_C2C && e->kind != WEFT_EDGE_NVLINK) || kind_of(d, e->a == node ? e->b : e->a) != WEFT_NODE_NUMA)
+            continue;
+        topo_rate_text(e->bandwidth_Bps, rate, sizeof rate);
+        snprintf(text + used, bytes - used, "%s%s %s", used ? ", " : "", e->kind == WEFT_EDGE_C2C ? "C2C" : "NVLink to CPU", rate);
+    }
     if (n->kind == WEFT_NODE_NIC && weft_topology_nic_bandwidth(d->t, node) > 0) {
         size_t used = strlen(text);
         snprintf(text + used, bytes - used, "%s%.4g Gbit/s", used ? ", " : "", weft_topology_nic_bandwidth(d->t, node) * 8 / 1e9);
     }
+}
+
+/* How wide the two lines in its head are. */
+static double text_width(const drawing *d, int node)
+{
+    char label[32], more[TEXT_MAX];
+    weft_topology_label(d->t, node, label, sizeof label);
+    describe(d, node, more, sizeof more);
+    double first = (double)strlen(label) * bold_width + name_width + (double)strnlen(weft_topology_get_node(d->t, node)->name, NAME_MAX) * name_width;
+    return fmin(fmax(first, (double)strlen(more) * small_width) + 16, BOX_WIDTH_MAX);
+}
+
+/* Sizes from the inside out: children in rows, as near to a square as they come, but switches' in one column. */
+static void measure(drawing *d, int node, int depth)
+{
+    box *b = &d->box[node];
+    double row_width = 0, row_height = 0, width = 0, height = HEAD;
+    int children = 0, in_row = 0, count = weft_topology_node_count(d->t);
+    b->shown = true;
+    for (int i = node + 1; i < count && depth < 64; i++)
+        if (is_shown(d, i) && parent_of(d, i) == node)
+            children++;
+    weft_node_kind kind = kind_of(d, node);
+    int per_row = kind == WEFT_NODE_HOST ? (children > 12 ? (int)ceil(sqrt(children * 1.5)) : children > 4 ? (children + 1) / 2 : children) : kind == WEFT_NODE_PCI_BRIDGE ? 1
+                  : children > 4 ? (int)ceil(sqrt(children * 1.5)) : children;
+    for (int i = node + 1; i < count && depth < 64; i++) {
+        if (!is_shown(d, i) || parent_of(d, i) != node)
+            continue;
+        measure(d, i, depth + 1);
+        bool bar = kind_of(d, i) == WEFT_NODE_NVSWITCH;
+        if (in_row == per_row || (bar && in_row > 0)) {
+            height += row_height + GAP;
+            row_width = row_height = 0;
+            in_row = 0;
+        }
+        d->box[i].x = PAD + row_width; /* from the corner of the parent, made absolute later */
+        d->box[i].y = height;
+        row_width += d->box[i].width + GAP;
+        row_height = fmax(row_height, d->box[i].height);
+        width = fmax(width, row_width);
+        in_row++;
+    }
+    for (int i = node + 1; i < count && per_row == 1; i++) /* a column is of one width */
+        if (d->box[i].shown && parent_of(d, i) == node)
+            d->box[i].width = fmax(d->box[i].width, fmax(width - GAP, 150));
+    b->width = fmax(text_width(d, node), children ? fmax(width - GAP + 2 * PAD, 170) : LEAF_WIDTH);
+    b->height = children ? height + row_height + PAD : LEAF_HEIGHT;
+}
+
+static void place(drawing *d, int node, double x, double y)
+{
+    d->box[node].x += x;
+    d->box[node].y += y;
+    for (int i = node + 1; i < weft_topology_node_count(d->t); i++) {
+        if (!d->box[i].shown || parent_of(d, i) != node)
+            continue;
+        if (kind_of(d, i) == WEFT_NODE_NVSWITCH)
+            d->box[i].width = d->box[node].width - 2 * PAD;
+        place(d, i, d->box[node].x, d->box[node].y);
+    }
+}
+
+static const char *fill_of(weft_node_kind kind)
+{
+    static const char *const fills[WEFT_NODE_KIND_COUNT] = {
+        [WEFT_NODE_HOST] = "#f7f7f5", [WEFT_NODE_PACKAGE] = "#eceff4",    [WEFT_NODE_NUMA] = "#e3ebf6",
+        [WEFT_NODE_PCI_ROOT] = "#ffffff", [WEFT_NODE_PCI_BRIDGE] = "#fbf3dd", [WEFT_NODE_PCI_DEVICE] = "#e8e8e8",
+        [WEFT_NODE_NIC] = "#cfe3ff",  [WEFT_NODE_GPU] = "#c9ecc4",        [WEFT_NODE_NVSWITCH] = "#e6d3f3",
+    };
+    return fills[kind] ? fills[kind] : "#ffffff";
 }
 
 static void draw_boxes(const drawing *d)
@@ -161,7 +204,7 @@ static void draw_boxes(const drawing *d)
     for (int i = 0; i < weft_topology_node_count(d->t); i++) {
         const box *b = &d->box[i];
         const weft_topology_node *n = weft_topology_get_node(d->t, i);
-        char label[32], more[128];
+        char label[32], more[TEXT_MAX];
         if (!b->shown)
             continue;
         weft_topology_label(d->t, i, label, sizeof label);
@@ -169,42 +212,46 @@ static void draw_boxes(const drawing *d)
         printf("<rect x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" rx=\"5\" fill=\"%s\" stroke=\"#8a8f98\"/>\n", b->x, b->y, b->width,
                b->height, fill_of(n->kind));
         printf("<text x=\"%.0f\" y=\"%.0f\"><tspan font-weight=\"bold\">%s</tspan> ", b->x + 8, b->y + 16, label);
-        put_escaped(n->name, 14);
+        put_escaped(n->name, NAME_MAX);
         printf("</text>\n<text x=\"%.0f\" y=\"%.0f\" class=\"m\">", b->x + 8, b->y + 31);
-        put_escaped(more, 64);
+        put_escaped(more, (size_t)((b->width - 12) / small_width));
         puts("</text>");
         if (n->bus_id[0] && b->height == LEAF_HEIGHT)
             printf("<text x=\"%.0f\" y=\"%.0f\" class=\"m\">%s</text>\n", b->x + 8, b->y + 44, n->bus_id);
     }
 }
 
+/* GPUs one below the other have their lines side by side. */
+static int lines_before(const drawing *d, int edge, const box *gpu)
+{
+    int count = 0;
+    for (int i = 0; i < edge; i++) {
+        const weft_topology_edge *e = weft_topology_get_edge(d->t, i);
+        const box *other = kind_of(d, e->b) == WEFT_NODE_NVSWITCH ? &d->box[e->a] : kind_of(d, e->a) == WEFT_NODE_NVSWITCH ? &d->box[e->b] : NULL;
+        count += other && fabs(other->x + other->width - gpu->x - gpu->width) < 4;
+    }
+    return count;
+}
+
+/* From each GPU to the bar of its NVSwitch, beside the boxes below it. */
 static void draw_links(const drawing *d)
 {
     for (int i = 0; i < weft_topology_edge_count(d->t); i++) {
         const weft_topology_edge *e = weft_topology_get_edge(d->t, i);
-        if (e->kind != WEFT_EDGE_NVLINK && e->kind != WEFT_EDGE_XGMI && e->kind != WEFT_EDGE_C2C)
+        bool to = kind_of(d, e->b) == WEFT_NODE_NVSWITCH;
+        if (!to && kind_of(d, e->a) != WEFT_NODE_NVSWITCH)
             continue;
-        const box *a = &d->box[e->a], *b = &d->box[e->b];
-        double width = e->links ? fmin(1 + e->links * 0.35, 6) : 2;
-        double ax = a->x + a->width / 2, ay = a->y + a->height - 3, bx = b->x + b->width / 2, by = b->y + b->height - 3;
-        if (kind_of(d, e->b) == WEFT_NODE_NVSWITCH || kind_of(d, e->a) == WEFT_NODE_NVSWITCH) {
-            /* Beside the boxes below it, not through them. */
-            const box *gpu = kind_of(d, e->b) == WEFT_NODE_NVSWITCH ? a : b, *bar = gpu == a ? b : a;
-            printf("<path d=\"M%.0f %.0f h9 V%.0f\" class=\"l\" stroke-width=\"%.1f\"/>\n", gpu->x + gpu->width, gpu->y + gpu->height / 2, bar->y,
-                   width);
-            continue;
-        }
-        double sag = fmin(fabs(ax - bx) * 0.25 + fabs(ay - by) * 0.15 + 14, d->room_below);
-        printf("<path d=\"M%.0f %.0f Q%.0f %.0f %.0f %.0f\" class=\"l\" stroke-width=\"%.1f\"/>\n", ax, ay, (ax + bx) / 2,
-               fmax(ay, by) + sag, bx, by, width);
+        const box *gpu = &d->box[to ? e->a : e->b], *bar = &d->box[to ? e->b : e->a];
+        printf("<path d=\"M%.0f %.0f h%d V%.0f\" class=\"l\" stroke-width=\"%.1f\"/>\n", gpu->x + gpu->width, gpu->y + gpu->height / 2,
+               4 + 6 * (lines_before(d, i, gpu) % 3), bar->y, e->links ? fmin(1 + e->links * 0.2, 4) : 2);
     }
 }
 
 int topo_draw_svg(const weft_topology *t)
 {
     int count = weft_topology_node_count(t);
-    drawing d = {t, calloc((size_t)count, sizeof(box)), 60};
-    double width = 0, height = PAD;
+    drawing d = {t, calloc((size_t)count, sizeof(box))};
+    double width = 360, height = PAD, mesh_width, mesh_height;
     if (!d.box) {
         fprintf(stderr, "weft-topo: no memory for a picture of %d nodes\n", count);
         return TOPO_EXIT_FAILED;
@@ -214,25 +261,28 @@ int topo_draw_svg(const weft_topology *t)
             continue;
         measure(&d, i, 0);
         place(&d, i, PAD, height);
-        width = fmax(width, d.box[i].width);
-        height += d.box[i].height + d.room_below / 2;
+        topo_draw_mesh(t, i, 0, 0, true, &mesh_width, &mesh_height);
+        width = fmax(width, fmax(d.box[i].width, mesh_width));
+        height += d.box[i].height + 2 * PAD + mesh_height;
     }
     printf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\" font-size=\"12\">\n", width + 2 * PAD,
-           height + PAD);
-    puts("<style>.m{font-size:10px;fill:#555}.l{fill:none;stroke:#2e8b57;stroke-opacity:.55}</style>");
-    puts("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
+           height + 2 * PAD);
+    puts("<style>.m{font-size:10px;fill:#555}.l{fill:none;stroke:#2e8b57}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
     draw_boxes(&d);
     draw_links(&d);
-    printf("<text x=\"%d\" y=\"%.0f\" class=\"m\">from: ", PAD, height);
+    for (int i = 0; i < count; i++)
+        if (kind_of(&d, i) == WEFT_NODE_HOST)
+            topo_draw_mesh(t, i, PAD, d.box[i].y + d.box[i].height + PAD, false, &mesh_width, &mesh_height);
+    printf("<text x=\"%d\" y=\"%.0f\" class=\"m\">from: ", PAD, height + PAD / 2.0);
     put_escaped(weft_topology_origin(t), 60);
-    puts("; green: links between GPUs; rates are payload in one direction</text>\n</svg>");
+    puts("; rates are payload in one direction</text>\n</svg>");
     free(d.box);
     return 0;
 }
 
 int topo_draw_dot(const weft_topology *t)
 {
-    drawing d = {t, NULL, 0};
+    drawing d = {t, NULL};
     puts("graph machine {\n  node [shape=box, style=filled, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=9];");
     for (int i = 0; i < weft_topology_node_count(t); i++) {
         const weft_topology_node *n = weft_topology_get_node(t, i);

@@ -118,7 +118,11 @@ static void check_nic_distance(doctor *d, int gpu)
     char name[128];
     weft_topology_path path;
     int nic = -1;
-    if (weft_topology_choose_nics(d->t, &gpu, 1, &nic) != WEFT_OK || nic < 0 || weft_route_plain(d->t, gpu, nic, &path) != WEFT_OK)
+    if (weft_topology_choose_nics(d->t, &gpu, 1, &nic) != WEFT_OK || nic < 0)
+        return;
+    if (weft_topology_find_path(d->t, gpu, nic, &path) == WEFT_OK && path.path_class == WEFT_PATH_P2C)
+        return; /* it is made to go by the processor */
+    if (weft_route_plain(d->t, gpu, nic, &path) != WEFT_OK)
         return;
     if (path.path_class == WEFT_PATH_SYS)
         report(d, WEFT_FINDING_WARNING, gpu, "put a NIC on the GPU's NUMA node, best behind the same PCI switch",

@@ -76,6 +76,14 @@ static int import_cpu(importer *im, int element)
 
 /* ---- devices ----------------------------------------------------------------------------------- */
 
+enum { NVSWITCH_CLASS = 0x068000, POWER_CPU_CLASS = 0x068001 };
+
+/* A peer that a virtual machine does not see: NCCL writes what the driver says, "fffffff:ffff:ff", and takes it for a switch. */
+static bool is_unseen(const char *target)
+{
+    return target && strchr(target, 'f') && strchr(target, ':') && target[strspn(target, "f:.")] == 0;
+}
+
 static weft_status add_link_rows(importer *im, int gpu, int element)
 {
     for (int row = -1; (row = weft_document_child(im->d, element, row, NULL)) >= 0;) {
@@ -86,7 +94,10 @@ static weft_status add_link_rows(importer *im, int gpu, int element)
         link_row add = {.gpu = gpu, .line = im->d->element[row].line, .xgmi = xgmi};
         add.links = (int)weft_document_int(im->d, row, "count", 1, 1024, 0);
         add.target_class = (uint32_t)weft_document_int(im->d, row, "tclass", 0, 0xffffff, 0);
-        if (!target || !weft_bus_id_parse(target, add.target))
+        if (is_unseen(target)) {
+            snprintf(add.target, sizeof add.target, "(not seen)");
+            add.target_class = NVSWITCH_CLASS;
+        } else if (!target || !weft_bus_id_parse(target, add.target))
             return weft_document_fail(im->d, row, "target \"%.40s\" is no PCI address", target ? target : "");
         if (add.links == 0) {
             weft_topology_add_note(im->t, "line %d: a link row without a usable count: left out", add.line);
@@ -379,7 +390,6 @@ static void repair_self_links(importer *im, const link_row **self, int count)
 
 static void link_row_target(importer *im, const link_row *row)
 {
-    enum { NVSWITCH_CLASS = 0x068000, POWER_CPU_CLASS = 0x068001 };
     int target = find_bus(im, row->target);
     weft_node_kind kind = target >= 0 ? im->t->node[target].shown.kind : WEFT_NODE_KIND_COUNT;
     if (target >= 0 && kind == WEFT_NODE_GPU) {
@@ -390,6 +400,10 @@ static void link_row_target(importer *im, const link_row *row)
         add_link(im, row, weft_import_fabric(im->t, host, row->target));
     } else if (row->target_class == POWER_CPU_CLASS && weft_topology_enclosing(im->t, row->gpu, WEFT_NODE_NUMA) >= 0) {
         add_link(im, row, weft_topology_enclosing(im->t, row->gpu, WEFT_NODE_NUMA));
+    } else if (target < 0 && row->target_class == 0 && !row->xgmi) {
+        weft_topology_add_note(im->t, "line %d: NVLink peer %s is not in the file and has no class: taken for an NVSwitch, as NCCL does",
+                               row->line, row->target);
+        add_link(im, row, weft_import_fabric(im->t, weft_topology_enclosing(im->t, row->gpu, WEFT_NODE_HOST), row->target));
     } else {
         weft_topology_add_note(im->t, "line %d: NVLink peer %s is not in the file: left out", row->line, row->target);
     }

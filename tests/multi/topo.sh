@@ -70,12 +70,13 @@ grep -q '^- 0000:30:00.0: NIC0' "$out/printed" && grep -q '^+ 0000:31:00.0: NIC0
     grep -q '^~ 0000:21:00.0 - 0000:22:00.0 xgmi: 96 GB/s x2, was 48 GB/s x1' "$out/printed" || fail "--diff: $(cat "$out/printed")"
 
 if command -v python3 >/dev/null; then
-    for machine in switched8.xml matrix.txt c2c-two-hosts.xml; do
+    for machine in switched8.xml matrix.txt c2c-two-hosts.xml xgmi4.xml; do
         "$topo" --svg "$golden/$machine" | python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' ||
             fail "--svg of $machine is not XML"
         "$topo" --rings --trees --svg "$golden/$machine" |
             python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' || fail "channels of $machine are no picture"
     done
+    "$topo" --svg "$golden/xgmi4.xml" | grep -q 'xGMI 1x, 48.0 GB/s' || fail "--svg does not tell what links between GPUs carry"
     "$topo" --json "$golden/switched8.xml" | python3 -m json.tool >/dev/null || fail "--json is not JSON"
     "$topo" --nccl-xml "$golden/sockets2.hwloc2.xml" |
         python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' || fail "--nccl-xml is not XML"
