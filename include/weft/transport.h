@@ -82,6 +82,7 @@ typedef struct weft_transport_config {
     weft_status (*fail)(weft_status status, const char *detail);
     void (*log)(int level, const char *text);
     bool listen_briefly;            /* tcp: listen only until every peer is connected, as many instances of two ranks want */
+    bool gather;                    /* tcp: send() only queues, progress() writes all that is queued with few system calls */
     /* Where network devices are, for transports that have several: fills distance[host_ranks] with how far the device of that name
      * ("eth0", "mlx5_0") is from each rank of this host, this rank first; a larger number is farther, -1 is not known. NULL:
      * nothing is known. To be called inside open() only. */

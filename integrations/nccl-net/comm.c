@@ -198,9 +198,11 @@ void net_comm_progress(net_comm *comm)
 {
     if (comm->failed)
         return;
-    int moved = comm->ops->progress(comm->transport);
     if (comm->sends && comm->queue)
         net_send_pump(comm);
+    int moved = comm->ops->progress(comm->transport);
+    if (comm->sends && comm->queue && net_send_pump(comm))
+        moved += comm->ops->progress(comm->transport);
     if (comm->control >= 0 && moved == 0)
         look_at_control(comm);
 }
@@ -250,7 +252,7 @@ nccl_result net_comm_create(const weft_transport_ops *ops, const net_device *dev
         .size = sizeof config, .rank = sends ? NET_SEND_RANK : NET_RECEIVE_RANK, .ranks = 2, .job = job,
         .sink = {comm, on_place, on_arrived, on_failed},
         .interfaces = device->interfaces, .port_range = net_setting("WEFT_PORT_RANGE"),
-        .sockets = sockets(), .dead_peer_ms = dead_peer_ms(), .listen_briefly = true,
+        .sockets = sockets(), .dead_peer_ms = dead_peer_ms(), .listen_briefly = true, .gather = true,
         .fail = on_error, .log = on_log,
     };
     weft_status status = ops->open(&config, &comm->transport);
@@ -267,6 +269,8 @@ void net_comm_destroy(net_comm *comm)
 {
     if (!comm)
         return;
+    if (!comm->failed && comm->sends)
+        net_send_pump(comm);
     if (!comm->failed && comm->ops->flush(comm->transport, FLUSH_MS) != WEFT_OK)
         net_info("closing the connection %s %s: %s", comm->sends ? "to" : "from", comm->peer, weft_last_error());
     comm->failed = comm->failed ? comm->failed : NCCL_INTERNAL_ERROR; /* nothing is heard any more */

@@ -90,14 +90,15 @@ static char *find_pci(const char *link)
 
 static void describe(net_device *device, int number)
 {
-    char path[128];
-    snprintf(path, sizeof path, "/sys/class/net/%.15s/device", device->name);
+    char path[128], name[IF_NAMESIZE];
+    memcpy(name, device->name, sizeof name);
+    snprintf(path, sizeof path, "/sys/class/net/%.15s/device", name);
     device->pci_path = find_pci(path);
     long speed = read_number(device->name, "speed", 0);
     device->speed_Mbps = speed > 0 && speed <= 10000000 ? (int)speed : DEFAULT_SPEED_MBPS;
     device->port = (int)read_number(device->name, "dev_port", 0) + 1;
     device->guid = find_guid(device, number);
-    snprintf(device->interfaces, sizeof device->interfaces, "=%.15s", device->name);
+    snprintf(device->interfaces, sizeof device->interfaces, "=%.15s", name);
     device->rail = NCCL_NET_UNDEFINED;
     device->count = 1;
     device->part[0] = number;

@@ -68,11 +68,16 @@ nccl_result net_result(weft_status status)
     }
 }
 
-int64_t net_now_ms(void)
+int64_t net_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t net_now_ms(void)
+{
+    return net_now_ns() / 1000000;
 }
 
 const char *net_setting(const char *name)

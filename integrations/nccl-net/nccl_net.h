@@ -33,6 +33,7 @@ void net_set_log(nccl_log_function log);
 nccl_result net_result(weft_status status);
 /* Monotonic clock. */
 int64_t net_now_ms(void);
+int64_t net_now_ns(void);
 
 /* ---- devices ---- */
 
@@ -218,6 +219,9 @@ struct net_comm {
     net_request *waiting;              /* sender: announced and not granted */
     uint64_t next_message;
     uint64_t used_bytes, window_bytes; /* sender: charged so far, and the most that may be */
+    int batch;                         /* sender: small messages that wait for company */
+    bool posted;                       /* ... of which one came since test() was last called */
+    int64_t written_ns;                /* when the last ones went */
 
     net_message **messages;            /* receiver: [message number & (capacity - 1)], NULL: not begun or done */
     uint64_t capacity, oldest;         /* messages from `oldest` to next_message have their places there */
@@ -243,8 +247,10 @@ net_request *net_request_take(net_comm *comm); /* NULL: no memory */
 void net_request_free(net_request *request);
 
 nccl_result net_send_post(net_comm *comm, const void *data, size_t bytes, int32_t tag, net_request **out);
-/* Hands over what the window and the transport's queue have room for. */
-void net_send_pump(net_comm *comm);
+/* Hands over what the window and the transport's queue have room for; true if that is anything. */
+bool net_send_pump(net_comm *comm);
+/* A send is tested. Whether it may wait for another one: nothing is done for it then. */
+bool net_send_waits(net_comm *comm);
 void net_send_control(net_comm *comm, const net_frame *frame);
 
 nccl_result net_receive_post(net_comm *comm, int count, void **data, const size_t *bytes, const int *tags, net_request **out);

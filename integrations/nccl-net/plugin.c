@@ -141,9 +141,25 @@ nccl_result net_plugin_register(void *comm, void *data, size_t bytes, int type, 
 
 nccl_result net_plugin_register_dmabuf(void *comm, void *data, size_t bytes, int type, uint64_t offset, int fd, void **memory)
 {
-    (void)comm, (void)data, (void)bytes, (void)type, (void)offset, (void)fd, (void)memory;
-    net_warn("this device takes no dma-buf");
-    return NCCL_INVALID_USAGE;
+    net_comm *to = comm;
+    if (type != NCCL_PTR_HOST) {
+        net_warn("a dma-buf of memory of type %d cannot be registered: the processor has to reach it (type %d)", type, NCCL_PTR_HOST);
+        return NCCL_INVALID_USAGE;
+    }
+    registration *made = calloc(1, sizeof *made);
+    if (!made) {
+        net_warn("no memory for a registration");
+        return NCCL_SYSTEM_ERROR;
+    }
+    weft_status status = to->ops->mem_register_dmabuf(to->transport, fd, offset, data, bytes, &made->handle);
+    if (status != WEFT_OK) {
+        net_warn("a dma-buf cannot be registered with %s: %s", to->ops->name, weft_last_error());
+        free(made);
+        return net_result(status);
+    }
+    made->held = true;
+    *memory = made;
+    return NCCL_SUCCESS;
 }
 
 nccl_result net_plugin_deregister(void *comm, void *memory)
@@ -219,7 +235,7 @@ nccl_result net_plugin_test(void *tested, int *done, int *sizes)
     net_request *request = tested;
     net_comm *comm = request->comm;
     *done = 0;
-    if (!is_done(request))
+    if (!is_done(request) && !net_send_waits(comm))
         net_comm_progress(comm);
     if (!is_done(request))
         return comm->failed ? net_comm_failure(comm) : NCCL_SUCCESS;

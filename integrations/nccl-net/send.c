@@ -4,7 +4,10 @@
 
 enum {
     SLICES_OUT_MAX = 64,
-    BYTES_OUT_MAX = 4 * 1024 * 1024 /* more would only lie in the transport's queue */
+    BYTES_OUT_MAX = 4 * 1024 * 1024, /* more would only lie in the transport's queue */
+    BATCH = 16,                      /* small messages that are written at once */
+    BATCH_BYTES = 2048,              /* largest of them */
+    BATCH_NS = 6000                  /* who sends more rarely than that waits for nothing */
 };
 
 static void enqueue(net_comm *comm, net_request *request)
@@ -55,9 +58,20 @@ nccl_result net_send_post(net_comm *comm, const void *data, size_t bytes, int32_
     if (!request->asked)
         comm->used_bytes += net_charge(bytes);
     enqueue(comm, request);
-    net_send_pump(comm);
     *out = request;
+    if (bytes > BATCH_BYTES || ++comm->batch >= BATCH || net_now_ns() - comm->written_ns > BATCH_NS)
+        net_comm_progress(comm);
+    else
+        comm->posted = true;
     return NCCL_SUCCESS;
+}
+
+/* Messages that follow each other closely go together: up to BATCH of them, or until the caller tests and posts no more. */
+bool net_send_waits(net_comm *comm)
+{
+    bool waits = comm->posted;
+    comm->posted = false;
+    return waits;
 }
 
 /* Hands over the next slice of the first request in the queue; false if the connection has failed. */
@@ -82,10 +96,16 @@ static bool put_next(net_comm *comm)
     return net_comm_put(comm, &frame, request->data ? request->data + frame.offset : NULL, part, request);
 }
 
-void net_send_pump(net_comm *comm)
+bool net_send_pump(net_comm *comm)
 {
-    while (comm->queue && comm->slices_out < SLICES_OUT_MAX && comm->bytes_out < BYTES_OUT_MAX && put_next(comm)) {
-    }
+    bool any = false;
+    while (comm->queue && comm->slices_out < SLICES_OUT_MAX && comm->bytes_out < BYTES_OUT_MAX && put_next(comm))
+        any = true;
+    if (any)
+        comm->written_ns = net_now_ns();
+    comm->batch = 0;
+    comm->posted = false;
+    return any;
 }
 
 static void granted(net_comm *comm, uint64_t message)

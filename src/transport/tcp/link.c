@@ -409,7 +409,7 @@ weft_status weft_tcp_link_send(tcp_link *link, weft_slice *slice)
     else
         link->queue = slice;
     link->queue_last = slice;
-    if (link->state == TCP_OPEN)
+    if (link->state == TCP_OPEN && !link->transport->config.gather)
         weft_tcp_link_flush(link);
     return WEFT_OK;
 }

@@ -455,18 +455,33 @@ static bool can_skip_epoll(tcp_transport *t)
            ++t->rounds_without_epoll < EPOLL_EVERY;
 }
 
+/* What send() has left to do. */
+static int write_gathered(tcp_transport *t)
+{
+    int moved = 0;
+    for (int peer = 0; t->config.gather && peer < t->config.ranks; peer++) {
+        tcp_link *link = t->links[peer];
+        if (link && link->queue && link->state == TCP_OPEN)
+            moved += weft_tcp_link_flush(link);
+    }
+    return moved;
+}
+
 static int tcp_progress(weft_transport *transport)
 {
     tcp_transport *t = instance(transport);
-    int moved = 0;
     if (t->closed)
         return 0;
-    if (can_skip_epoll(t)) {
+    int moved = write_gathered(t);
+    if (moved > 0) {
+        /* reading has its turn when nothing is left to write */
+    } else if (can_skip_epoll(t)) {
         moved += weft_tcp_stream_read(t->only);
     } else {
         t->rounds_without_epoll = 0;
         moved += handle_events(t, true);
     }
+    moved += write_gathered(t);
     if (t->may_rest)
         weft_tcp_listen_end(t);
     return t->attention ? moved + weft_tcp_link_attention(t) : moved;
@@ -500,7 +515,7 @@ static weft_status tcp_arm(weft_transport *transport)
     if (t->closed)
         return WEFT_OK;
     t->rounds_without_epoll = EPOLL_EVERY; /* what wakes the caller need not be a socket that is up */
-    if (t->attention)
+    if (t->attention || write_gathered(t) > 0)
         return WEFT_IN_PROGRESS;
     mask_waiting(t);
     return weft_tcp_wait(t->epoll, &event, 1, 0) > 0 ? WEFT_IN_PROGRESS : WEFT_OK;
@@ -536,6 +551,7 @@ static weft_status tcp_flush(weft_transport *transport, int64_t timeout_ms)
     tcp_transport *t = instance(transport);
     int64_t deadline = weft_deadline_ns(timeout_ms);
     while (!t->closed) {
+        write_gathered(t);
         int peer = rank_not_flushed(t);
         if (peer < 0)
             break;
