@@ -169,32 +169,6 @@ void weft_mpi_types_destroy(void)
     memset(table, 0, sizeof table);
 }
 
-/* Trusted to lie in memory as its packed form: only what is built of whole predefined elements one after the other. The same
- * size and extent do not suffice: a struct may name its members backwards. */
-static bool packs_as_it_lies(MPI_Datatype type)
-{
-    int integers, addresses, types, combiner;
-    if (PMPI_Type_get_envelope(type, &integers, &addresses, &types, &combiner) != MPI_SUCCESS)
-        return false;
-    if (combiner == MPI_COMBINER_NAMED) {
-        weft_mpi_type info;
-        return weft_mpi_type_find(type, &info) && info.contiguous;
-    }
-    if ((combiner != MPI_COMBINER_CONTIGUOUS && combiner != MPI_COMBINER_DUP) || types != 1 || integers > 1 || addresses)
-        return false;
-    int count[1];
-    MPI_Aint address[1];
-    MPI_Datatype inner;
-    if (PMPI_Type_get_contents(type, integers, addresses, 1, count, address, &inner) != MPI_SUCCESS)
-        return false;
-    bool good = packs_as_it_lies(inner);
-    int inner_integers, inner_addresses, inner_types, inner_combiner;
-    if (PMPI_Type_get_envelope(inner, &inner_integers, &inner_addresses, &inner_types, &inner_combiner) == MPI_SUCCESS &&
-        inner_combiner != MPI_COMBINER_NAMED)
-        PMPI_Type_free(&inner);
-    return good;
-}
-
 bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
 {
     for (unsigned slot = slot_of(type); table[slot].used; slot = (slot + 1) % SLOTS) {
@@ -209,9 +183,7 @@ bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
         PMPI_Type_get_extent(type, &lower, &extent) != MPI_SUCCESS)
         return false;
     *found = (weft_mpi_type){.size = (size_t)size, .extent = extent, .weft = -1, .lanes = 1, .class = CLASS_DATA};
-    int integers, addresses, types, combiner;
-    if (PMPI_Type_get_envelope(type, &integers, &addresses, &types, &combiner) == MPI_SUCCESS)
-        found->contiguous = size == extent && lower == 0 && combiner != MPI_COMBINER_NAMED && packs_as_it_lies(type);
+    found->contiguous = size == extent && lower == 0 && weft_mpi_packs_as_it_lies(type);
     return true;
 }
 

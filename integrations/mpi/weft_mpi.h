@@ -185,7 +185,10 @@ int weft_mpi_wait_polling(MPI_Request *request, MPI_Status *status);
 /* After a round of polling that found nothing. */
 void weft_mpi_relax(int *rounds);
 
-/* ---- what a way into the MPI does in its own way (handles.c; ../ompi-coll/handles.c) ----------- */
+/* ---- what a way into the MPI does in its own way (handles.c, layout.c; ../ompi-coll/handles.c) -- */
+
+/* Whether elements of a derived type lie in memory as they do when packed, from the first byte on. */
+bool weft_mpi_packs_as_it_lies(MPI_Datatype type);
 
 /* Sets o->handle; an MPI error code. */
 int weft_mpi_handle_make(weft_mpi_operation *o);

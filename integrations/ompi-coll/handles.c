@@ -1,4 +1,5 @@
-/* Requests of Open MPI that stand for operations of Weft, made by its inside (../mpi/handles.c makes them from outside). */
+/* Requests of Open MPI that stand for operations of Weft, and what it knows of types, by its inside (../mpi/handles.c and layout.c
+ * do it from outside). */
 #include "coll_weft.h"
 
 /* The header of operations includes one that Debian's package lacks; only this name is needed of it. */
@@ -87,3 +88,9 @@ void weft_mpi_handle_complete(weft_mpi_operation *o)
 
 /* Open MPI does it with the code that it gets. */
 void weft_mpi_raise(MPI_Comm comm, int code) { (void)comm, (void)code; }
+
+/* Open MPI packs such types by memcpy. Its own calls have types that MPI_Type_get_envelope fails for. */
+bool weft_mpi_packs_as_it_lies(MPI_Datatype type)
+{
+    return type->super.true_lb == 0 && ompi_datatype_is_contiguous_memory_layout(type, 2);
+}

@@ -1,5 +1,5 @@
 /* An MPI program that frees what it uses as early as MPI allows: types and communicators while operations on them are under way,
- * and duplicates communicators without blocking among collectives on them. Checks its results. */
+ * and makes communicators of every kind among collectives on their parents. Checks its results. */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +108,26 @@ static void duplicate_under_way(void)
     }
 }
 
+/* An MPI makes these by collectives of its own on the parents. */
+static void join_halves(void)
+{
+    MPI_Comm half, inter, joined;
+    int odd = rank % 2, mine = 1, sum = 0, remote = 0;
+    if (size < 2)
+        return;
+    MPI_Comm_split(MPI_COMM_WORLD, odd, rank, &half);
+    MPI_Barrier(half);
+    MPI_Intercomm_create(half, 0, MPI_COMM_WORLD, 1 - odd, 7, &inter);
+    MPI_Allreduce(&mine, &remote, 1, MPI_INT, MPI_SUM, inter);
+    expect(remote, odd ? (size + 1) / 2 : size / 2, "allreduce between halves");
+    MPI_Intercomm_merge(inter, odd, &joined);
+    MPI_Allreduce(&mine, &sum, 1, MPI_INT, MPI_SUM, joined);
+    expect(sum, size, "allreduce on joined halves");
+    MPI_Comm_free(&joined);
+    MPI_Comm_free(&inter);
+    MPI_Comm_free(&half);
+}
+
 #if defined MPI_Allgather_init || MPI_VERSION >= 4 || (defined OMPI_MAJOR_VERSION && OMPI_MAJOR_VERSION >= 5)
 static void start_again(MPI_Comm comm, int *all)
 {
@@ -145,6 +165,7 @@ int main(int argc, char **argv)
     free_types_under_way(MPI_COMM_WORLD, all);
     free_communicators_under_way();
     duplicate_under_way();
+    join_halves();
     start_again(MPI_COMM_WORLD, all);
     free(all);
     if (rank == 0)
