@@ -330,6 +330,11 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
     status = weft_tuner_init(&c->tuner, c->rank, group, agreed->cpus, agreed->lanes, agreed->algorithm);
     if (agreed->bandwidth_Bps > 0)
         c->tuner.model.remote = (weft_link){.latency_ns = agreed->latency_ns, .bandwidth_Bps = agreed->bandwidth_Bps};
+    const weft_measured *way = &agreed->way[c->farthest]; /* what it takes more than within a cache, which the defaults are for */
+    c->tuner.model.signal_ns += way->latency_ns;
+    c->tuner.model.local.latency_ns += 2 * way->latency_ns; /* what was written is fetched, and so is the word that tells of it */
+    if (way->bandwidth_Bps > 0 && way->bandwidth_Bps < c->tuner.model.local.bandwidth_Bps)
+        c->tuner.model.local.bandwidth_Bps = way->bandwidth_Bps;
     weft_link *const links[] = {[WEFT_WITHIN_HOST] = &c->tuner.model.local, [WEFT_BETWEEN_HOSTS] = &c->tuner.model.remote};
     for (size_t i = 0; i < ARRAY_LEN(links); i++)
         if (agreed->measured[i].bandwidth_Bps > 0)

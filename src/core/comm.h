@@ -40,6 +40,7 @@ struct weft_comm {
     int *host;                  /* of each rank, numbered in order of appearance */
     int hosts;
     int *numa, *cache;          /* of each rank, as planners want them (weft_group) */
+    weft_nearness farthest;     /* how near ranks of one host are, at worst */
     int *local_ranks, *local_host_index, *local_position;
     int *index_of_world;        /* index in the host of ranks of the process group */
     int local_count;

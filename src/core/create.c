@@ -67,6 +67,7 @@ static weft_status exchange_hello(weft_engine *e, weft_hello *hello, int64_t dea
     memcpy(mine.algorithm, algorithm, strlen(algorithm));
     mine.tuned = e->agreed.tuned;
     memcpy(mine.measured, hello->settings.measured, sizeof mine.measured);
+    memcpy(mine.way, hello->settings.way, sizeof mine.way);
     hello->settings = mine;
     weft_hello *all = weft_alloc_array((size_t)e->ranks, sizeof *all);
     e->location = weft_alloc_array((size_t)e->ranks, sizeof *e->location);
@@ -99,6 +100,19 @@ static weft_status read_table(weft_engine *e)
     return status;
 }
 
+/* What ways within a host are like, where they are not all alike. A machine that cannot be read has them alike. */
+static weft_status read_ways(weft_hello *hello)
+{
+    weft_topology *machine = NULL;
+    if (!weft_machine_is_divided(""))
+        return WEFT_OK;
+    weft_status status = weft_topology_read_processors("", &machine);
+    if (status == WEFT_OK)
+        weft_topology_ways(machine, hello->settings.way);
+    weft_topology_free(machine);
+    return status == WEFT_ERR_MEMORY ? status : WEFT_OK;
+}
+
 /* Where this rank runs, and what a machine file says that was measured. Rank 0's machine is written where that is asked for. */
 static weft_status look_around(weft_engine *e, weft_hello *hello)
 {
@@ -108,10 +122,11 @@ static weft_status look_around(weft_engine *e, weft_hello *hello)
     if (!file)
         weft_location_read("", &hello->here);
     if (!file && !dumps)
-        return WEFT_OK;
+        return e->rank == 0 ? read_ways(hello) : WEFT_OK;
     weft_status status = weft_topology_discover(&machine);
     if (status != WEFT_OK)
         return weft_fail_context(status, "%s", file ? "WEFT_TOPO_FILE" : "WEFT_TOPO_DUMP_FILE");
+    weft_topology_ways(machine, hello->settings.way);
     if (file) {
         weft_measured *measured = hello->settings.measured;
         weft_location_find(machine, &hello->here);

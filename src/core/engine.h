@@ -26,6 +26,7 @@ typedef struct weft_agreed {
     int64_t slice_bytes;
     int32_t tuned;              /* lines of rank 0's measured table */
     weft_measured measured[2];  /* WEFT_WITHIN_HOST, WEFT_BETWEEN_HOSTS, by rank 0's machine file */
+    weft_measured way[WEFT_NEARNESS_COUNT]; /* within a host, by the map of rank 0's */
     double latency_ns, bandwidth_Bps; /* of the worst way between ranks that share no memory; 0: there is none */
     char algorithm[WEFT_AGREED_TEXT];
 } weft_agreed;

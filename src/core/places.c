@@ -24,6 +24,16 @@ static int by_spot(const void *left, const void *right)
     return order ? order : by_number(a->at.cache, b->at.cache);
 }
 
+/* Two that are neighbours in order. What is not known may be anywhere. */
+static weft_nearness nearness_of(const weft_location *a, const weft_location *b)
+{
+    if (a->numa >= 0 && a->numa == b->numa)
+        return a->cache >= 0 && a->cache == b->cache ? WEFT_NEAR_CACHE : WEFT_NEAR_NUMA;
+    if (a->cache >= 0 && a->cache == b->cache)
+        return WEFT_NEAR_CACHE;
+    return a->package >= 0 && a->package == b->package ? WEFT_NEAR_PACKAGE : WEFT_NEAR_HOST;
+}
+
 /* NUMA nodes and caches numbered within each host, neighbours on the machine one after the other. */
 weft_status weft_comm_find_places(weft_comm *c)
 {
@@ -37,6 +47,8 @@ weft_status weft_comm_find_places(weft_comm *c)
         const weft_spot *s = &spot[i], *before = i ? &spot[i - 1] : NULL;
         bool same_host = before && s->host == before->host;
         bool same_numa = same_host && s->at.package == before->at.package && s->at.numa == before->at.numa;
+        weft_nearness near = same_host ? nearness_of(&before->at, &s->at) : WEFT_NEAR_CACHE;
+        c->farthest = near > c->farthest ? near : c->farthest;
         numa = same_host ? numa + !same_numa : 0;
         cache = same_host ? cache + (!same_numa || s->at.cache != before->at.cache) : 0;
         c->numa[s->rank] = s->at.numa < 0 ? -1 : numa;

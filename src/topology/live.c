@@ -15,6 +15,7 @@
 
 #include "base/settings.h"
 #include "topology/import.h"
+#include "topology/place.h"
 
 /* ---- files ------------------------------------------------------------------------------------- */
 
@@ -209,6 +210,16 @@ weft_status weft_topology_read(const weft_topology_live *live, weft_topology **t
     weft_live_network(&l);
     weft_live_nvml(&l);
     weft_live_limits(&l);
+    return weft_import_done(l.t, WEFT_OK, true, "this machine", topology);
+}
+
+weft_status weft_topology_read_processors(const char *root, weft_topology **topology)
+{
+    weft_live l = {.root = root, .t = weft_topology_create("this machine")};
+    if (!l.t)
+        return weft_fail(WEFT_ERR_MEMORY, "no memory to read this machine");
+    l.host = weft_topology_add_node(l.t, WEFT_NODE_HOST, -1);
+    weft_live_processors(&l);
     return weft_import_done(l.t, WEFT_OK, true, "this machine", topology);
 }
 

@@ -82,6 +82,17 @@ void weft_location_read(const char *root, weft_location *here)
     here->numa = find_numa(&l, cpu, &mine);
 }
 
+bool weft_machine_is_divided(const char *root)
+{
+    weft_topology failures = { .out_of_memory = false };
+    weft_live l = { .root = root, .t = &failures };
+    char online[WEFT_CPUS_TEXT], cache[WEFT_CPUS_TEXT], nodes[64];
+    if (weft_live_read(&l, nodes, sizeof nodes, "/sys/devices/system/node/online") && strpbrk(nodes, ",-"))
+        return true;
+    return weft_live_read(&l, online, sizeof online, "/sys/devices/system/cpu/online") &&
+           weft_live_read(&l, cache, sizeof cache, "/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list") && strcmp(online, cache) != 0;
+}
+
 /* The node of a kind that holds all of the thread's processors. */
 static int holder(const weft_topology *t, const weft_cpus *mine, weft_node_kind kind)
 {

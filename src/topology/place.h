@@ -15,6 +15,11 @@ void weft_location_read(const char *root, weft_location *here);
 /* The same on a machine from a file. */
 void weft_location_find(const weft_topology *topology, weft_location *here);
 
+/* Has this machine several NUMA nodes or last-level caches? */
+bool weft_machine_is_divided(const char *root);
+/* Processors, caches and memory of this machine alone, as weft_topology_read does it. */
+weft_status weft_topology_read_processors(const char *root, weft_topology **topology);
+
 /* Where a network device is ("eth0", "mlx5_0"; a bond or VLAN is where what it stands on is). */
 typedef struct weft_device_place {
     const weft_topology *machine; /* NULL: this one */

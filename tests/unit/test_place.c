@@ -242,6 +242,16 @@ static void alternating(weft_comm *comm, int rank, int ranks, void *context)
     int sum = rank + 1;
     CHECK_OK(weft_all_reduce(comm, WEFT_IN_PLACE, &sum, 1, WEFT_I32, WEFT_SUM, NULL));
     CHECK(sum == 10, "the sum is %d", sum);
+    /* Predictions know the crossing; what shares a NUMA node has none. */
+    weft_cost_model model;
+    weft_cost_model_default(&model);
+    CHECK(comm->farthest == WEFT_NEAR_HOST, "the farthest are %d", comm->farthest);
+    CHECK(comm->tuner.model.local.latency_ns == model.local.latency_ns + 260, "%g ns", comm->tuner.model.local.latency_ns);
+    CHECK(comm->tuner.model.signal_ns == model.signal_ns + 130, "a signal of %g ns", comm->tuner.model.signal_ns);
+    weft_comm_destroy(half);
+    CHECK_OK(weft_comm_split(comm, rank % 2, rank, NULL, &half));
+    CHECK(half->farthest == WEFT_NEAR_NUMA && half->tuner.model.local.latency_ns == model.local.latency_ns, "on one NUMA node: %d, %g ns",
+          half->farthest, half->tuner.model.local.latency_ns);
     weft_comm_destroy(half);
 }
 
@@ -351,6 +361,41 @@ static void measured_edges_keep_their_figures_in_a_file(void **state)
     weft_topology_free(machine);
 }
 
+static void ways_follow_from_the_map(void **state)
+{
+    (void)state;
+    static const char text[] = "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"host\" parent=\"-1\"/>"
+        "<node id=\"1\" kind=\"numa\" parent=\"0\"/><node id=\"2\" kind=\"numa\" parent=\"0\"/><node id=\"3\" kind=\"numa\" parent=\"0\"/>"
+        "<node id=\"4\" kind=\"l3\" parent=\"1\"/></nodes><edges>"
+        "<edge kind=\"memory\" a=\"1\" b=\"2\" bandwidth_Bps=\"5e9\" latency_ns=\"60\" source=\"assumed\"/>"
+        "<edge kind=\"smp\" a=\"1\" b=\"3\" bandwidth_Bps=\"2e9\" latency_ns=\"130\" source=\"table\"/>"
+        "<edge kind=\"smp\" a=\"2\" b=\"3\" bandwidth_Bps=\"1e9\" latency_ns=\"120\" source=\"table\"/>"
+        "<edge kind=\"memory\" a=\"4\" b=\"1\" bandwidth_Bps=\"9e9\" latency_ns=\"50\" source=\"assumed\"/></edges></weft-topology>";
+    static const weft_measured expected[WEFT_NEARNESS_COUNT] = {{0, 0}, {100, 9e9}, {160, 5e9}, {230, 1e9}};
+    weft_topology *machine;
+    weft_measured way[WEFT_NEARNESS_COUNT];
+    assert_int_equal(weft_topology_parse(text, strlen(text), "test", &machine), WEFT_OK);
+    weft_topology_ways(machine, way);
+    for (int k = 0; k < WEFT_NEARNESS_COUNT; k++)
+        assert_true(way[k].latency_ns == expected[k].latency_ns && way[k].bandwidth_Bps == expected[k].bandwidth_Bps);
+    weft_topology_free(machine);
+}
+
+static void a_machine_in_parts_is_known(void **state)
+{
+    (void)state;
+    assert_false(weft_machine_is_divided(root)); /* nothing is known */
+    put("0-7\n", "/sys/devices/system/cpu/online");
+    put("0-7\n", "/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list");
+    put("0\n", "/sys/devices/system/node/online");
+    assert_false(weft_machine_is_divided(root));
+    put("0-3\n", "/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list");
+    assert_true(weft_machine_is_divided(root));
+    put("0-7\n", "/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list");
+    put("0-1\n", "/sys/devices/system/node/online");
+    assert_true(weft_machine_is_divided(root));
+}
+
 static void nobody(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)comm, (void)rank, (void)ranks, (void)context;
@@ -377,6 +422,8 @@ int main(void)
         cmocka_unit_test(devices_of_a_file_have_distances),
         cmocka_unit_test_setup_teardown(ranks_are_told_where_the_others_are, make_root, leave),
         cmocka_unit_test_setup_teardown(predictions_begin_with_what_was_measured, make_root, leave),
+        cmocka_unit_test(ways_follow_from_the_map),
+        cmocka_unit_test_setup_teardown(a_machine_in_parts_is_known, make_root, leave),
         cmocka_unit_test(measured_edges_keep_their_figures_in_a_file),
         cmocka_unit_test(a_machine_file_that_is_not_there_is_an_error),
     };
