@@ -114,6 +114,7 @@ help:
 	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
 	@echo 'make ompi-coll       mca_coll_weft.so, a component of Open MPI 4.1, into $(BUILD)/lib/openmpi'
 	@echo 'make pytorch         weft_torch, the backend of torch.distributed, into $(BUILD)/python (TORCH_PYTHON=$(TORCH_PYTHON))'
+	@echo 'make torchcomms      weft_torchcomms, for torchcomms (TORCHCOMMS=: the folder of its sources)'
 	@echo 'make nccl-net        libnccl-net-weft.so, Weft as a network plugin of NCCL, into $(BUILD)/lib'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
@@ -240,6 +241,29 @@ endif
 pytorch: $(TORCH_MODULE) $(TORCH_PY)
 $(TORCH_PY): $(BUILD)/python/%: integrations/pytorch/%
 	$(call say,CP) cp $< $@
+# weft_torchcomms, by which torchcomms loads Weft: weft_torch's sources without Python, and the layer. Needs torchcomms in TORCH_PYTHON
+# and, at TORCHCOMMS, its sources for the headers.
+TORCHCOMMS ?=
+ifneq ($(filter torchcomms,$(MAKECMDGOALS)),)
+ifeq ($(wildcard $(TORCHCOMMS)/comms/torchcomms/TorchCommBackend.hpp),)
+$(error make torchcomms: TORCHCOMMS= must name the folder of torchcomms' sources, for comms/torchcomms/TorchCommBackend.hpp)
+endif
+TC_PLACE := $(shell $(TORCH_PYTHON) -c "import importlib.util as u; print(u.find_spec('torchcomms').submodule_search_locations[0])")
+TC_FLAGS := $(shell $(TORCH_PYTHON) integrations/pytorch/flags compile) -I$(TORCHCOMMS) -Iinclude -Iintegrations/pytorch/src
+TC_SRC := $(filter-out %/module.cpp,$(TORCH_SRC)) $(wildcard integrations/torchcomms/src/*.cpp)
+TC_OBJ := $(TC_SRC:%.cpp=$(BUILD)/obj/%.torchcomms.o)
+TC_LIBRARY := $(BUILD)/python/weft_torchcomms/libweft-torchcomms.so
+$(TC_OBJ): $(BUILD)/obj/%.torchcomms.o: %.cpp $(BUILD)/flags
+	$(call say,CXX,$<) $(CXX) -O2 -g1 -fPIC -fvisibility=hidden -Wall -Wextra $(WERROR) $(TC_FLAGS) -MMD -MP -c $< -o $@
+$(TC_LIBRARY): $(TC_OBJ) $(SHARED)
+	$(call say,LD) $(CXX) -shared $(TC_OBJ) -o $@ -L$(BUILD)/lib -lweft '-Wl,-rpath,$$ORIGIN/../../lib' -L$(TC_PLACE) -ltorchcomms \
+	    $(filter-out -ltorch_python,$(shell $(TORCH_PYTHON) integrations/pytorch/flags link))
+-include $(TC_OBJ:.o=.d)
+endif
+TC_PY := $(patsubst integrations/torchcomms/%,$(BUILD)/python/%,$(wildcard integrations/torchcomms/weft_torchcomms*/*))
+torchcomms: $(TC_LIBRARY) $(TC_PY)
+$(TC_PY): $(BUILD)/python/%: integrations/torchcomms/%
+	$(call say,CP) cp $< $@
 # What the tests need: built where torch is installed, else the tests say that it is not. The library first: two makes must not
 # write it at once.
 pytorch-if-there: $(SHARED)
@@ -328,7 +352,7 @@ test-full: deps-full
 test-all:
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-full
-	@LABEL=debian13 JOBS=1 tests/run tests/mpi/openmpi5.sh tests/torch/debian13.sh
+	@LABEL=debian13 JOBS=1 tests/run tests/mpi/openmpi5.sh tests/torch/debian13.sh tests/torch/comms.py
 
 check-style: all
 	@BUILD='$(BUILD)' CC='$(CC)' tools/check-style
@@ -363,7 +387,7 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all python mpi ompi-coll ompi-coll-if-there pytorch pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: all python mpi ompi-coll ompi-coll-if-there pytorch torchcomms pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
 .PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -23,22 +23,22 @@ def say(name, us):
     print(f"cell {name} {us:.2f}", flush=True)
 
 
-def measure(function, most, warm=5):
-    """Times of calls: as many as fit in the time, the same number on all ranks."""
-    for _ in range(warm):
-        function()
-    dist.barrier()
+def timed(function):
     begun = time.perf_counter()
     function()
-    took = torch.tensor([time.perf_counter() - begun])
+    return time.perf_counter() - begun
+
+
+def measure(function, most, warm=5):
+    """Times of calls: as many as fit in the time, the same number on all ranks; slow ones at least twice."""
+    function()
+    dist.barrier()
+    took = torch.tensor([timed(function)])
     dist.all_reduce(took, op=dist.ReduceOp.MAX)
-    count = max(3, min(most, int(SECONDS / took.item())))
-    times = []
-    for _ in range(count):
-        begun = time.perf_counter()
+    slow = took.item() > 2
+    for _ in range(0 if slow else warm):
         function()
-        times.append(time.perf_counter() - begun)
-    return times
+    return [timed(function) for _ in range(max(2 if slow else 3, min(most, int(SECONDS / took.item()))))]
 
 
 def size(what):

@@ -4,6 +4,7 @@
 # Usage: suite.py [--backend weft|gloo] [--shards N] [-v] [TEST...]        Exit code 0: nothing failed that should not.
 # time limit: 300 s
 import argparse
+import collections
 import json
 import multiprocessing.pool
 import os
@@ -168,6 +169,9 @@ def main():
     if not version.startswith("1.13"):
         jobs.skip(f"torch {version}: what this suite can do here is listed for torch 1.13")
     results = run(options, options.world, options.names)
+    reasons = collections.Counter(why.strip().splitlines()[-1] for outcome, why, _ in results.values() if outcome == "skip")
+    for why, times in reasons.most_common():
+        print(f"skipped {times}: {why}")
     count = {word: sum(r[0] == word for r in results.values()) for word in ("ok", "fail", "skip")}
     expected = EXPECTED if options.backend == "weft" else {}
     problems = 0

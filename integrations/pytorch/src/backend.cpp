@@ -39,17 +39,54 @@ int store_get(void *context, const char *key, void *value, size_t *bytes, int64_
     }
 }
 
+weft_config configured(Milliseconds timeout)
+{
+    weft_config config = WEFT_CONFIG_INIT;
+    config.timeout_ms = timeout.count() > 0 ? timeout.count() : -1;
+    return config;
+}
+
 } // namespace
 
 Communicator::Communicator(const c10::intrusive_ptr<c10d::Store> &store, int rank_, int size_, Milliseconds timeout_)
     : rank(rank_), size(size_), timeout(timeout_), collectives(Progress::make(Progress::Kind::collectives))
 {
-    weft_config config = WEFT_CONFIG_INIT;
-    config.timeout_ms = timeout.count() > 0 ? timeout.count() : -1;
+    weft_config config = configured(timeout);
     weft_store access = {store_set, store_get, store.get(), "weft"};
     weft_status status = weft_comm_create_store(&access, rank, size, &config, &comm);
     if (status != WEFT_OK)
         throw std::runtime_error(error_text("weft: creation of the process group", rank, size, status, timeout));
+}
+
+Communicator::Communicator(weft_comm *made, Milliseconds timeout_)
+    : comm(made), rank(weft_comm_rank(made)), size(weft_comm_size(made)), timeout(timeout_),
+      collectives(Progress::make(Progress::Kind::collectives))
+{
+}
+
+std::shared_ptr<Communicator> Communicator::of_environment(Milliseconds timeout)
+{
+    weft_config config = configured(timeout);
+    weft_comm *made = nullptr;
+    weft_status status = weft_comm_create_env(&config, &made);
+    if (status != WEFT_OK)
+        throw std::runtime_error("weft: creation by the launcher's variables: " + std::string(weft_status_text(status)) + ": " +
+                                 weft_last_error());
+    return std::make_shared<Communicator>(made, timeout);
+}
+
+std::shared_ptr<Communicator> Communicator::split(int colour, int key, Milliseconds limit)
+{
+    weft_config config = configured(limit);
+    weft_comm *made = nullptr;
+    weft_status status;
+    {
+        std::lock_guard<std::mutex> lock(order);
+        status = weft_comm_split(comm, colour, key, &config, &made);
+    }
+    if (status != WEFT_OK)
+        throw std::runtime_error(error_text("weft: split", rank, size, status, limit));
+    return made ? std::make_shared<Communicator>(made, limit) : nullptr;
 }
 
 Communicator::~Communicator()
@@ -61,7 +98,12 @@ Communicator::~Communicator()
 /* ---- beginning ---------------------------------------------------------------------------------- */
 
 Backend::Backend(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, Milliseconds timeout)
-    : Base(rank, size), communicator_(std::make_shared<Communicator>(store, rank, size, timeout)), store_(store)
+    : Backend(std::make_shared<Communicator>(store, rank, size, timeout), store)
+{
+}
+
+Backend::Backend(std::shared_ptr<Communicator> communicator, const c10::intrusive_ptr<c10d::Store> &store)
+    : Base(communicator->rank, communicator->size), communicator_(std::move(communicator)), store_(store)
 {
 #if TORCH_VERSION_MAJOR < 2
     init();

@@ -16,6 +16,8 @@ using WorkPointer = c10::intrusive_ptr<c10d::Work>;
 class Backend : public Base {
   public:
     Backend(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, Milliseconds timeout);
+    /* On a communicator that is there; without a store it has no monitored barrier. */
+    Backend(std::shared_ptr<Communicator> communicator, const c10::intrusive_ptr<c10d::Store> &store);
     ~Backend() override;
 
     const std::string getBackendName() const override { return "weft"; }

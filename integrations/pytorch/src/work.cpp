@@ -37,7 +37,7 @@ void Work::mark(c10::ivalue::Future &future, const std::exception_ptr &error)
 }
 
 /* By the thread that has taken it. The future comes first: who waited for the work may use it at once. */
-void Work::end_with(std::exception_ptr error)
+void Work::end_with(weft_status status, std::exception_ptr error)
 {
     finish_step = nullptr;
     kept.clear();
@@ -45,12 +45,17 @@ void Work::end_with(std::exception_ptr error)
     if (own_op >= 0)
         weft_op_free(own_op);
     c10::intrusive_ptr<c10::ivalue::Future> future;
+    std::function<void(weft_status)> tell;
     {
         std::lock_guard<std::mutex> lock(mutex_);
         exception_ = error;
         marked_ = true;
+        status_ = status;
         future = future_;
+        tell.swap(tell_);
     }
+    if (tell)
+        tell(status);
     if (future)
         mark(*future, error);
     finish(error);
@@ -78,8 +83,21 @@ void Work::end(weft_status status)
         }
     } catch (...) {
         error = std::current_exception();
+        status = status == WEFT_OK ? WEFT_ERR_INTERNAL : status;
     }
-    end_with(error);
+    end_with(status, error);
+}
+
+void Work::when_over(std::function<void(weft_status)> tell)
+{
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (!marked_) {
+            tell_ = std::move(tell);
+            return;
+        }
+    }
+    tell(status_);
 }
 
 void Work::fail(weft_status status)

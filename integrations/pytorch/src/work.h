@@ -24,6 +24,10 @@ using Tensors = std::vector<at::Tensor>;
 class Communicator {
   public:
     Communicator(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, Milliseconds timeout);
+    /* Takes a communicator over. */
+    Communicator(weft_comm *made, Milliseconds timeout);
+    /* As weft_comm_create_env: by the variables of mpirun, srun or torchrun. */
+    static std::shared_ptr<Communicator> of_environment(Milliseconds timeout);
     ~Communicator();
     Communicator(const Communicator &) = delete;
     Communicator &operator=(const Communicator &) = delete;
@@ -34,6 +38,9 @@ class Communicator {
     /* Begins operations one after the other. */
     std::mutex order;
     const std::shared_ptr<Progress> collectives;
+
+    /* As weft_comm_split, in order with what has begun: none for WEFT_UNDEFINED. */
+    std::shared_ptr<Communicator> split(int colour, int key, Milliseconds timeout);
 };
 
 /* Runs what may block, without Python's lock if the caller holds it. Set by module.cpp, the only file that knows Python. */
@@ -75,6 +82,9 @@ class Work : public c10d::Work {
     void fail(weft_status status);
     /* Drives it to its end, or waits for who does. */
     void settle();
+    /* Calls tell(status) when it is over, in the thread that ends it and before anybody who waits returns; at once if it is. One
+     * caller. */
+    void when_over(std::function<void(weft_status)> tell);
     /* For the progress thread: false if somebody else drives it. */
     bool try_settle();
 
@@ -95,7 +105,7 @@ class Work : public c10d::Work {
     bool take() { return !taken_.exchange(true, std::memory_order_acquire); }
     void drive();
     void end(weft_status status);
-    void end_with(std::exception_ptr error);
+    void end_with(weft_status status, std::exception_ptr error);
     void mark(c10::ivalue::Future &future, const std::exception_ptr &error);
     void hand_over();
 
@@ -109,6 +119,8 @@ class Work : public c10d::Work {
     std::atomic<bool> taken_{false};
     std::atomic<bool> done_{false}, wanted_{false};
     bool marked_ = false;
+    weft_status status_ = WEFT_IN_PROGRESS;
+    std::function<void(weft_status)> tell_;
 };
 
 /* The one thread for messages of all groups. */
