@@ -58,8 +58,10 @@ static bool set_reduction(weft_mpi_operation *o, size_t count, MPI_Datatype type
     weft_mpi_type layout;
     if (!is_count(count) || !weft_mpi_type_find(type, &layout))
         return refuse(o);
-    if (!weft_mpi_op_find(op, &layout, &o->op))
-        return weft_mpi_pass(o, WEFT_MPI_OPERATION);
+    if (!weft_mpi_op_find(op, &layout, &o->op)) { /* there is nothing to give back yet */
+        weft_mpi_count(o->kind, WEFT_MPI_OPERATION, 0);
+        return false;
+    }
     o->type = (weft_type)layout.weft;
     o->count = count * layout.lanes;
     o->send.layout = o->recv.layout = layout;
