@@ -251,7 +251,7 @@ nccl_result net_comm_create(const weft_transport_ops *ops, const net_device *dev
     weft_transport_config config = {
         .size = sizeof config, .rank = sends ? NET_SEND_RANK : NET_RECEIVE_RANK, .ranks = 2, .job = job,
         .sink = {comm, on_place, on_arrived, on_failed},
-        .interfaces = device->interfaces, .port_range = net_setting("WEFT_PORT_RANGE"),
+        .interfaces = device->interfaces, .rdma_ports = device->rdma_ports, .port_range = net_setting("WEFT_PORT_RANGE"),
         .sockets = sockets(), .dead_peer_ms = dead_peer_ms(), .listen_briefly = true, .gather = true,
         .fail = on_error, .log = on_log,
     };

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "nccl_net.h"
 
+#include <dirent.h>
 #include <ifaddrs.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -88,6 +89,48 @@ static char *find_pci(const char *link)
     return NULL;
 }
 
+/* Whether a port of an RDMA device is the interface's: one of its GIDs is (RoCE), or it is of the same PCI device (InfiniBand). */
+static bool is_rdma_port(const net_device *device, const char *adapter, int port)
+{
+    enum { GIDS = 16 };
+    char path[400], text[IF_NAMESIZE + 1], *own, *its;
+    for (int gid = 0; gid < GIDS; gid++) {
+        snprintf(path, sizeof path, "/sys/class/infiniband/%.63s/ports/%d/gid_attrs/ndevs/%d", adapter, port, gid);
+        FILE *stream = fopen(path, "re");
+        if (!stream)
+            break;
+        bool good = fgets(text, sizeof text, stream);
+        fclose(stream);
+        text[good ? strcspn(text, "\n") : 0] = 0;
+        if (strcmp(text, device->name) == 0)
+            return true;
+    }
+    snprintf(path, sizeof path, "/sys/class/net/%.15s/device", device->name);
+    own = realpath(path, NULL);
+    snprintf(path, sizeof path, "/sys/class/infiniband/%.63s/device", adapter);
+    its = realpath(path, NULL);
+    bool same = own && its && strcmp(own, its) == 0 && port == device->port;
+    free(own);
+    free(its);
+    return same;
+}
+
+static void find_rdma_ports(net_device *device)
+{
+    enum { PORTS = 4 };
+    DIR *folder = opendir("/sys/class/infiniband");
+    size_t bytes = 0;
+    for (const struct dirent *entry; folder && (entry = readdir(folder));) {
+        for (int port = 1; port <= PORTS && entry->d_name[0] != '.' && bytes < 80; port++) {
+            if (is_rdma_port(device, entry->d_name, port))
+                bytes += (size_t)snprintf(device->rdma_ports + bytes, sizeof device->rdma_ports - bytes, "%s=%.63s:%d",
+                                          bytes ? "," : "", entry->d_name, port);
+        }
+    }
+    if (folder)
+        closedir(folder);
+}
+
 static void describe(net_device *device, int number)
 {
     char path[128], name[IF_NAMESIZE];
@@ -98,6 +141,7 @@ static void describe(net_device *device, int number)
     device->speed_Mbps = speed > 0 && speed <= 10000000 ? (int)speed : DEFAULT_SPEED_MBPS;
     device->port = (int)read_number(device->name, "dev_port", 0) + 1;
     device->guid = find_guid(device, number);
+    find_rdma_ports(device);
     snprintf(device->interfaces, sizeof device->interfaces, "=%.15s", name);
     device->rail = NCCL_NET_UNDEFINED;
     device->count = 1;
@@ -216,8 +260,9 @@ static nccl_result find_all(void)
     find_rails();
     for (int i = 0; i < physical_count; i++) {
         char text[NET_ADDRESS_TEXT];
-        net_info("device %d: %s, %s, %d Mbit/s, rail %d, %s", i, devices[i].name, net_address_text(&devices[i].address, text),
-                 devices[i].speed_Mbps, devices[i].rail, devices[i].pci_path ? devices[i].pci_path : "not on PCI");
+        net_info("device %d: %s, %s, %d Mbit/s, rail %d, %s, RDMA %s", i, devices[i].name,
+                 net_address_text(&devices[i].address, text), devices[i].speed_Mbps, devices[i].rail,
+                 devices[i].pci_path ? devices[i].pci_path : "not on PCI", devices[i].rdma_ports[0] ? devices[i].rdma_ports : "no");
     }
     return NCCL_SUCCESS;
 }
@@ -253,7 +298,7 @@ const net_device *net_device_get(int number)
 
 static void fuse(net_device *fused, const int *parts, int count)
 {
-    size_t name = 0, interfaces = 0;
+    size_t name = 0, interfaces = 0, ports = 0;
     *fused = devices[parts[0]];
     fused->speed_Mbps = 0;
     fused->count = count;
@@ -262,6 +307,9 @@ static void fuse(net_device *fused, const int *parts, int count)
         name += (size_t)snprintf(fused->name + name, sizeof fused->name - name, "%s%.15s", i ? "+" : "", part->name);
         interfaces += (size_t)snprintf(fused->interfaces + interfaces, sizeof fused->interfaces - interfaces, "%s%.15s",
                                        i ? "," : "=", part->name);
+        if (part->rdma_ports[0] && ports + strlen(part->rdma_ports) + 2 < sizeof fused->rdma_ports)
+            ports += (size_t)snprintf(fused->rdma_ports + ports, sizeof fused->rdma_ports - ports, "%s%s", ports ? "," : "",
+                                      part->rdma_ports);
         fused->speed_Mbps += part->speed_Mbps;
         fused->part[i] = parts[i];
     }

@@ -127,7 +127,7 @@ static nccl_result add_side(net_attempt *attempt, const char *name, const net_de
     const weft_transport_ops *ops = find_transport(name);
     net_comm *comm;
     size_t bytes = sizeof offer->address;
-    if (!ops)
+    if (!ops || (!device->rdma_ports[0] && strcmp(name, "verbs") == 0))
         return NCCL_INTERNAL_ERROR;
     nccl_result result = net_comm_create(ops, device, attempt->job, sends, &comm);
     if (result != NCCL_SUCCESS)
@@ -362,7 +362,7 @@ static nccl_result make_offers(net_attempt *attempt, const net_device *device)
     nccl_result result = NCCL_INTERNAL_ERROR;
     for (size_t i = 0; i < ARRAY_LEN(transport_names); i++) {
         nccl_result one = add_side(attempt, transport_names[i], device, true, &attempt->hello.offer[attempt->comms]);
-        result = one == NCCL_SUCCESS || !weft_transport_find(transport_names[i]) ? result : one;
+        result = one == NCCL_INTERNAL_ERROR ? result : one;
     }
     attempt->hello.offers = (uint32_t)attempt->comms;
     if (attempt->comms > 0)

@@ -49,6 +49,7 @@ socklen_t net_address_bytes(const net_address *address);
 typedef struct net_device {
     char name[IF_NAMESIZE * NET_FUSED_MAX];  /* "eth0", "eth0+eth1" */
     char interfaces[(IF_NAMESIZE + 1) * NET_FUSED_MAX + 2]; /* for weft_transport_config: "=eth0,eth1" */
+    char rdma_ports[80 * NET_FUSED_MAX];     /* likewise: "=mlx5_0:1"; "": it has none */
     char *pci_path;                          /* NULL: not on PCI */
     uint64_t guid;
     int speed_Mbps, port, rail;              /* rail NCCL_NET_UNDEFINED: not known */

@@ -336,7 +336,9 @@ static int find_candidates(verbs_transport *t, struct ibv_device **devices, int 
         int ports = physical_ports(t, devices[i]);
         for (int port = 1; port <= ports && count < most; port++) {
             candidate c = {.device = devices[i], .port = port};
-            if (!weft_verbs_list_match(t->settings.ib_hca, name, port, &c.position, &c.weight))
+            int position, weight;
+            if (!weft_verbs_list_match(t->config.rdma_ports, name, port, &position, &weight) ||
+                !weft_verbs_list_match(t->settings.ib_hca, name, port, &c.position, &c.weight))
                 continue;
             c.position = c.position * device_count + i;
             found[count++] = c;
