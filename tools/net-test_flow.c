@@ -137,7 +137,7 @@ bool flow_send(session *s, void *comm, const flow *f)
             size_t bytes = f->size_of(f, order_of(f, i));
             if (!session_good(s, plugin_test(s->plugin, requests[i % limit], &done, sizes), "test"))
                 return false;
-            if (done && (size_t)sizes[0] != bytes)
+            if (done && (s->plugin->version > 6 || sizes[0] != -1) && (size_t)sizes[0] != bytes)
                 return session_fail(s, "test() says that a send of %zu bytes had %d", bytes, sizes[0]);
             if (done)
                 requests[i % limit] = NULL;
@@ -179,7 +179,8 @@ static bool check_received(session *s, const flow *f, const slots *to, int i, co
     for (int k = 0; k < f->group && first + k < f->count; k++) {
         const unsigned char *data = to->base + (size_t)((first + k) % to->count) * to->stride;
         size_t bytes = f->size_of(f, first + k);
-        if ((size_t)sizes[k] != bytes)
+        bool told = s->plugin->version > 6 || sizes[k] != -1; /* Google's fastsocket leaves sizes alone, and NCCL can do without */
+        if (told && (size_t)sizes[k] != bytes)
             return session_fail(s, "message %d has %zu bytes, test() says %d", first + k, bytes, sizes[k]);
         if (!f->check)
             continue;
