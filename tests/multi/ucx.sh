@@ -38,9 +38,11 @@ over() {
             { cat "$place/result"; fail "$collective did not go over ucx"; }
     done
 }
-over tcp all_reduce all_gather reduce_scatter all_to_all broadcast reduce gather scatter sendrecv barrier
-over posix,cma all_reduce all_to_all broadcast barrier
-over sysv all_reduce all_to_all
+all="all_reduce all_gather reduce_scatter all_to_all broadcast reduce gather scatter sendrecv barrier"
+for tls in tcp posix sysv,cma; do
+    # shellcheck disable=SC2086
+    over $tls $all
+done
 
 export UCX_TLS=no_such_transport
 "$perf" all_reduce --ranks 2 -b 8 -e 8 -n 1 --transport ucx >"$place/out" 2>&1 && fail "UCX worked without a transport"

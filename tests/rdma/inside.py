@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What is tested inside the machine: the conformance suite over real queue pairs, collectives that cross the link, a
-communicator that mixes transports, a killed rank, a link that goes down. Run by tests/rdma/verbs.py."""
+communicator that mixes transports, a killed rank, a link that goes down; the transport ucx over the same devices. Run by
+tests/rdma/verbs.py and tests/rdma/ucx.py."""
 import os
 import re
 import subprocess
@@ -38,10 +39,10 @@ def both_devices(rank):
     return {"WEFT_IB_HCA": ",".join(DEVICES if rank % 2 == 0 else DEVICES[::-1])}
 
 
-def collective(ranks, arguments, each, limit=60):
+def collective(ranks, arguments, each, limit=60, environment=None):
     """Runs it with every result checked; what rank 0 said."""
     before = crossed()
-    job = Job(ranks, arguments, {"WEFT_TRANSPORTS": "verbs"}, each=each)
+    job = Job(ranks, arguments, environment or {"WEFT_TRANSPORTS": "verbs"}, each=each)
     what = f"{ranks} ranks, {' '.join(arguments)}"
     ended = check(job.wait(limit), f"{what}: not done after {limit} s: {job.all_errors()}")
     if ended:
@@ -138,11 +139,62 @@ def link_down():
     job.end()
 
 
+# ---- the transport ucx ----
+
+# UCX's connectionless ud compares addresses as its own adapters report them: with rdma_rxe only IPv6 ones match. It also
+# makes the connections of rc.
+UCX = {"WEFT_TRANSPORTS": "ucx", "UCX_IB_GID_INDEX": "2", "UCX_WARN_UNUSED_ENV_VARS": "n"}
+# What UCX needs to notice a death by itself within seconds; its defaults take a minute, and 7 retries are "for ever" with rdma_rxe.
+UCX_NOTICES = {"UCX_KEEPALIVE_INTERVAL": "1s", "UCX_UD_VERBS_TIMEOUT": "3s", "UCX_RC_VERBS_TIMEOUT": "0.1s", "UCX_RC_VERBS_RETRY_COUNT": "6"}
+OVER_UCX = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "reduce", "gather", "scatter", "sendrecv")
+
+
+def ucx_device(rank):
+    return {"UCX_NET_DEVICES": f"{DEVICES[rank % 2]}:1"}
+
+
+def ucx_conformance(kind):
+    result = subprocess.run([os.path.join(BUILD, "tests", "conformance", "test_library"), "ucx", "dies", "24"], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, timeout=200, check=False,
+                            env={**os.environ, **UCX, **UCX_NOTICES, "UCX_TLS": kind, "WEFT_PLUGIN_PATH": os.path.join(BUILD, "lib", "weft")})
+    passed = re.search(r"\[  PASSED  \] (\d+) test", result.stdout)
+    check(result.returncode == 0, f"ucx over {kind}: the conformance suite ended with {result.returncode}:\n{result.stdout[-3000:]}")
+    note(f"ucx over {kind}, conformance: {passed.group(1) if passed else 'no'} tests passed")
+
+
+def ucx_collectives(kind):
+    """All of them, of a few bytes and by rendezvous; bytes between the two ranks cross the link."""
+    for name in OVER_UCX:
+        _, sent = collective(2, [name, "-b", "8", "-e", "200000", "-f", "5000", "-n", "1", "-w", "0"], ucx_device,
+                             environment={**UCX, "UCX_TLS": kind})
+        check(sum(sent) > 80000, f"{name} over ucx, {kind}: only {sent} bytes crossed the link")
+    for ranks, name, size in ((4, "all_reduce", "64K"), (2, "barrier", "8")):
+        collective(ranks, [name, "-b", size, "-e", size, "-n", "1", "-w", "0"], ucx_device, environment={**UCX, "UCX_TLS": kind})
+
+
+def ucx_kill_a_rank(kind):
+    """With UCX's own settings: Weft's control plane finds the death."""
+    job = Job(3, ["all_reduce", "-b", "64K", "-e", "64K", *FOREVER], {**UCX, "UCX_TLS": kind}, each=ucx_device)
+    if job.wait_running():
+        since = time.monotonic()
+        job.kill(1)
+        slowest = check_survivors(job, f"rank 1 of 3 over ucx, {kind}, killed", [1], since)
+        note(f"rank 1 of 3 over ucx, {kind}, killed: the last survivor ended after {slowest:.2f} s")
+    job.end()
+
+
+def over_ucx():
+    for kind in ("rc", "ud"):
+        ucx_collectives(kind)
+        ucx_kill_a_rank(kind)
+        ucx_conformance(kind)
+
+
 PARTS = {"conformance": conformance, "collectives": collectives, "rails": rails, "settings": settings, "mixed": mixed, "kill_a_rank": kill_a_rank,
-         "link_down": link_down}
+         "link_down": link_down, "ucx": over_ucx}
 
 try:
-    for part in sys.argv[1:] or PARTS:
+    for part in sys.argv[1:] or [name for name in PARTS if name != "ucx"]:
         PARTS[part]()
 finally:
     finish()

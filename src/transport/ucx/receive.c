@@ -15,11 +15,7 @@ static void free_arrival(ucx_arrival *a)
 /* The receiver cannot go on with that peer, whose slice is lost. */
 static void out_of_memory(weft_endpoint *e)
 {
-    if (e->broken == UCS_OK) {
-        e->broken = UCS_ERR_NO_MEMORY;
-        e->broken_ns = weft_now_ns();
-    }
-    e->transport->troubled = true;
+    weft_ucx_broke(e, UCS_ERR_NO_MEMORY);
 }
 
 /* ---- the sink's turn --------------------------------------------------------------------------- */
@@ -55,11 +51,8 @@ static void on_landed(void *request, ucs_status_t status, size_t bytes, void *us
     e->transport->pending--;
     ucp_request_free(request);
     a->status = status;
-    if (status != UCS_OK && e->broken == UCS_OK) {
-        e->broken = status;
-        e->broken_ns = weft_now_ns();
-        e->transport->troubled = true;
-    }
+    if (status != UCS_OK)
+        weft_ucx_broke(e, status);
     if (!e->transport->muted)
         deliver_landed(e);
 }
@@ -89,11 +82,8 @@ static void land(weft_endpoint *e, ucx_arrival *a)
         return;
     }
     a->status = request ? UCS_PTR_STATUS(request) : UCS_OK;
-    if (a->status != UCS_OK && e->broken == UCS_OK) {
-        e->broken = a->status;
-        e->broken_ns = weft_now_ns();
-        t->troubled = true;
-    }
+    if (a->status != UCS_OK)
+        weft_ucx_broke(e, a->status);
 }
 
 /* One slice whose turn it is. */
@@ -219,9 +209,9 @@ static ucs_status_t on_leave(void *arg, const void *header, size_t header_bytes,
     weft_endpoint *e = sender(t, header, header_bytes, &h);
     (void)data, (void)bytes, (void)param;
     if (e) {
-        e->left = true;
+        e->left = t->troubled = true;
         e->left_count = h.number;
-        t->troubled = true;
+        e->left_ns = weft_now_ns();
     }
     return UCS_OK;
 }

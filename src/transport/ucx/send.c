@@ -29,13 +29,8 @@ static void give_back(ucx_send *s)
 
 static void on_error(void *arg, ucp_ep_h ep, ucs_status_t status)
 {
-    weft_endpoint *e = arg;
     (void)ep;
-    if (e->broken == UCS_OK) {
-        e->broken = status;
-        e->broken_ns = weft_now_ns();
-        e->transport->troubled = true;
-    }
+    weft_ucx_broke(arg, status);
 }
 
 /* UCX 1.13's shared memory cannot report a peer that died, and is not used where that is asked for. Where it is all that may be used, it
@@ -213,7 +208,7 @@ static void close_ep(weft_endpoint *e)
     if (!e->up)
         settle_endpoint(e, false);
     if (!e->up) {
-        t->unmade = true;
+        t->stuck = true;
         return;
     }
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = e->forceable ? UCP_EP_CLOSE_FLAG_FORCE : 0};

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS = 8, BROKEN_NS = 300 * WEFT_NS_PER_MS };
+enum { ROUNDS = 8, BROKEN_NS = 300 * WEFT_NS_PER_MS, LEFT_NS = 2000 * WEFT_NS_PER_MS };
 #define MAGIC 0x7863755f74666577u /* "weft_ucx" */
 
 typedef struct ucx_address {
@@ -35,6 +35,15 @@ weft_status weft_ucx_fail_ucs(const weft_transport *t, ucs_status_t status, cons
     return weft_ucx_fail(t, ours, "%s: %s (UCX_TLS and UCX_NET_DEVICES say what UCX uses)", what, ucs_status_string(status));
 }
 
+void weft_ucx_broke(weft_endpoint *e, ucs_status_t status)
+{
+    if (e->broken == UCS_OK) {
+        e->broken = status;
+        e->broken_ns = weft_now_ns();
+    }
+    e->transport->troubled = true;
+}
+
 /* ---- beginning and end ------------------------------------------------------------------------- */
 
 static void ucx_close(weft_transport *t)
@@ -53,6 +62,7 @@ static void ucx_close(weft_transport *t)
     }
     for (int64_t end = weft_now_ns() + BROKEN_NS; t->worker && t->pending > 0 && weft_now_ns() < end;)
         ucp_worker_progress(t->worker); /* payloads that land: after this nobody writes to the caller's memory */
+    t->stuck |= t->pending > 0;
 }
 
 static void ucx_destroy(weft_transport *t)
@@ -60,8 +70,8 @@ static void ucx_destroy(weft_transport *t)
     if (!t)
         return;
     ucx_close(t);
-    if (t->unmade) { /* UCX would abort; what it may still point to stays until the process ends */
-        t->config.log(2, "ucx: a worker whose connections were not made yet is left behind");
+    if (t->stuck) { /* what it may still point to stays until the process ends */
+        t->config.log(2, "ucx: a worker whose connections were not made yet, or with something under way, is left behind");
         return;
     }
     if (t->address)
@@ -204,7 +214,9 @@ static void end_if_over(weft_endpoint *e)
     if (e->failed || (!e->left && e->broken == UCS_OK))
         return;
     bool complete = e->left && e->expected == e->left_count && !e->landing;
-    if (!complete && e->broken != UCS_ERR_NO_MEMORY && (e->broken == UCS_OK || weft_now_ns() - e->broken_ns < BROKEN_NS))
+    bool late = (e->left && weft_now_ns() - e->left_ns > LEFT_NS) ||
+                (e->broken != UCS_OK && (e->broken == UCS_ERR_NO_MEMORY || weft_now_ns() - e->broken_ns > BROKEN_NS));
+    if (!complete && !late)
         return;
     weft_status status = e->broken == UCS_ERR_NO_MEMORY ? WEFT_ERR_MEMORY : WEFT_ERR_PEER;
     snprintf(e->reason, sizeof e->reason, "rank %d over ucx: %s", e->rank, e->left ? "closed by it" : ucs_status_string(e->broken));

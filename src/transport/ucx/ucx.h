@@ -58,8 +58,8 @@ struct weft_endpoint {
     bool failed, told;
     bool left;                  /* the peer closed; left_count slices are all it sent */
     uint32_t left_count;
-    ucs_status_t broken;        /* what UCX reported; failed when what the peer sent before is read, or after a while */
-    int64_t broken_ns;
+    ucs_status_t broken;        /* what UCX reported */
+    int64_t left_ns, broken_ns; /* failed when what the peer sent before is read, or after a while */
     char reason[200];
 };
 
@@ -85,12 +85,14 @@ struct weft_transport {
     bool muted;                 /* UCX is driven, but not by progress(): the sink must not be called */
     bool closed;
     bool troubled;              /* some endpoint is broken or left */
-    bool unmade;                /* some endpoint could not be closed, as it was not made yet */
+    bool stuck;                 /* some endpoint is not made yet, or something is landing: UCX would abort the process */
 };
 
 weft_status weft_ucx_fail(const weft_transport *t, weft_status status, const char *format, ...) WEFT_PRINTF(3, 4);
 /* The text of UCX with it. */
 weft_status weft_ucx_fail_ucs(const weft_transport *t, ucs_status_t status, const char *what);
+/* Something does not work any more: progress() fails the endpoint. */
+void weft_ucx_broke(weft_endpoint *e, ucs_status_t status);
 
 /* ---- send.c ---- */
 weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice);
