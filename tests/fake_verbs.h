@@ -20,8 +20,15 @@ int fake_verbs_open_objects(void);
 int fake_verbs_registrations(void);
 /* Bytes of receive buffers that are registered. */
 uint64_t fake_verbs_registered_bytes(void);
-/* The device's port reports that it went down. */
+/* The device's port reports that it went down; the device, that it is broken. */
 void fake_verbs_port_down(int device);
+void fake_verbs_device_fatal(int device);
+/* How the last queue pair was connected, and what the last registration permits (enum ibv_access_flags). */
+typedef struct fake_verbs_path {
+    int traffic_class, service_level, gid_index, mtu, pkey_index, timeout, retries;
+} fake_verbs_path;
+fake_verbs_path fake_verbs_last_path(void);
+unsigned fake_verbs_last_access(void);
 /* From now on registering fails, or not. */
 void fake_verbs_refuse_registration(bool refuse);
 /* From now on no device knows the memory that its peers write to, as when their process has been killed; or does. */

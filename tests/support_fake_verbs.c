@@ -64,6 +64,8 @@ static fake_context *contexts;
 static fake_qp *qps[QPS_MAX];
 static struct ibv_mr *mrs[MRS_MAX];
 static unsigned mr_access[MRS_MAX];
+static unsigned last_access;
+static fake_verbs_path path;
 static uint32_t next_qp, next_mr;
 static uint64_t not_ready, sent[DEVICES_MAX], registered_bytes;
 static bool refusing, memory_lost;
@@ -217,7 +219,7 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *address, size_t bytes, int
         mr = calloc(1, sizeof *mr);
         *mr = (struct ibv_mr){.context = pd->context, .pd = pd, .addr = address, .length = bytes, .lkey = key, .rkey = key};
         mrs[key % MRS_MAX] = mr;
-        mr_access[key % MRS_MAX] = (unsigned)access;
+        mr_access[key % MRS_MAX] = last_access = (unsigned)access;
         registrations++;
         registered_bytes += bytes;
     }
@@ -404,6 +406,18 @@ static int modify_qp(struct ibv_qp *base, struct ibv_qp_attr *attributes, int ma
 {
     fake_qp *qp = (fake_qp *)(void *)base;
     pthread_mutex_lock(&lock);
+    if (mask & IBV_QP_PKEY_INDEX)
+        path.pkey_index = attributes->pkey_index;
+    if (mask & IBV_QP_AV) {
+        path.traffic_class = attributes->ah_attr.grh.traffic_class;
+        path.service_level = attributes->ah_attr.sl;
+        path.gid_index = attributes->ah_attr.grh.sgid_index;
+        path.mtu = 128 << attributes->path_mtu;
+    }
+    if (mask & IBV_QP_TIMEOUT) {
+        path.timeout = attributes->timeout;
+        path.retries = attributes->retry_cnt;
+    }
     if (mask & IBV_QP_DEST_QPN)
         qp->remote = attributes->dest_qp_num;
     base->state = attributes->qp_state;
@@ -553,7 +567,7 @@ static int req_notify_cq(struct ibv_cq *base, int solicited)
 }
 
 static const char *wc_status_str(enum ibv_wc_status status) { return status == IBV_WC_WR_FLUSH_ERR ? "flushed" : "fake error"; }
-static const char *event_type_str(enum ibv_event_type type) { return type == IBV_EVENT_PORT_ERR ? "port error" : "fake event"; }
+static const char *event_type_str(enum ibv_event_type type) { return type == IBV_EVENT_DEVICE_FATAL ? "fatal error" : "fake event"; }
 
 /* ---- what tests use ---- */
 
@@ -579,13 +593,25 @@ uint64_t fake_verbs_registered_bytes(void) { return registered_bytes; }
 void fake_verbs_refuse_registration(bool refuse) { refusing = refuse; }
 void fake_verbs_lose_memory(bool lose) { memory_lost = lose; }
 
-void fake_verbs_port_down(int device)
+fake_verbs_path fake_verbs_last_path(void) { return path; }
+unsigned fake_verbs_last_access(void) { return last_access; }
+
+static void tell(int device, struct ibv_async_event event)
 {
-    struct ibv_async_event event = {.event_type = IBV_EVENT_PORT_ERR, .element.port_num = 1};
     pthread_mutex_lock(&lock);
     for (fake_context *c = contexts; c; c = c->next)
         if (c->device == device && write(c->pipe_end, &event, sizeof event) != sizeof event)
             abort();
     pthread_mutex_unlock(&lock);
+}
+
+void fake_verbs_port_down(int device)
+{
+    tell(device, (struct ibv_async_event){.event_type = IBV_EVENT_PORT_ERR, .element.port_num = 1});
+}
+
+void fake_verbs_device_fatal(int device)
+{
+    tell(device, (struct ibv_async_event){.event_type = IBV_EVENT_DEVICE_FATAL});
 }
 #endif

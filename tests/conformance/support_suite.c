@@ -239,6 +239,33 @@ static void test_no_wake_up_is_lost(void **state)
     run_exchange(state, amount(state, 2000), true);
 }
 
+static void test_registered_memory_is_sent_from(void **state)
+{
+    enum { BYTES = 2 << 20 };
+    conformance_group group;
+    open_group(&group, state, 2, PLACE_MEMORY);
+    conformance_member *member = &group.members[0];
+    unsigned char *memory = malloc(BYTES);
+    void *handle = NULL;
+    assert_non_null(memory);
+    for (size_t i = 0; i < BYTES; i++)
+        memory[i] = (unsigned char)(i * 7 + i / 256);
+    weft_status status = member->ops->mem_register(member->transport, memory, BYTES, &handle);
+    if (status == WEFT_ERR_UNSUPPORTED)
+        print_message("this transport registers no memory\n");
+    else
+        assert_int_equal(status, WEFT_OK);
+    for (int round = 0; round < 2; round++) { /* registered, and afterwards again */
+        for (size_t bytes = 1; bytes <= WEFT_SLICE_MAX_BYTES; bytes *= 32)
+            assert_int_equal(conformance_send_from(member, 1, memory + bytes * 4096 % 1000, bytes), WEFT_OK);
+        conformance_until(&group, conformance_quiet(&group));
+        if (status == WEFT_OK && round == 0)
+            member->ops->mem_deregister(member->transport, handle);
+    }
+    conformance_close(&group);
+    free(memory);
+}
+
 /* ---- ends ---- */
 
 static void test_flush_then_destroy_delivers_everything(void **state)
@@ -480,6 +507,7 @@ int conformance_run(const char *group_name, const conformance_subject *subject)
         cmocka_unit_test_prestate(test_eight_ranks_all_to_all, state),
         cmocka_unit_test_prestate(test_two_threads_exchange, state),
         cmocka_unit_test_prestate(test_no_wake_up_is_lost, state),
+        cmocka_unit_test_prestate(test_registered_memory_is_sent_from, state),
         cmocka_unit_test_prestate(test_flush_then_destroy_delivers_everything, state),
         cmocka_unit_test_prestate(test_flush_waits_no_longer_than_told, state),
         cmocka_unit_test_prestate(test_a_peer_that_is_killed_is_reported, state),

@@ -3,6 +3,7 @@
 #include "conformance.h"
 
 #ifdef WEFT_HAVE_VERBS
+#include <infiniband/verbs.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -183,21 +184,65 @@ static void test_large_slices_share_the_rails(void **state)
     free(memory);
 }
 
-static void test_a_port_that_goes_down_is_named(void **state)
+static void expect_named_device(void (*event)(int device), const char *text)
 {
-    (void)state;
     side sides[2];
     open_sides(sides);
     pass(sides, "hello", 5);
-    fake_verbs_port_down(1);
+    event(1);
     int64_t end = weft_deadline_ns(CONFORMANCE_PATIENCE_MS);
     while ((!sides[0].failure || !sides[1].failure) && weft_now_ns() < end)
         drive(sides, 1);
     for (int i = 0; i < 2; i++) { /* the one that looks first tells the other */
         assert_true(sides[i].failure == WEFT_ERR_SYSTEM || sides[i].failure == WEFT_ERR_PEER);
-        assert_non_null(strstr(sides[i].reason, "fake1:1: the port went down"));
+        assert_non_null(strstr(sides[i].reason, text));
     }
     close_sides(sides);
+}
+
+static void test_a_port_that_goes_down_is_named(void **state)
+{
+    (void)state;
+    expect_named_device(fake_verbs_port_down, "fake1:1: the port went down");
+}
+
+static void test_a_device_that_breaks_is_named(void **state)
+{
+    (void)state;
+    expect_named_device(fake_verbs_device_fatal, "fake1:1: fatal error");
+}
+
+static void test_settings_reach_queue_pairs_and_registrations(void **state)
+{
+    static const char *const settings[][2] = {{"WEFT_IB_TC", "104"}, {"WEFT_IB_SL", "3"}, {"WEFT_IB_GID_INDEX", "1"},
+                                              {"WEFT_IB_MTU", "1024"}, {"WEFT_IB_TIMEOUT", "16"}, {"WEFT_IB_RELAXED", "1"}};
+    (void)state;
+    side sides[2];
+    unsigned char *memory = calloc(1, LARGE);
+    void *handle;
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+        setenv(settings[i][0], settings[i][1], 1);
+    open_sides(sides);
+    pass(sides, "hello", 5);
+    fake_verbs_path path = fake_verbs_last_path();
+    assert_int_equal(path.traffic_class, 104);
+    assert_int_equal(path.service_level, 3);
+    assert_int_equal(path.gid_index, 1);
+    assert_int_equal(path.mtu, 1024);
+    assert_int_equal(path.timeout, 16);
+    assert_int_equal(path.pkey_index, 0);
+    assert_in_range(path.retries, 1, 6); /* 7 is "for ever" for some */
+    assert_int_equal(sides[0].ops->mem_register(sides[0].transport, memory, LARGE, &handle), WEFT_OK);
+    assert_true(fake_verbs_last_access() & IBV_ACCESS_RELAXED_ORDERING);
+    sides[0].ops->mem_deregister(sides[0].transport, handle);
+    close_sides(sides);
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+        unsetenv(settings[i][0]);
+    open_sides(sides);
+    assert_int_equal(sides[0].ops->mem_register(sides[0].transport, memory, LARGE, &handle), WEFT_OK);
+    assert_false(fake_verbs_last_access() & IBV_ACCESS_RELAXED_ORDERING);
+    close_sides(sides);
+    free(memory);
 }
 
 static void test_a_device_that_registers_nothing_is_named(void **state)
@@ -283,6 +328,8 @@ static int run_own(void)
         cmocka_unit_test(test_registered_memory_is_known_until_it_is_deregistered),
         cmocka_unit_test(test_large_slices_share_the_rails),
         cmocka_unit_test(test_a_port_that_goes_down_is_named),
+        cmocka_unit_test(test_a_device_that_breaks_is_named),
+        cmocka_unit_test(test_settings_reach_queue_pairs_and_registrations),
         cmocka_unit_test(test_a_device_that_registers_nothing_is_named),
         cmocka_unit_test(test_memory_that_is_gone_is_the_peers_end),
         cmocka_unit_test(test_many_senders_share_what_a_receiver_lends),

@@ -36,7 +36,7 @@ def perftest(program, column, arguments):
 
 def weft(*arguments):
     try:
-        result = subprocess.run([os.path.join(BUILD, "bin", "bench_verbs"), *arguments], capture_output=True, text=True, timeout=60,
+        result = subprocess.run([os.path.join(BUILD, "bin", "bench_pair"), "verbs", *arguments], capture_output=True, text=True, timeout=60,
                                 check=False)
     except subprocess.TimeoutExpired:
         return None
@@ -47,10 +47,10 @@ def inside(rounds):
     bandwidth = ["-s", "1048576", "-n", str(SLICES), "-t", "16"]
     latency = ["-s", "8", "-n", str(ROUNDS_OF_LATENCY)]
     measured = {"ib_send_lat 8 B, us": lambda: perftest("ib_send_lat", 4, latency),
-                "weft 8 B, us": lambda: weft("latency", "rxe0", "rxe1", "8", str(ROUNDS_OF_LATENCY)),
+                "weft 8 B, us": lambda: weft("latency", "8", str(ROUNDS_OF_LATENCY), "registered", "rxe0", "rxe1"),
                 "ib_write_bw 1 MB, MB/s": lambda: perftest("ib_write_bw", 3, bandwidth),
-                "weft 1 MB, MB/s": lambda: weft("bandwidth", "rxe0", "rxe1", "1M", str(SLICES)),
-                "weft 1 MB staged, MB/s": lambda: weft("bandwidth", "rxe0", "rxe1", "1M", str(SLICES), "staged")}
+                "weft 1 MB, MB/s": lambda: weft("bandwidth", "1M", str(SLICES), "registered", "rxe0", "rxe1"),
+                "weft 1 MB staged, MB/s": lambda: weft("bandwidth", "1M", str(SLICES), "rxe0", "rxe1")}
     figures = {name: [] for name in measured}
     # Latencies more often: on a busy host either side now and then gets the processor in turns of 4 ms only.
     names = [name for name in measured if name.endswith("us")] * 3 + [name for name in measured if name.endswith("MB/s")]

@@ -9,6 +9,7 @@ static void free_arrival(ucx_arrival *a)
         weft_free(a->memory);
     if (a->kind == UCX_COPIED)
         weft_free(a->data);
+    a->endpoint->transport->kept--;
     weft_free(a);
 }
 
@@ -143,6 +144,7 @@ static ucs_status_t keep(weft_endpoint *e, const ucx_header *h, void *data, size
         out_of_memory(e);
         return UCS_OK;
     }
+    e->transport->kept++;
     a->endpoint = e;
     a->header = *h;
     a->bytes = bytes;
@@ -201,6 +203,18 @@ static ucs_status_t on_slice(void *arg, const void *header, size_t header_bytes,
     return status;
 }
 
+/* The header is the beginning of the data. */
+static ucs_status_t on_small(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
+                             const ucp_am_recv_param_t *param)
+{
+    /* What is kept is copied: UCX takes back what it gave by its beginning only. */
+    const ucp_am_recv_param_t brief = {.recv_attr = param->recv_attr & ~(uint64_t)UCP_AM_RECV_ATTR_FLAG_DATA};
+    (void)header;
+    if (header_bytes != 0 || bytes < sizeof(ucx_header) || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
+        return UCS_OK;
+    return on_slice(arg, data, sizeof(ucx_header), (char *)data + sizeof(ucx_header), bytes - sizeof(ucx_header), &brief);
+}
+
 static ucs_status_t on_leave(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
                              const ucp_am_recv_param_t *param)
 {
@@ -229,6 +243,10 @@ weft_status weft_ucx_listen(weft_transport *t)
                                                   UCP_AM_HANDLER_PARAM_FIELD_ARG | UCP_AM_HANDLER_PARAM_FIELD_FLAGS,
                                     .id = UCX_AM_SLICE, .flags = UCP_AM_FLAG_WHOLE_MSG, .cb = on_slice, .arg = t};
     ucs_status_t status = ucp_worker_set_am_recv_handler(t->worker, &param);
+    param.id = UCX_AM_SMALL;
+    param.cb = on_small;
+    if (status == UCS_OK)
+        status = ucp_worker_set_am_recv_handler(t->worker, &param);
     param.id = UCX_AM_LEAVE;
     param.cb = on_leave;
     if (status == UCS_OK)

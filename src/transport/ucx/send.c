@@ -136,12 +136,17 @@ weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
     e->sends = s;
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.send = on_sent,
                                  .user_data = s};
-    const ucx_region *region = t->regions ? region_of(t, slice->payload, slice->bytes) : NULL;
+    bool small = slice->bytes <= UCX_SMALL_BYTES;
+    const ucx_region *region = t->regions && !small ? region_of(t, slice->payload, slice->bytes) : NULL;
     if (region) {
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
         param.memh = region->memory;
     }
-    ucs_status_ptr_t request = ucp_am_send_nbx(e->ep, UCX_AM_SLICE, &s->header, sizeof s->header, slice->payload, slice->bytes, &param);
+    if (small && slice->bytes)
+        memcpy(s->small, slice->payload, slice->bytes);
+    ucs_status_ptr_t request =
+        small ? ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, &s->header, sizeof s->header + slice->bytes, &param)
+              : ucp_am_send_nbx(e->ep, UCX_AM_SLICE, &s->header, sizeof s->header, slice->payload, slice->bytes, &param);
     if (UCS_PTR_IS_ERR(request)) {
         char what[64];
         give_back(s);

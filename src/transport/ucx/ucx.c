@@ -232,9 +232,9 @@ static int ucx_progress(weft_transport *t)
     if (t->closed)
         return 0;
     t->moved = 0;
-    for (int i = 0; i < ROUNDS && ucp_worker_progress(t->worker) > 0; i++)
+    for (int i = 0; i < ROUNDS && ucp_worker_progress(t->worker) > 0 && t->moved == 0; i++)
         ;
-    for (int r = 0; r < t->config.ranks; r++)
+    for (int r = 0; t->kept && r < t->config.ranks; r++)
         if (weft_ucx_has_arrivals(&t->peers[r])) /* that came while the sink could not be called */
             weft_ucx_deliver(&t->peers[r]);
     for (int r = 0; t->troubled && r < t->config.ranks; r++)
@@ -249,7 +249,7 @@ static int ucx_wait_fd(weft_transport *t)
 
 static weft_status ucx_arm(weft_transport *t)
 {
-    for (int r = 0; r < t->config.ranks; r++) {
+    for (int r = 0; (t->kept || t->troubled) && r < t->config.ranks; r++) {
         const weft_endpoint *e = &t->peers[r];
         if ((e->early && e->early->header.number == e->expected) || (!e->failed && (e->left || e->broken != UCS_OK)))
             return WEFT_IN_PROGRESS;

@@ -12,18 +12,22 @@
 
 #include "base/base.h"
 
-enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO };
+enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO, UCX_AM_SMALL };
 
-/* In front of every active message. UCX keeps no order between messages of different protocols: number does. */
+/* In front of every active message: its header, or where it is small (UCX_AM_SMALL) the beginning of its data, as UCX sends at once only
+ * what is either. UCX keeps no order between messages of different protocols: number does. */
 typedef struct ucx_header {
     unsigned char slice[WEFT_HEADER_BYTES];
     uint64_t job;
     uint32_t rank, number;
 } ucx_header;
 
+enum { UCX_SMALL_BYTES = 448 };
+
 /* A slice that UCX has, with the header that must stay until it is sent. */
 typedef struct ucx_send {
     ucx_header header;
+    unsigned char small[UCX_SMALL_BYTES]; /* right behind it: a small payload */
     struct ucx_send *next, **link; /* among those of its endpoint; next alone: in the free list */
     weft_endpoint *endpoint;
     weft_slice *slice;          /* NULL: nobody waits for it any more */
@@ -82,6 +86,7 @@ struct weft_transport {
     int fd;
     int moved;                  /* in this round */
     int pending;                /* requests that UCX has */
+    int kept;                   /* arrivals of all peers */
     bool muted;                 /* UCX is driven, but not by progress(): the sink must not be called */
     bool closed;
     bool troubled;              /* some endpoint is broken or left */

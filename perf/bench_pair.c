@@ -1,6 +1,7 @@
-/* The verbs transport between two devices of this machine, as perftest measures: half a round trip of one slice (ib_send_lat), or
- * slices of one direction (ib_write_bw). One figure on stdout, so that a script can set it beside perftest's.
- * Arguments: latency|bandwidth DEVICE DEVICE BYTES COUNT [staged]. Bandwidth is of registered memory unless "staged". */
+/* One transport between two processes, as the benchmarks of RDMA and UCX measure: half a round trip of one message (ib_send_lat, ucp_am_lat),
+ * or messages of one direction (ib_write_bw, ucp_am_bw). One figure on stdout, so that a script can set it beside theirs
+ * (tests/rdma/figures.py, perf/ucx_figures.py). A message longer than a slice is several slices.
+ * Arguments: TRANSPORT latency|bandwidth BYTES COUNT [registered] [DEVICE DEVICE]; the devices are for verbs. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -17,11 +18,14 @@
 #include "base/settings.h"
 #include "transport/registry.h"
 
-enum { AHEAD = 16, WARM_UP = 20, PATIENCE_S = 120, IDLE_ROUNDS = 20, YIELD_ROUNDS = 200 };
+enum { AHEAD = 16, WARM_UP = 20, PATIENCE_S = 120, IDLE_ROUNDS = 20, YIELD_ROUNDS = 200, MESSAGE_MAX = 64 << 20 };
 
 typedef struct side {
     int rank, way; /* a pipe to the other */
     unsigned char *out, *in;
+    size_t bytes;      /* of a message */
+    uint64_t slices;   /* of a message */
+    bool sleeps;       /* who waits */
     const weft_transport_ops *ops;
     weft_transport *transport;
     weft_endpoint *peer;
@@ -32,7 +36,7 @@ typedef struct side {
 
 static void give_up(const char *what)
 {
-    fprintf(stderr, "bench_verbs: %s\n", what);
+    fprintf(stderr, "bench_pair: %s\n", what);
     exit(1);
 }
 
@@ -42,19 +46,24 @@ static void exchange(const side *s, const void *mine, void *theirs, size_t bytes
         give_up("the other process is gone");
 }
 
-static void *place(void *context, int peer, const unsigned char *header, size_t bytes)
+static size_t offset_of(const unsigned char *header)
 {
-    (void)peer, (void)header, (void)bytes;
-    return ((side *)context)->in;
+    uint64_t offset;
+    memcpy(&offset, header, sizeof offset);
+    return offset;
 }
 
+static void *place(void *context, int peer, const unsigned char *header, size_t bytes)
+{
+    (void)peer, (void)bytes;
+    return ((side *)context)->in + offset_of(header);
+}
+
+/* Nothing is done with the payload, as with those that are set beside it. */
 static void arrived(void *context, int peer, const unsigned char *header, const void *payload, size_t bytes)
 {
-    side *s = context;
-    (void)peer, (void)header;
-    if (payload != s->in && bytes)
-        memcpy(s->in, payload, bytes);
-    s->arrived++;
+    (void)peer, (void)header, (void)payload, (void)bytes;
+    ((side *)context)->arrived++;
 }
 
 static void failed(void *context, int peer, weft_status status, const char *reason)
@@ -71,12 +80,12 @@ static void done(weft_slice *slice, weft_status status)
     s->sent++;
 }
 
-/* Who spins for long offers the processor to others now and then, as collectives do. */
+/* Who spins for long offers the processor to others now and then, as collectives do, where the kernel moves the bytes. */
 static void progress(side *s)
 {
     if (s->ops->progress(s->transport) > 0)
         s->idle = 0;
-    else if (++s->idle % YIELD_ROUNDS == 0)
+    else if (++s->idle % YIELD_ROUNDS == 0 && s->sleeps)
         sched_yield();
     if (s->broken)
         give_up(s->broken);
@@ -86,6 +95,10 @@ static void progress(side *s)
  * RDMA who spins takes the processor from who moves the bytes. */
 static void progress_or_sleep(side *s)
 {
+    if (!s->sleeps) {
+        progress(s);
+        return;
+    }
     struct pollfd fd = {.fd = s->ops->wait_fd(s->transport), .events = POLLIN};
     if (s->ops->progress(s->transport) > 0)
         s->idle = 0;
@@ -109,7 +122,7 @@ static void pin(int rank)
     (void)sched_setaffinity(0, sizeof one, &one);
 }
 
-static void open_side(side *s, size_t bytes, bool registered)
+static void open_side(side *s, const char *name, bool registered)
 {
     weft_transport_config config = {.size = sizeof config, .rank = s->rank, .ranks = 2, .job = 1, .dead_peer_ms = 10000,
                                     .sink = {.context = s, .place = place, .arrived = arrived, .failed = failed},
@@ -118,11 +131,12 @@ static void open_side(side *s, size_t bytes, bool registered)
     uint64_t lengths[2] = {0};
     size_t own = sizeof address[0];
     void *memory = NULL;
-    if (registered ? weft_mem_alloc(2 * bytes, &memory) != WEFT_OK : !(memory = calloc(2, bytes)))
+    if (registered ? weft_mem_alloc(2 * s->bytes, &memory) != WEFT_OK : !(memory = malloc(2 * s->bytes)))
         give_up(registered ? weft_last_error() : "no memory");
+    memset(memory, 1, 2 * s->bytes);
     s->out = memory;
-    s->in = s->out + bytes;
-    if (weft_transport_get("verbs", &s->ops) != WEFT_OK || s->ops->open(&config, &s->transport) != WEFT_OK ||
+    s->in = s->out + s->bytes;
+    if (weft_transport_get(name, &s->ops) != WEFT_OK || s->ops->open(&config, &s->transport) != WEFT_OK ||
         s->ops->address(s->transport, address[s->rank], &own) != WEFT_OK)
         give_up(weft_last_error());
     lengths[s->rank] = own;
@@ -132,11 +146,16 @@ static void open_side(side *s, size_t bytes, bool registered)
         give_up(weft_last_error());
 }
 
-static void send_one(side *s, weft_slice *slice, size_t bytes)
+/* One message, of `bytes`; slices are of an array with as many places as a message has slices. */
+static void send_one(side *s, weft_slice *slices, size_t bytes)
 {
-    *slice = (weft_slice){.payload = s->out, .bytes = bytes, .done = done, .context = s};
-    if (s->ops->send(s->peer, slice) != WEFT_OK)
-        give_up(weft_last_error());
+    for (uint64_t at = 0, i = 0; at < bytes; at += WEFT_SLICE_MAX_BYTES, i++) {
+        size_t part = bytes - at < WEFT_SLICE_MAX_BYTES ? bytes - at : WEFT_SLICE_MAX_BYTES;
+        slices[i] = (weft_slice){.payload = s->out + at, .bytes = part, .done = done, .context = s};
+        memcpy(slices[i].header, &at, sizeof at);
+        if (s->ops->send(s->peer, &slices[i]) != WEFT_OK)
+            give_up(weft_last_error());
+    }
 }
 
 static int compare(const void *a, const void *b)
@@ -146,19 +165,18 @@ static int compare(const void *a, const void *b)
 }
 
 /* Median of half round trips, us. */
-static double latency(side *s, size_t bytes, int count)
+static double latency(side *s, weft_slice *slices, int count)
 {
     double *times = calloc((size_t)count, sizeof *times);
-    weft_slice slice;
     if (!times)
         give_up("no memory");
     for (int i = -WARM_UP; i < count; i++) {
         int64_t start = weft_now_ns();
-        uint64_t turn = (uint64_t)(i + WARM_UP);
+        uint64_t after = (uint64_t)(i + WARM_UP + 1) * s->slices, before = after - s->slices;
         for (int half = 0; half < 2; half++) {
             if (half == s->rank)
-                send_one(s, &slice, bytes);
-            while ((half != s->rank && s->arrived <= turn) || s->sent < turn + (half == s->rank))
+                send_one(s, slices, s->bytes);
+            while ((half != s->rank && s->arrived < after) || s->sent < (half >= s->rank ? after : before))
                 progress(s);
         }
         if (i >= 0)
@@ -170,41 +188,38 @@ static double latency(side *s, size_t bytes, int count)
     return median;
 }
 
-/* MB/s from rank 0 to rank 1, until the last slice is there. */
-static double bandwidth(side *s, size_t bytes, int count)
+/* MB/s from rank 0 to rank 1, until the last message is there and a word of that came back. */
+static double bandwidth(side *s, weft_slice *slices, int count)
 {
-    static weft_slice slices[AHEAD];
     int64_t start = 0;
     for (int pass = 0; pass < 2; pass++) { /* the first one makes the connection and registers */
-        uint64_t from = s->sent, until = s->arrived + (uint64_t)(s->rank ? (pass ? count : 1) : 1), posted = 0;
+        uint64_t most = (uint64_t)(pass ? count : 1) * s->slices, from = s->sent, posted = 0;
+        uint64_t until = s->arrived + (s->rank ? most : 1);
         start = weft_now_ns();
-        if (s->rank == 0) {
-            uint64_t most = pass ? (uint64_t)count : 1;
-            while (s->sent - from < most) {
-                while (posted < most && posted - (s->sent - from) < AHEAD) {
-                    send_one(s, &slices[posted % AHEAD], bytes);
-                    posted++;
-                }
-                progress_or_sleep(s);
+        while (s->rank == 0 && s->sent - from < most) {
+            while (posted < most && posted - (s->sent - from) + s->slices <= AHEAD * s->slices) {
+                send_one(s, &slices[posted % (AHEAD * s->slices)], s->bytes);
+                posted += s->slices;
             }
-        } else {
-            while (s->arrived < until)
-                progress_or_sleep(s);
-            send_one(s, &slices[0], 8);
+            progress_or_sleep(s);
         }
-        while (s->rank == 0 ? s->arrived < until : s->sent < from + 1)
+        while (s->arrived < until)
+            progress_or_sleep(s);
+        if (s->rank)
+            send_one(s, slices, 8);
+        while (s->rank && s->sent == from)
             progress_or_sleep(s);
     }
-    return (double)bytes * count / ((double)(weft_now_ns() - start) / 1e3);
+    return (double)s->bytes * count / ((double)(weft_now_ns() - start) / 1e3);
 }
 
 int main(int argc, char **argv)
 {
     int64_t bytes, count;
-    int ways[2], status = 0;
-    if (argc < 6 || weft_parse_bytes(argv[4], &bytes) != WEFT_OK || bytes < 8 || bytes > WEFT_SLICE_MAX_BYTES ||
-        weft_parse_int(argv[5], 1, 1000000, &count) != WEFT_OK) {
-        fprintf(stderr, "usage: bench_verbs latency|bandwidth DEVICE DEVICE BYTES COUNT [staged]\n");
+    int ways[2], status = 0, devices = argc > 5 && strcmp(argv[5], "registered") == 0 ? 6 : 5;
+    if (argc < 5 || weft_parse_bytes(argv[3], &bytes) != WEFT_OK || bytes < 8 || bytes > MESSAGE_MAX ||
+        weft_parse_int(argv[4], 1, 1000000, &count) != WEFT_OK || (argc != devices && argc != devices + 2)) {
+        fprintf(stderr, "usage: bench_pair TRANSPORT latency|bandwidth BYTES COUNT [registered] [DEVICE DEVICE]\n");
         return 2;
     }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ways) != 0)
@@ -212,22 +227,28 @@ int main(int argc, char **argv)
     pid_t parent = getpid(), child = fork();
     if (child < 0)
         give_up(strerror(errno));
-    side s = {.rank = child == 0, .way = ways[child == 0]};
+    bool slow = strcmp(argv[2], "latency") == 0, verbs = strcmp(argv[1], "verbs") == 0;
+    side s = {.rank = child == 0, .way = ways[child == 0], .bytes = (size_t)bytes, .sleeps = verbs,
+              .slices = ((uint64_t)bytes + WEFT_SLICE_MAX_BYTES - 1) / WEFT_SLICE_MAX_BYTES};
+    weft_slice *slices = weft_alloc_aligned(WEFT_CACHE_LINE, AHEAD * s.slices * sizeof *slices);
     close(ways[child != 0]);
     if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
         return 1;
     alarm(PATIENCE_S);
-    setenv("WEFT_IB_HCA", argv[2 + s.rank], 1);
-    open_side(&s, (size_t)bytes, argc < 7);
-    bool slow = strcmp(argv[1], "latency") == 0;
-    if (slow)
+    if (!slices)
+        give_up("no memory");
+    if (argc > devices)
+        setenv("WEFT_IB_HCA", argv[devices + s.rank], 1);
+    if (slow || !verbs)
         pin(s.rank);
-    double figure = slow ? latency(&s, (size_t)bytes, (int)count) : bandwidth(&s, (size_t)bytes, (int)count);
+    open_side(&s, argv[1], devices == 6);
+    double figure = slow ? latency(&s, slices, (int)count) : bandwidth(&s, slices, (int)count);
     if (s.rank == 0)
         printf("%.2f\n", figure);
     s.ops->flush(s.transport, 1000);
     exchange(&s, "", &(char){0}, 1);
     s.ops->destroy(s.transport);
+    weft_free(slices);
     if (child > 0)
         waitpid(child, &status, 0);
     return status ? 1 : 0;
