@@ -246,6 +246,7 @@ nccl_result net_comm_create(const weft_transport_ops *ops, const net_device *dev
     comm->ops = ops;
     comm->sends = sends;
     comm->control = -1;
+    comm->unclaimed_end = &comm->unclaimed;
     comm->slice_bytes = device->count > 1 ? FUSED_SLICE_BYTES : WEFT_SLICE_MAX_BYTES;
     comm->window_bytes = comm->granted_bytes = NET_WINDOW_FIRST_BYTES;
     weft_transport_config config = {

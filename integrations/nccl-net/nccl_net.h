@@ -145,11 +145,11 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames and hellos are
 enum {
     NET_WINDOW_FIRST_BYTES = 256 * 1024,
     NET_WINDOW_MAX_BYTES = 8 * 1024 * 1024,
-    NET_MESSAGE_CHARGE_BYTES = 1024    /* the least that a message counts for */
+    NET_MESSAGE_CHARGE_BYTES = 128     /* what a message takes besides its bytes */
 };
 static inline uint64_t net_charge(uint64_t bytes)
 {
-    return bytes > NET_MESSAGE_CHARGE_BYTES ? bytes : NET_MESSAGE_CHARGE_BYTES;
+    return bytes + NET_MESSAGE_CHARGE_BYTES;
 }
 
 typedef enum net_request_kind { NET_REQUEST_SEND = 1, NET_REQUEST_RECEIVE } net_request_kind;
@@ -226,7 +226,7 @@ struct net_comm {
 
     net_message **messages;            /* receiver: [message number & (capacity - 1)], NULL: not begun or done */
     uint64_t capacity, oldest;         /* messages from `oldest` to next_message have their places there */
-    net_message *unclaimed;            /* in order of sending */
+    net_message *unclaimed, **unclaimed_end; /* in order of sending */
     net_message *free_messages;
     uint64_t granted_bytes;            /* the window as it has grown, */
     uint64_t returned_bytes;           /* ... what the sender may use again or anew, all in all, */

@@ -133,6 +133,8 @@ static void claim_unclaimed(net_comm *comm, net_request *request, int slot)
         net_message *message = *at;
         if (message->tag == request->slot[slot].tag) {
             *at = message->next;
+            if (!*at)
+                comm->unclaimed_end = at;
             claim(comm, message, request, slot, false);
             return;
         }
@@ -191,10 +193,8 @@ static net_message *begin(net_comm *comm, const net_frame *frame)
         net_comm_fail(comm, NCCL_INTERNAL_ERROR, "a message of %llu bytes came unasked", (unsigned long long)message->total);
     else if (!asked && message->total > 0 && !(message->own = malloc(message->total)))
         net_comm_fail(comm, NCCL_SYSTEM_ERROR, "no memory for a message of %llu bytes", (unsigned long long)message->total);
-    net_message **at = &comm->unclaimed;
-    while (*at)
-        at = &(*at)->next;
-    *at = message;
+    *comm->unclaimed_end = message;
+    comm->unclaimed_end = &message->next;
     return message;
 }
 
