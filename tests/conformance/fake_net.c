@@ -137,7 +137,7 @@ static nccl_result do_listen(int device, void *opaque, void **out)
     struct sockaddr_un un;
     if (device != 1)
         return complain(NCCL_INVALID_ARGUMENT, "not the device that is to be chosen");
-    snprintf(h.name, sizeof h.name, "weft-fake-%x-%x", (unsigned)getpid(), counter++);
+    snprintf(h.name, sizeof h.name, "weft-fake%d-%x-%x", NET_VERSION, (unsigned)getpid(), counter++);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&un, name_of(&un, h.name)) != 0 || listen(fd, 8) != 0)
         return complain(NCCL_SYSTEM_ERROR, "cannot listen");
