@@ -8,20 +8,22 @@
 
 /* ---- preparing --------------------------------------------------------------------------------- */
 
-bool weft_mpi_begin_call(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm)
+weft_mpi_comm *weft_mpi_call_comm(weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm)
 {
     weft_mpi_fate fate;
     weft_mpi_comm *c = weft_mpi_comm_of(comm, form, &fate);
-    if (!c) {
+    if (!c)
         weft_mpi_count(kind, fate, 0);
-        return false;
-    }
+    return c;
+}
+
+void weft_mpi_operation_begin(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, weft_mpi_comm *c)
+{
     memset(o, 0, sizeof *o);
     o->kind = kind;
     o->form = form;
     o->type = WEFT_U8;
     o->comm = c;
-    return true;
 }
 
 bool weft_mpi_pass(weft_mpi_operation *o, weft_mpi_fate fate)

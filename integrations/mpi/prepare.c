@@ -52,32 +52,47 @@ static bool valid_root(weft_mpi_operation *o, int root)
     return root >= 0 && root < o->comm->size;
 }
 
-/* MPI makes operation and type the same on all ranks. The types of reductions are predefined: their elements are contiguous. */
-static bool set_reduction(weft_mpi_operation *o, size_t count, MPI_Datatype type, MPI_Op op, size_t ranks)
+static bool begin(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm)
 {
+    weft_mpi_comm *c = weft_mpi_call_comm(kind, form, comm);
+    if (c)
+        weft_mpi_operation_begin(o, kind, form, c);
+    return c;
+}
+
+/* Whether it is to be passed on is found out before anything is prepared, so that passing on costs little. MPI makes operation
+ * and type the same on all ranks. The types of reductions are predefined: their elements are contiguous. */
+static bool begin_reduction(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm, size_t count,
+                            MPI_Datatype type, MPI_Op op)
+{
+    weft_mpi_comm *c = weft_mpi_call_comm(kind, form, comm);
+    if (!c)
+        return false;
     weft_mpi_type layout;
-    if (!is_count(count) || !weft_mpi_type_find(type, &layout))
-        return refuse(o);
-    if (!weft_mpi_op_find(op, &layout, &o->op)) { /* there is nothing to give back yet */
-        weft_mpi_count(o->kind, WEFT_MPI_OPERATION, 0);
+    weft_op found = WEFT_SUM;
+    bool good = is_count(count) && weft_mpi_type_find(type, &layout);
+    if (!good || !weft_mpi_op_find(op, &layout, &found)) {
+        weft_mpi_count(kind, good ? WEFT_MPI_OPERATION : WEFT_MPI_ARGUMENTS, 0);
         return false;
     }
+    weft_mpi_operation_begin(o, kind, form, c);
+    o->op = found;
     o->type = (weft_type)layout.weft;
     o->count = count * layout.lanes;
     o->send.layout = o->recv.layout = layout;
-    o->send.total = count * layout.size * ranks;
+    o->send.total = count * layout.size;
     return true;
 }
 
 bool weft_mpi_prepare_barrier(weft_mpi_operation *o, weft_mpi_form form, MPI_Comm comm)
 {
-    return weft_mpi_begin_call(o, WEFT_MPI_BARRIER, form, comm);
+    return begin(o, WEFT_MPI_BARRIER, form, comm);
 }
 
 bool weft_mpi_prepare_bcast(weft_mpi_operation *o, weft_mpi_form form, void *buffer, size_t count, MPI_Datatype type, int root,
                             MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_BCAST, form, comm))
+    if (!begin(o, WEFT_MPI_BCAST, form, comm))
         return false;
     if (!valid_root(o, root) || !set(o, &o->recv, buffer, count, type, 1))
         return refuse(o);
@@ -88,12 +103,10 @@ bool weft_mpi_prepare_bcast(weft_mpi_operation *o, weft_mpi_form form, void *buf
 bool weft_mpi_prepare_reduce(weft_mpi_operation *o, weft_mpi_form form, const void *send, void *recv, size_t count,
                              MPI_Datatype type, MPI_Op op, int root, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_REDUCE, form, comm))
+    if (!begin_reduction(o, WEFT_MPI_REDUCE, form, comm, count, type, op))
         return false;
     if (!valid_root(o, root))
         return refuse(o);
-    if (!set_reduction(o, count, type, op, 1))
-        return false;
     bool at_root = root == o->comm->rank;
     o->recv.data = at_root ? recv : NULL;
     o->send.data = at_root && send == MPI_IN_PLACE ? recv : (char *)send;
@@ -103,7 +116,7 @@ bool weft_mpi_prepare_reduce(weft_mpi_operation *o, weft_mpi_form form, const vo
 bool weft_mpi_prepare_allreduce(weft_mpi_operation *o, weft_mpi_form form, const void *send, void *recv, size_t count,
                                 MPI_Datatype type, MPI_Op op, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_ALLREDUCE, form, comm) || !set_reduction(o, count, type, op, 1))
+    if (!begin_reduction(o, WEFT_MPI_ALLREDUCE, form, comm, count, type, op))
         return false;
     o->recv.data = recv;
     o->send.data = send == MPI_IN_PLACE ? recv : (char *)send;
@@ -125,9 +138,9 @@ static void set_scattered(weft_mpi_operation *o, const void *send, void *recv, s
 bool weft_mpi_prepare_reduce_scatter_block(weft_mpi_operation *o, weft_mpi_form form, const void *send, void *recv,
                                            size_t count, MPI_Datatype type, MPI_Op op, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_REDUCE_SCATTER_BLOCK, form, comm) ||
-        !set_reduction(o, count, type, op, (size_t)o->comm->size))
+    if (!begin_reduction(o, WEFT_MPI_REDUCE_SCATTER_BLOCK, form, comm, count, type, op))
         return false;
+    o->send.total *= (size_t)o->comm->size;
     set_scattered(o, send, recv, count * o->recv.layout.size);
     return true;
 }
@@ -135,12 +148,10 @@ bool weft_mpi_prepare_reduce_scatter_block(weft_mpi_operation *o, weft_mpi_form 
 bool weft_mpi_prepare_reduce_scatter(weft_mpi_operation *o, weft_mpi_form form, const void *send, void *recv,
                                      const int *counts, MPI_Datatype type, MPI_Op op, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_REDUCE_SCATTER, form, comm))
+    if (!begin_reduction(o, WEFT_MPI_REDUCE_SCATTER, form, comm, 0, type, op))
         return false;
     if (!are_counts(counts, o->comm->size))
         return refuse(o);
-    if (!set_reduction(o, 0, type, op, 1))
-        return false;
     size_t size = (size_t)o->comm->size;
     o->counts = weft_mpi_memory(o, size * sizeof *o->counts);
     if (!o->counts)
@@ -157,7 +168,7 @@ bool weft_mpi_prepare_gather(weft_mpi_operation *o, weft_mpi_form form, const vo
                              MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type, int root,
                              MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_GATHER, form, comm))
+    if (!begin(o, WEFT_MPI_GATHER, form, comm))
         return false;
     if (!valid_root(o, root))
         return refuse(o);
@@ -174,7 +185,7 @@ bool weft_mpi_prepare_gatherv(weft_mpi_operation *o, weft_mpi_form form, const v
                               MPI_Datatype send_type, void *recv, const int *counts, const int *displs,
                               MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_GATHERV, form, comm))
+    if (!begin(o, WEFT_MPI_GATHERV, form, comm))
         return false;
     if (!valid_root(o, root))
         return refuse(o);
@@ -191,7 +202,7 @@ bool weft_mpi_prepare_scatter(weft_mpi_operation *o, weft_mpi_form form, const v
                               MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type, int root,
                               MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_SCATTER, form, comm))
+    if (!begin(o, WEFT_MPI_SCATTER, form, comm))
         return false;
     if (!valid_root(o, root))
         return refuse(o);
@@ -208,7 +219,7 @@ bool weft_mpi_prepare_scatterv(weft_mpi_operation *o, weft_mpi_form form, const 
                                const int *displs, MPI_Datatype send_type, void *recv, size_t recv_count,
                                MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_SCATTERV, form, comm))
+    if (!begin(o, WEFT_MPI_SCATTERV, form, comm))
         return false;
     if (!valid_root(o, root))
         return refuse(o);
@@ -224,7 +235,7 @@ bool weft_mpi_prepare_scatterv(weft_mpi_operation *o, weft_mpi_form form, const 
 bool weft_mpi_prepare_allgather(weft_mpi_operation *o, weft_mpi_form form, const void *send, size_t send_count,
                                 MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_ALLGATHER, form, comm))
+    if (!begin(o, WEFT_MPI_ALLGATHER, form, comm))
         return false;
     bool good = send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, 1);
     if (!good || !set(o, &o->recv, recv, recv_count, recv_type, o->comm->size))
@@ -237,7 +248,7 @@ bool weft_mpi_prepare_allgatherv(weft_mpi_operation *o, weft_mpi_form form, cons
                                  MPI_Datatype send_type, void *recv, const int *counts, const int *displs,
                                  MPI_Datatype recv_type, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_ALLGATHERV, form, comm))
+    if (!begin(o, WEFT_MPI_ALLGATHERV, form, comm))
         return false;
     bool good = send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, 1);
     if (!good || !set_vector(o, &o->recv, recv, counts, displs, recv_type))
@@ -249,7 +260,7 @@ bool weft_mpi_prepare_allgatherv(weft_mpi_operation *o, weft_mpi_form form, cons
 bool weft_mpi_prepare_alltoall(weft_mpi_operation *o, weft_mpi_form form, const void *send, size_t send_count,
                                MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_ALLTOALL, form, comm))
+    if (!begin(o, WEFT_MPI_ALLTOALL, form, comm))
         return false;
     int size = o->comm->size;
     bool good = send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, size);
@@ -263,7 +274,7 @@ bool weft_mpi_prepare_alltoallv(weft_mpi_operation *o, weft_mpi_form form, const
                                 const int *send_displs, MPI_Datatype send_type, void *recv, const int *recv_counts,
                                 const int *recv_displs, MPI_Datatype recv_type, MPI_Comm comm)
 {
-    if (!weft_mpi_begin_call(o, WEFT_MPI_ALLTOALLV, form, comm))
+    if (!begin(o, WEFT_MPI_ALLTOALLV, form, comm))
         return false;
     bool good = send == MPI_IN_PLACE ? set_in_place(&o->send)
                                      : set_vector(o, &o->send, send, send_counts, send_displs, send_type);

@@ -148,8 +148,9 @@ typedef struct weft_mpi_operation {
     struct weft_mpi_operation *next_persistent, **persistent_link; /* all persistent ones */
 } weft_mpi_operation;
 
-/* Start of every call: clears the operation and finds the communicator. False: the call is to be passed on. */
-bool weft_mpi_begin_call(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm);
+/* Start of every call: finds the communicator. NULL: the call is to be passed on. */
+weft_mpi_comm *weft_mpi_call_comm(weft_mpi_kind kind, weft_mpi_form form, MPI_Comm comm);
+void weft_mpi_operation_begin(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_form form, weft_mpi_comm *c);
 /* The call is to be passed on after all, for this reason; false. */
 bool weft_mpi_pass(weft_mpi_operation *o, weft_mpi_fate fate);
 void weft_mpi_side_set(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, size_t count, MPI_Datatype type, int blocks);
