@@ -2,6 +2,7 @@
 namespaces) is told by the place; what is measured is cases.py's."""
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,9 +16,15 @@ DEBIAN13 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "debian13")
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections, which others that run beside this may fill."""
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise OSError("none of 100 ports between 20000 and 32000 is free")
 
 
 def die_with_parent():

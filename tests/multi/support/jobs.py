@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import random
 import re
 import signal
 import socket
@@ -85,9 +86,15 @@ def check_nothing_left(what):
 # ---- ranks -----------------------------------------------------------------------------------------------
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections, which tests that run beside this may fill."""
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise OSError("none of 100 ports between 20000 and 32000 is free")
 
 
 def alive(pid):
