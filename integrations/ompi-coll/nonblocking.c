@@ -199,6 +199,7 @@ static int ialltoallv(const void *send, const int *send_counts, const int *send_
     return next->coll_ialltoallv(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,
                                  request, next->coll_ialltoallv_module);
 }
+
 void coll_weft_set_nonblocking(mca_coll_base_module_t *m)
 {
     m->coll_ibarrier = ibarrier;

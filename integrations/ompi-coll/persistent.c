@@ -171,6 +171,7 @@ static int alltoallv_init(const void *send, const int *send_counts, const int *s
     return next->coll_alltoallv_init(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,
                                      info, request, next->coll_alltoallv_init_module);
 }
+
 void coll_weft_set_persistent(mca_coll_base_module_t *m)
 {
     m->coll_barrier_init = barrier_init;

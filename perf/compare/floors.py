@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import launch
+import ports
 from cases import IN_MEMORY
 
 
@@ -23,7 +24,7 @@ def goodput(server, client, address, both_ways):
     """iperf3's goodput in bytes per second and way; None: no iperf3 or no answer."""
     if shutil.which("iperf3") is None:
         return None
-    port = str(launch.free_port())
+    port = str(ports.free_port())
     serving = subprocess.Popen(server + ["iperf3", "-s", "-1", "-p", port, "--forceflush"], stdout=subprocess.PIPE, text=True,
                                stderr=subprocess.DEVNULL, preexec_fn=launch.die_with_parent)
     try:
@@ -42,7 +43,7 @@ def goodput(server, client, address, both_ways):
 
 
 def socket_exchange(program, server, client, address):
-    port = str(launch.free_port())
+    port = str(ports.free_port())
     serving = subprocess.Popen(server + [program, "serve", port], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
                                preexec_fn=launch.die_with_parent)
     try:

@@ -2,29 +2,16 @@
 namespaces) is told by the place; what is measured is cases.py's."""
 import ctypes
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 
+import ports
 import ratios
 
 DEBIAN13 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "debian13")
-
-
-def free_port():
-    """Below those that the kernel gives to outgoing connections, which others that run beside this may fill."""
-    for port in random.sample(range(20000, 32000), 100):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
-    raise OSError("none of 100 ports between 20000 and 32000 is free")
 
 
 def die_with_parent():
@@ -77,7 +64,7 @@ def commands(variant, case, place, program, arguments, meeting):
     if variant.name:
         arguments = [*arguments, "--variant", variant.name]
     common = {"WORLD_SIZE": str(case.ranks), "MASTER_ADDR": place.addresses[0] if place.addresses else "127.0.0.1",
-              "MASTER_PORT": str(free_port()), "COMPARE_STORE": meeting, "COMPARE_INTERFACE": place.interface,
+              "MASTER_PORT": str(ports.free_port()), "COMPARE_STORE": meeting, "COMPARE_INTERFACE": place.interface,
               "WEFT_INTERFACES": place.interface, **variant.environment}
     if place.addresses is None:
         return [([os.path.join(os.path.dirname(program), "compare-spawn"), str(case.ranks), program, *arguments], common)]

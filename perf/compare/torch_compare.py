@@ -6,11 +6,11 @@ slices of it: they add to what is in torch.json."""
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 
 import launch
+import ports
 import ratios
 import world
 
@@ -30,9 +30,8 @@ QUIET_MPI = {"OMPI_MCA_btl_base_warn_component_unused": "0", "OMPI_ALLOW_RUN_AS_
 
 
 def start(backend, size, place, cases, options):
-    # Not a port that outgoing connections are given while torch is being imported.
     common = {"WORLD_SIZE": str(size), "MASTER_ADDR": place.addresses[0] if place.addresses else "127.0.0.1",
-              "MASTER_PORT": str(random.randrange(20000, 30000)), "GLOO_SOCKET_IFNAME": place.interface, "WEFT_INTERFACES": place.interface,
+              "MASTER_PORT": str(ports.free_port()), "GLOO_SOCKET_IFNAME": place.interface, "WEFT_INTERFACES": place.interface,
               "OMP_NUM_THREADS": "1", "USE_LIBUV": "0", "COMPARE_SECONDS": str(options.seconds),
               "PYTHONPATH": os.path.join(os.path.abspath(options.build), "python")}
     cpus = sorted(os.sched_getaffinity(0))

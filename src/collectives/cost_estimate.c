@@ -11,7 +11,6 @@ enum { KNOMIAL_RADIX = 4, STAGED_TWICE = 2, STEADY_BYTES = 32 << 10 };
  * a burst, where those of a ring never rest. */
 static const double RESTARTED = 0.15;
 
-
 /* One kind of way between ranks: ns, and ns per byte of one rank's message. */
 typedef struct way {
     double latency, byte;

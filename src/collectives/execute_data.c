@@ -470,23 +470,29 @@ static void push(weft_execution *x, weft_task *t, const weft_place *p)
             push_to(x, t, p, i);
 }
 
-void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
+/* To the stage; what is there already is taken from it to the output. */
+static void publish_staged(const weft_execution *x, weft_task *t, const weft_place *p, bool is_there)
 {
-    const weft_place *p = &step->src;
-    bool mapped = x->mapped[p->buffer == WEFT_OUTPUT].memory_id;
-    char *stage = mapped ? NULL : stage_of(x, t, x->exec->rank);
-    if (mapped)
-        publish_edges(x, t, p);
-    for (uint32_t run = 0; !mapped && run < p->repeat; run++)
+    char *stage = stage_of(x, t, x->exec->rank);
+    for (uint32_t run = 0; run < p->repeat; run++)
         for (uint32_t i = 0; i < p->count; i++) {
             char *from;
             size_t bytes = chunk_at(x, t, p, NULL, run, i, &from);
             char *staged = stage + weft_stage_offset(x, p, p->first + run * p->stride + i);
-            if (through_stage(x, ready))
+            if (is_there)
                 copy_out(x, from, staged, bytes);
             else if (bytes)
                 memcpy(staged, from, bytes);
         }
+}
+
+void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
+{
+    const weft_place *p = &step->src;
+    if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id)
+        publish_edges(x, t, p);
+    else
+        publish_staged(x, t, p, through_stage(x, ready));
     if (step->flags & WEFT_STEP_PUSH)
         push(x, t, p);
 }

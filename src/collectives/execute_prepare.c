@@ -122,7 +122,7 @@ static const weft_place *scratch_like(weft_ready *r, uint32_t lane, uint32_t ste
     return like;
 }
 
-/* Counts transfers per peer in the order of the lane. counts: [ranks], zeroed here. */
+/* Is what the first step makes, one chunk of the output, what the second publishes? */
 static bool publishes_reduced(const weft_step *reduce, const weft_step *publish)
 {
     const weft_place *made = &reduce->dst, *shown = &publish->src;
@@ -131,6 +131,7 @@ static bool publishes_reduced(const weft_step *reduce, const weft_step *publish)
            shown->count * shown->repeat == 1;
 }
 
+/* Counts transfers per peer in the order of the lane. counts: [ranks], zeroed here. */
 static void number_transfers(weft_ready *r, uint32_t lane, uint32_t *sent, uint32_t *received)
 {
     const weft_schedule *s = r->schedule;

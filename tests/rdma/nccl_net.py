@@ -2,19 +2,9 @@
 # time limit: 200 s
 # runs alone
 # The plugin for NCCL over RDMA devices, in the machine: one device, and two fused; a side that is killed.
-import os
-import subprocess
-import sys
+import boot
 
-here = os.path.dirname(os.path.abspath(__file__))
-os.environ.setdefault("BUILD", "build")
-test = os.path.join(os.environ["BUILD"], "tests", "conformance", "test_verbs")
-if not os.path.exists(test):
-    print(f"{test} is not there: run make tests")
-    sys.exit(77)
-if subprocess.run([test, "present"], stdout=subprocess.DEVNULL, check=False).returncode == 77:
-    print("verbs is not in this build, for want of libibverbs-dev")
-    sys.exit(77)
+boot.need_verbs()
 
 INSIDE = """
 set -u
@@ -34,6 +24,4 @@ run --device 0
 run --device 0 --fuse 2 --no-kill
 [ "$grown0" -gt 1000 ] && [ "$grown1" -gt 1000 ] || { echo "fused, not both devices carry data"; exit 1; }
 """
-result = subprocess.run([os.path.join(here, "machine"), "--timeout", "170", "--environment", "BUILD", "--", "bash", "-c", INSIDE],
-                        check=False)
-sys.exit(result.returncode)
+boot.run(170, ["bash", "-c", INSIDE])

@@ -3,7 +3,6 @@
 import ctypes
 import fcntl
 import os
-import random
 import re
 import signal
 import socket
@@ -12,6 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "perf", "compare"))
+from ports import free_port  # noqa: E402
 
 BUILD = os.environ.get("BUILD", "build")
 PERF = os.path.join(BUILD, "bin", "weft-perf")
@@ -84,18 +86,6 @@ def check_nothing_left(what):
 
 
 # ---- ranks -----------------------------------------------------------------------------------------------
-
-def free_port():
-    """Below those that the kernel gives to outgoing connections, which tests that run beside this may fill."""
-    for port in random.sample(range(20000, 32000), 100):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
-    raise OSError("none of 100 ports between 20000 and 32000 is free")
-
 
 def alive(pid):
     try:

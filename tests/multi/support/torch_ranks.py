@@ -2,8 +2,6 @@
 # ranks.
 import glob
 import os
-import random
-import socket
 import subprocess
 import sys
 
@@ -33,21 +31,9 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
-def quiet_port():
-    """A free port that no outgoing connection is given while torch is being imported."""
-    while True:
-        port = random.randrange(20000, 30000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-
-
 def start_ranks(script, size, *arguments, **more):
     """The processes of a job, by the variables that torchrun sets."""
-    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(quiet_port()), "USE_LIBUV": "0"}
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(jobs.free_port()), "USE_LIBUV": "0"}
     return [subprocess.Popen([PYTHON, script, *arguments], env=environment(**common, RANK=str(rank), LOCAL_RANK=str(rank), **more),
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=jobs.die_with_parent)
             for rank in range(size)]
