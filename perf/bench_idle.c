@@ -1,6 +1,6 @@
-/* What a connection that carries nothing costs: memory of a process with so many peers, who live in another process, before and after
- * each has sent and received one small slice. Arguments: TRANSPORT PEERS. On stdout KiB per connection: of the process (resident,
- * private), and of the kernel (what its allocators gained, divided by both ends; whatever else runs is in it). */
+/* What a connection that carries nothing costs: memory of a process with so many peers, who live in another process, before and
+ * after each has sent and received one small slice. Arguments: TRANSPORT PEERS. On stdout KiB per connection: of the process
+ * (resident, private), and of the kernel (what its allocators gained, divided by both ends; whatever else runs is in it). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
-/* One transport between two processes, as the benchmarks of RDMA and UCX measure: half a round trip of one message (ib_send_lat, ucp_am_lat),
- * or messages of one direction (ib_write_bw, ucp_am_bw). One figure on stdout, so that a script can set it beside theirs
- * (tests/rdma/figures.py, perf/ucx_figures.py). A message longer than a slice is several slices.
+/* One transport between two processes, as the benchmarks of RDMA and UCX measure: half a round trip of one message (ib_send_lat,
+ * ucp_am_lat), or messages of one direction (ib_write_bw, ucp_am_bw). One figure on stdout, so that a script can set it beside
+ * theirs (tests/rdma/figures.py, perf/ucx_figures.py). A message longer than a slice is several slices.
  * Arguments: TRANSPORT latency|bandwidth BYTES COUNT [registered] [DEVICE DEVICE]; the devices are for verbs. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -91,8 +91,8 @@ static void progress(side *s)
         give_up(s->broken);
 }
 
-/* The same, but sleeps when nothing has come for some rounds, as collectives do and as perftest's passive side does: with software
- * RDMA who spins takes the processor from who moves the bytes. */
+/* The same, but sleeps when nothing has come for some rounds, as collectives do and as perftest's passive side does: with
+ * software RDMA who spins takes the processor from who moves the bytes. */
 static void progress_or_sleep(side *s)
 {
     if (!s->sleeps) {

@@ -298,7 +298,8 @@ static void run(side *s, const char *name)
     measure(s, memory ? &by_memory : &by_socket, name, plain);
     if (s->rank)
         return;
-    printf("# %s, beside plain %s; ns, best of %d batches\n", name, memory ? "copies through memory" : "loopback sockets", BATCHES);
+    printf("# %s, beside plain %s; ns, best of %d batches\n", name, memory ? "copies through memory" : "loopback sockets",
+           BATCHES);
     printf("%10s %12s %10s %12s %10s %10s\n", "bytes", "one way", "plain", "in a stream", "plain", "GB/s");
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
         printf("%10zu %12.0f %10.0f %12.0f %10.0f %10.2f\n", sizes[i], own[i][0], plain[i][0], own[i][1], plain[i][1],

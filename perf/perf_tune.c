@@ -1,6 +1,6 @@
 /* Finds where another algorithm than the untuned choice is faster on this group, and writes a table of that. Every algorithm that
- * can serve is measured once, in a communicator of its own that is split off with it forced; one that seems faster then has to win
- * each of several rounds against the untuned choice, so that no noise gets into the table.
+ * can serve is measured once, in a communicator of its own that is split off with it forced; one that seems faster then has to
+ * win each of several rounds against the untuned choice, so that no noise gets into the table.
  *
  * The file is text. Lines that start with # are comments; the others have five fields, separated by blanks:
  *     collective ranks hosts bytes algorithm
@@ -125,12 +125,12 @@ static void print_choice(const tuning *t, int size, int chosen)
 
 static void write_line(const tuning *t, uint64_t bytes, int algorithm)
 {
-    fprintf(t->file, "%s %d %d %" PRIu64 " %s\n", perf_collective_name(t->collective), t->x->ranks, weft_comm_hosts(t->all), bytes,
-            weft_algorithm_name((weft_algorithm)algorithm));
+    fprintf(t->file, "%s %d %d %" PRIu64 " %s\n", perf_collective_name(t->collective), t->x->ranks, weft_comm_hosts(t->all),
+            bytes, weft_algorithm_name((weft_algorithm)algorithm));
 }
 
-/* What was found at one size holds up to twice that, and to the next size if it was found there too. The first line is there in any
- * case: it says that this group was tuned. */
+/* What was found at one size holds up to twice that, and to the next size if it was found there too. The first line is there in
+ * any case: it says that this group was tuned. */
 static void write_choices(const tuning *t, const int *chosen)
 {
     int holds = -1;

@@ -46,7 +46,8 @@ static inline weft_status run_ranks(int ranks, const weft_config *config, rank_f
         return status;
     }
     for (int r = 0; r < ranks; r++) {
-        threads[r] = (rank_thread){.id = id, .rank = r, .ranks = ranks, .config = config, .function = function, .context = context};
+        threads[r] =
+            (rank_thread){.id = id, .rank = r, .ranks = ranks, .config = config, .function = function, .context = context};
         pthread_create(&threads[r].thread, NULL, rank_main, &threads[r]);
     }
     for (int r = 0; r < ranks; r++) {

@@ -168,7 +168,8 @@ static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port
 static int query_gid(struct ibv_context *context, uint8_t port, int index, union ibv_gid *gid)
 {
     (void)port;
-    static const unsigned char local[] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 2}, mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1};
+    static const unsigned char local[] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 2},
+                               mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1};
     memset(gid, 0, sizeof *gid);
     if (index == 0)
         memcpy(gid->raw, local, sizeof local);
@@ -280,7 +281,8 @@ static int destroy_comp_channel(struct ibv_comp_channel *base)
     return 0;
 }
 
-static struct ibv_cq *create_cq(struct ibv_context *context, int entries, void *user, struct ibv_comp_channel *channel, int vector)
+static struct ibv_cq *create_cq(struct ibv_context *context, int entries, void *user, struct ibv_comp_channel *channel,
+                                int vector)
 {
     (void)user, (void)vector;
     fake_cq *cq = calloc(1, sizeof *cq);
@@ -472,7 +474,9 @@ static bool carry_out(fake_qp *qp)
             end_first(qp, IBV_WC_LOC_PROT_ERR);
             return true;
         }
-    if (writes && bytes && (memory_lost || !permitted(remote->base.pd, r->wr.wr.rdma.rkey, r->wr.wr.rdma.remote_addr, bytes, IBV_ACCESS_REMOTE_WRITE))) {
+    if (writes && bytes &&
+        (memory_lost ||
+         !permitted(remote->base.pd, r->wr.wr.rdma.rkey, r->wr.wr.rdma.remote_addr, bytes, IBV_ACCESS_REMOTE_WRITE))) {
         end_first(qp, IBV_WC_REM_ACCESS_ERR);
         return true;
     }
@@ -489,7 +493,8 @@ static bool carry_out(fake_qp *qp)
         wc.wr_id = srq->ids[srq->head++ % srq->size];
         wc.opcode = writes ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV;
         wc.imm_data = r->wr.imm_data;
-        if (!writes && (bytes > place->length || !permitted(remote->base.pd, place->lkey, place->addr, bytes, IBV_ACCESS_LOCAL_WRITE)))
+        if (!writes &&
+            (bytes > place->length || !permitted(remote->base.pd, place->lkey, place->addr, bytes, IBV_ACCESS_LOCAL_WRITE)))
             abort();
         if (!writes)
             gather(r, (unsigned char *)(uintptr_t)place->addr);
@@ -567,7 +572,10 @@ static int req_notify_cq(struct ibv_cq *base, int solicited)
 }
 
 static const char *wc_status_str(enum ibv_wc_status status) { return status == IBV_WC_WR_FLUSH_ERR ? "flushed" : "fake error"; }
-static const char *event_type_str(enum ibv_event_type type) { return type == IBV_EVENT_DEVICE_FATAL ? "fatal error" : "fake event"; }
+static const char *event_type_str(enum ibv_event_type type)
+{
+    return type == IBV_EVENT_DEVICE_FATAL ? "fatal error" : "fake event";
+}
 
 /* ---- what tests use ---- */
 
@@ -575,9 +583,9 @@ void fake_verbs_use(int count)
 {
     static const weft_verbs_library fake = {
         get_device_list, free_device_list, get_device_name, open_device, close_device, query_device, query_port, query_gid,
-        query_pkey, alloc_pd, dealloc_pd, reg_mr, reg_mr_iova2, reg_dmabuf_mr, dereg_mr, create_comp_channel, destroy_comp_channel,
-        create_cq, destroy_cq, get_cq_event, ack_cq_events, create_srq, destroy_srq, create_qp, modify_qp, destroy_qp,
-        get_async_event, ack_async_event, wc_status_str, event_type_str,
+        query_pkey, alloc_pd, dealloc_pd, reg_mr, reg_mr_iova2, reg_dmabuf_mr, dereg_mr, create_comp_channel,
+        destroy_comp_channel, create_cq, destroy_cq, get_cq_event, ack_cq_events, create_srq, destroy_srq, create_qp,
+        modify_qp, destroy_qp, get_async_event, ack_async_event, wc_status_str, event_type_str,
     };
     device_count = count < DEVICES_MAX ? count : DEVICES_MAX;
     not_ready = 0;

@@ -102,13 +102,15 @@ static bool valued(test_options *o, const char *flag, const char *value, test_ac
         {"--in-flight", NULL, 1, NCCL_NET_REQUESTS, &o->in_flight}, {"--rounds", NULL, 1, 32, &o->rounds},
         {"--listen", NULL, 1, 65535, &o->listen_port},
     };
-    const bytes_flag sizes[] = {{"--largest", NULL, &o->check_bytes}, {"--first", "-b", &o->first_bytes}, {"--last", "-e", &o->last_bytes}};
+    const bytes_flag sizes[] = {
+        {"--largest", NULL, &o->check_bytes}, {"--first", "-b", &o->first_bytes}, {"--last", "-e", &o->last_bytes}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         long got;
         if (!is(flag, numbers[i].name, numbers[i].short_name))
             continue;
         if (!value || !number(value, numbers[i].low, numbers[i].high, &got))
-            *action = wrong(o, "%s '%s': a number from %ld to %ld is needed", flag, value ? value : "", numbers[i].low, numbers[i].high);
+            *action = wrong(o, "%s '%s': a number from %ld to %ld is needed", flag, value ? value : "", numbers[i].low,
+                            numbers[i].high);
         else
             *numbers[i].value = (int)got;
         return true;

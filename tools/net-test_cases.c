@@ -88,7 +88,8 @@ static bool case_handshake(session *s)
             return false;
     }
     if (slowest * 1000 > BLOCKING_MS)
-        return session_fail(s, "a call of %s() took %.0f ms: it must not block", s->receives ? "accept" : "connect", slowest * 1000);
+        return session_fail(s, "a call of %s() took %.0f ms: it must not block", s->receives ? "accept" : "connect",
+                            slowest * 1000);
     if (!session_give(s, &slowest, sizeof slowest) || !session_take(s, &other, sizeof other))
         return false;
     report(s, ": slowest call of accept %.2f ms, of connect %.2f ms", slowest * 1000, other * 1000);
@@ -99,8 +100,9 @@ static bool case_handshake(session *s)
 
 /* ---- messages ---- */
 
-static const size_t odd_sizes[] = {0, 1, 2, 3, 7, 8, 9, 31, 63, 64, 65, 127, 129, 1000, 1023, 4095, 4096, 4097, 8191, 16383, 16385,
-                                   40000, 65535, 65536, 65537, 131071, 250000, 262145, 524287, 1000003, 1048576, 1048577};
+static const size_t odd_sizes[] = {0,     1,     2,     3,      7,      8,      9,      31,      63,      64,     65,
+                                   127,   129,   1000,  1023,   4095,   4096,   4097,   8191,    16383,   16385,  40000,
+                                   65535, 65536, 65537, 131071, 250000, 262145, 524287, 1000003, 1048576, 1048577};
 enum { ODD_SIZES = sizeof odd_sizes / sizeof odd_sizes[0] };
 
 static size_t size_odd(const flow *f, int i)
@@ -261,8 +263,9 @@ static bool case_connections(session *s)
     int left = descriptors() - before.descriptors;
     if (left > 0)
         return session_fail(s, "%d descriptors are still open after %d connections were closed", left, count);
-    report(s, ": %d in %.2f s; idle, each takes %.1f KiB and %.1f descriptors on the receiving side, %.1f KiB and %.1f on the sending",
-           count, took, mine.KiB / count, (double)mine.descriptors / count, theirs.KiB / count, (double)theirs.descriptors / count);
+    report(s, ": %d in %.2f s; idle, each takes %.1f KiB and %.1f descriptors on the receiving side, "
+              "%.1f KiB and %.1f on the sending", count, took, mine.KiB / count, (double)mine.descriptors / count,
+           theirs.KiB / count, (double)theirs.descriptors / count);
     return true;
 }
 

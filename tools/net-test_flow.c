@@ -67,7 +67,8 @@ static bool make_slots(session *s, void *comm, const flow *f, slots *to)
     if (!to->base)
         return session_fail(s, "no memory for buffers of %zu bytes", bytes);
     memset(to->base, GUARD, bytes);
-    if (!session_good(s, plugin_register(s->plugin, comm, to->base, bytes, &to->memory), "regMr") || (f->took && !session_meet(s)))
+    if (!session_good(s, plugin_register(s->plugin, comm, to->base, bytes, &to->memory), "regMr") ||
+        (f->took && !session_meet(s)))
         return false;
     to->start = now_s();
     return true;
@@ -112,7 +113,8 @@ static bool post_send(session *s, void *comm, const flow *f, slots *from, int i,
     unsigned char *data = from->base + (size_t)(i % from->count) * from->stride;
     if (f->check)
         fill(data, bytes, message);
-    return session_good(s, plugin_send(s->plugin, comm, data, bytes, FIRST_TAG + message % f->group, from->memory, request), "isend");
+    return session_good(s, plugin_send(s->plugin, comm, data, bytes, FIRST_TAG + message % f->group, from->memory, request),
+                        "isend");
 }
 
 bool flow_send(session *s, void *comm, const flow *f)
@@ -179,7 +181,8 @@ static bool check_received(session *s, const flow *f, const slots *to, int i, co
     for (int k = 0; k < f->group && first + k < f->count; k++) {
         const unsigned char *data = to->base + (size_t)((first + k) % to->count) * to->stride;
         size_t bytes = f->size_of(f, first + k);
-        bool told = s->plugin->version > 6 || sizes[k] != -1; /* Google's fastsocket leaves sizes alone, and NCCL can do without */
+        /* Google's fastsocket leaves sizes alone, and NCCL can do without. */
+        bool told = s->plugin->version > 6 || sizes[k] != -1;
         if (told && (size_t)sizes[k] != bytes)
             return session_fail(s, "message %d has %zu bytes, test() says %d", first + k, bytes, sizes[k]);
         if (!f->check)

@@ -20,8 +20,8 @@ typedef struct figures {
 /* Bytes per second at the receiving side; the sending side gets the same figure. */
 static bool run_flow(session *s, void *comm, size_t bytes, int count, double *took)
 {
-    flow f = {.count = count, .size_of = size_fixed, .largest = bytes, .fixed = bytes, .window = s->options->in_flight, .group = 1,
-              .took = took};
+    flow f = {.count = count, .size_of = size_fixed, .largest = bytes, .fixed = bytes, .window = s->options->in_flight,
+              .group = 1, .took = took};
     while (f.window > 1 && (size_t)f.window * bytes > BUFFERS_BYTES)
         f.window /= 2;
     f.window = f.window < count ? f.window : count;
@@ -96,7 +96,8 @@ static bool round_trips(session *s, const ball *there, const ball *back, int cou
 
 static bool measure_latency(session *s, const ways *w, size_t bytes, double *latency)
 {
-    ball there = {.comm = w->there, .bytes = bytes, .sends = !s->receives}, back = {.comm = w->back, .bytes = bytes, .sends = s->receives};
+    ball there = {.comm = w->there, .bytes = bytes, .sends = !s->receives},
+         back = {.comm = w->back, .bytes = bytes, .sends = s->receives};
     double took;
     int count = 2;
     there.data = calloc(2, bytes + 1);
@@ -183,7 +184,8 @@ bool speed_run(session *sessions, int count)
     const test_options *options = sessions[0].options;
     for (int i = 0; i < count; i++) {
         sessions[i].what = "measurement";
-        if (!session_connect(&sessions[i], true, &connected[i].there) || !session_connect(&sessions[i], false, &connected[i].back))
+        if (!session_connect(&sessions[i], true, &connected[i].there) ||
+            !session_connect(&sessions[i], false, &connected[i].back))
             return false;
     }
     if (sessions[0].receives)

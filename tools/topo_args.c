@@ -64,8 +64,9 @@ static bool wrong(topo_args *args, const char *format, ...)
 }
 
 typedef enum flag {
-    FLAG_FILE, FLAG_SYSFS, FLAG_HWLOC, FLAG_MATRIX, FLAG_NICS, FLAG_RINGS, FLAG_TREES, FLAG_NETWORK, FLAG_COMPARE, FLAG_EXPLAIN,
-    FLAG_CHECK, FLAG_DIFF, FLAG_MEASURE, FLAG_RANKS, FLAG_JSON, FLAG_XML, FLAG_NCCL_XML, FLAG_DOT, FLAG_SVG, FLAG_COLOR, FLAG_HELP, FLAG_VERSION
+    FLAG_FILE, FLAG_SYSFS, FLAG_HWLOC, FLAG_MATRIX, FLAG_NICS, FLAG_RINGS, FLAG_TREES, FLAG_NETWORK, FLAG_COMPARE,
+    FLAG_EXPLAIN, FLAG_CHECK, FLAG_DIFF, FLAG_MEASURE, FLAG_RANKS, FLAG_JSON, FLAG_XML, FLAG_NCCL_XML, FLAG_DOT, FLAG_SVG,
+    FLAG_COLOR, FLAG_HELP, FLAG_VERSION
 } flag;
 
 /* Values of a flag; the action that it chooses, -1: none. */
@@ -203,7 +204,8 @@ bool topo_args_parse(topo_args *args, int argc, char **argv)
         return wrong(args, "--diff names both machines: leave out %s", args->file);
     if (args->draw != TOPO_TREE && args->action == TOPO_TREE)
         args->action = args->draw;
-    else if (args->draw != TOPO_TREE && args->action != TOPO_CHANNELS && args->action != TOPO_HELP && args->action != TOPO_VERSION)
+    else if (args->draw != TOPO_TREE && args->action != TOPO_CHANNELS && args->action != TOPO_HELP &&
+             args->action != TOPO_VERSION)
         return wrong(args, "%s: draws the machine, or --rings and --trees; only one thing is shown at a time",
                      args->draw == TOPO_DOT ? "--dot" : "--svg");
     if (args->ranks && args->action != TOPO_MEASURE)

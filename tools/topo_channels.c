@@ -143,7 +143,8 @@ int topo_show_comparison(const weft_topology *t, const char *path)
         char text[2][64];
         snprintf(text[0], sizeof text[0], "%d x %.4g = %.5g GB/s", g->channels, theirs / g->channels / 1e9, theirs / 1e9);
         snprintf(text[1], sizeof text[1], "%d x %.4g = %.5g GB/s", c->count, c->bandwidth_Bps / 1e9, c->total_Bps / 1e9);
-        printf("%-8s%10s%28s%28s%8.2f\n", ring ? "ring" : "tree", g->network ? "yes" : "no", text[0], text[1], c->total_Bps / theirs);
+        printf("%-8s%10s%28s%28s%8.2f\n", ring ? "ring" : "tree", g->network ? "yes" : "no", text[0], text[1],
+               c->total_Bps / theirs);
         worse += c->total_Bps < theirs * 0.999;
         weft_channels_free(c);
     }

@@ -8,12 +8,14 @@ typedef struct tally {
 
 static void print_finding(void *context, const weft_finding *finding)
 {
-    static const char *const level[] = {[WEFT_FINDING_HINT] = "hint", [WEFT_FINDING_WARNING] = "warning", [WEFT_FINDING_FAULT] = "fault"};
-    static const char *const paint[] = {[WEFT_FINDING_HINT] = "\x1b[36m", [WEFT_FINDING_WARNING] = "\x1b[33m", [WEFT_FINDING_FAULT] = "\x1b[31m"};
+    static const char *const level[] = {
+        [WEFT_FINDING_HINT] = "hint", [WEFT_FINDING_WARNING] = "warning", [WEFT_FINDING_FAULT] = "fault"};
+    static const char *const paint[] = {
+        [WEFT_FINDING_HINT] = "\x1b[36m", [WEFT_FINDING_WARNING] = "\x1b[33m", [WEFT_FINDING_FAULT] = "\x1b[31m"};
     tally *t = context;
     t->faults += finding->level == WEFT_FINDING_FAULT;
-    printf("%s%s%s: %s\n    remedy: %s\n", t->color ? paint[finding->level] : "", level[finding->level], t->color ? "\x1b[0m" : "", finding->text,
-           finding->remedy);
+    printf("%s%s%s: %s\n    remedy: %s\n", t->color ? paint[finding->level] : "", level[finding->level],
+           t->color ? "\x1b[0m" : "", finding->text, finding->remedy);
 }
 
 int topo_show_check(const weft_topology *t, bool color)

@@ -1,5 +1,5 @@
-/* weft-topo's pictures: SVG as boxes in boxes with what joins them to an NVSwitch, below it the links between GPUs (topo_draw_mesh.c), and
- * Graphviz. Uses only the public headers. */
+/* weft-topo's pictures: SVG as boxes in boxes with what joins them to an NVSwitch, below it the links between GPUs
+ * (topo_draw_mesh.c), and Graphviz. Uses only the public headers. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +121,8 @@ static void describe(const drawing *d, int node, char *text, size_t bytes)
         if ((e->kind != WEFT_EDGE_C2C && e->kind != WEFT_EDGE_NVLINK) || kind_of(d, e->a == node ? e->b : e->a) != WEFT_NODE_NUMA)
             continue;
         topo_rate_text(e->bandwidth_Bps, rate, sizeof rate);
-        snprintf(text + used, bytes - used, "%s%s %s", used ? ", " : "", e->kind == WEFT_EDGE_C2C ? "C2C" : "NVLink to CPU", rate);
+        snprintf(text + used, bytes - used, "%s%s %s", used ? ", " : "", e->kind == WEFT_EDGE_C2C ? "C2C" : "NVLink to CPU",
+                 rate);
     }
     if (n->kind == WEFT_NODE_NIC && weft_topology_nic_bandwidth(d->t, node) > 0) {
         size_t used = strlen(text);
@@ -135,7 +136,8 @@ static double text_width(const drawing *d, int node)
     char label[32], more[TEXT_MAX];
     weft_topology_label(d->t, node, label, sizeof label);
     describe(d, node, more, sizeof more);
-    double first = (double)strlen(label) * bold_width + name_width + (double)strnlen(weft_topology_get_node(d->t, node)->name, NAME_MAX) * name_width;
+    double first = (double)strlen(label) * bold_width + name_width +
+                   (double)strnlen(weft_topology_get_node(d->t, node)->name, NAME_MAX) * name_width;
     return fmin(fmax(first, (double)strlen(more) * small_width) + 16, BOX_WIDTH_MAX);
 }
 
@@ -150,8 +152,13 @@ static void measure(drawing *d, int node, int depth)
         if (is_shown(d, i) && parent_of(d, i) == node)
             children++;
     weft_node_kind kind = kind_of(d, node);
-    int per_row = kind == WEFT_NODE_HOST ? (children > 12 ? (int)ceil(sqrt(children * 1.5)) : children > 4 ? (children + 1) / 2 : children) : kind == WEFT_NODE_PCI_BRIDGE ? 1
-                  : children > 4 ? (int)ceil(sqrt(children * 1.5)) : children;
+    int per_row = children;
+    if (kind == WEFT_NODE_PCI_BRIDGE)
+        per_row = 1;
+    else if (kind == WEFT_NODE_HOST && children > 4 && children <= 12)
+        per_row = (children + 1) / 2;
+    else if (children > 4)
+        per_row = (int)ceil(sqrt(children * 1.5));
     for (int i = node + 1; i < count && depth < 64; i++) {
         if (!is_shown(d, i) || parent_of(d, i) != node)
             continue;
@@ -209,8 +216,8 @@ static void draw_boxes(const drawing *d)
             continue;
         weft_topology_label(d->t, i, label, sizeof label);
         describe(d, i, more, sizeof more);
-        printf("<rect x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" rx=\"5\" fill=\"%s\" stroke=\"#8a8f98\"/>\n", b->x, b->y, b->width,
-               b->height, fill_of(n->kind));
+        printf("<rect x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" rx=\"5\" fill=\"%s\" stroke=\"#8a8f98\"/>\n", b->x,
+               b->y, b->width, b->height, fill_of(n->kind));
         printf("<text x=\"%.0f\" y=\"%.0f\"><tspan font-weight=\"bold\">%s</tspan> ", b->x + 8, b->y + 16, label);
         put_escaped(n->name, NAME_MAX);
         printf("</text>\n<text x=\"%.0f\" y=\"%.0f\" class=\"m\">", b->x + 8, b->y + 31);
@@ -227,7 +234,9 @@ static int lines_before(const drawing *d, int edge, const box *gpu)
     int count = 0;
     for (int i = 0; i < edge; i++) {
         const weft_topology_edge *e = weft_topology_get_edge(d->t, i);
-        const box *other = kind_of(d, e->b) == WEFT_NODE_NVSWITCH ? &d->box[e->a] : kind_of(d, e->a) == WEFT_NODE_NVSWITCH ? &d->box[e->b] : NULL;
+        const box *other = kind_of(d, e->b) == WEFT_NODE_NVSWITCH   ? &d->box[e->a]
+                           : kind_of(d, e->a) == WEFT_NODE_NVSWITCH ? &d->box[e->b]
+                                                                    : NULL;
         count += other && fabs(other->x + other->width - gpu->x - gpu->width) < 4;
     }
     return count;
@@ -242,8 +251,9 @@ static void draw_links(const drawing *d)
         if (!to && kind_of(d, e->a) != WEFT_NODE_NVSWITCH)
             continue;
         const box *gpu = &d->box[to ? e->a : e->b], *bar = &d->box[to ? e->b : e->a];
-        printf("<path d=\"M%.0f %.0f h%d V%.0f\" class=\"l\" stroke-width=\"%.1f\"/>\n", gpu->x + gpu->width, gpu->y + gpu->height / 2,
-               4 + 6 * (lines_before(d, i, gpu) % 3), bar->y, e->links ? fmin(1 + e->links * 0.2, 4) : 2);
+        printf("<path d=\"M%.0f %.0f h%d V%.0f\" class=\"l\" stroke-width=\"%.1f\"/>\n", gpu->x + gpu->width,
+               gpu->y + gpu->height / 2, 4 + 6 * (lines_before(d, i, gpu) % 3), bar->y,
+               e->links ? fmin(1 + e->links * 0.2, 4) : 2);
     }
 }
 
@@ -265,9 +275,10 @@ int topo_draw_svg(const weft_topology *t)
         width = fmax(width, fmax(d.box[i].width, mesh_width));
         height += d.box[i].height + 2 * PAD + mesh_height;
     }
-    printf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\" font-size=\"12\">\n", width + 2 * PAD,
-           height + 2 * PAD);
-    puts("<style>.m{font-size:10px;fill:#555}.l{fill:none;stroke:#2e8b57}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
+    printf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
+           "font-family=\"sans-serif\" font-size=\"12\">\n", width + 2 * PAD, height + 2 * PAD);
+    puts("<style>.m{font-size:10px;fill:#555}.l{fill:none;stroke:#2e8b57}</style>\n"
+         "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
     draw_boxes(&d);
     draw_links(&d);
     for (int i = 0; i < count; i++)
@@ -283,7 +294,8 @@ int topo_draw_svg(const weft_topology *t)
 int topo_draw_dot(const weft_topology *t)
 {
     drawing d = {t, NULL};
-    puts("graph machine {\n  node [shape=box, style=filled, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=9];");
+    puts("graph machine {\n  node [shape=box, style=filled, fontname=\"sans-serif\"];\n"
+         "  edge [fontname=\"sans-serif\", fontsize=9];");
     for (int i = 0; i < weft_topology_node_count(t); i++) {
         const weft_topology_node *n = weft_topology_get_node(t, i);
         char label[32];

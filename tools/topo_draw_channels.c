@@ -1,5 +1,5 @@
-/* weft-topo's rings and trees as pictures: a panel per channel, a ring as a circle, a tree from its root down, hops coloured by the
- * class of their path. SVG and Graphviz. Uses only the public headers. */
+/* weft-topo's rings and trees as pictures: a panel per channel, a ring as a circle, a tree from its root down, hops coloured by
+ * the class of their path. SVG and Graphviz. Uses only the public headers. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,9 +53,10 @@ static void stand_in_tree(const weft_channels *c, const int *parent, bool nic, s
 static void draw_hop(const weft_topology *t, int a, int b, spot from, spot to)
 {
     double dx = to.x - from.x, dy = to.y - from.y; /* from the edge of one box to that of the other */
-    double cut = fmin(0.45, fmin(LABEL_WIDTH / 2.0 / fmax(fabs(dx), 1e-9), LABEL_HEIGHT / 2.0 / fmax(fabs(dy), 1e-9)) + 3 / hypot(dx, dy));
-    printf("<path d=\"M%.1f %.1f L%.1f %.1f\" stroke=\"%s\" class=\"h\"/>\n", from.x + dx * cut, from.y + dy * cut, to.x - dx * cut,
-           to.y - dy * cut, color_of(t, a, b));
+    double cut =
+        fmin(0.45, fmin(LABEL_WIDTH / 2.0 / fmax(fabs(dx), 1e-9), LABEL_HEIGHT / 2.0 / fmax(fabs(dy), 1e-9)) + 3 / hypot(dx, dy));
+    printf("<path d=\"M%.1f %.1f L%.1f %.1f\" stroke=\"%s\" class=\"h\"/>\n", from.x + dx * cut, from.y + dy * cut,
+           to.x - dx * cut, to.y - dy * cut, color_of(t, a, b));
 }
 
 static void draw_end(const weft_topology *t, int node, spot at)
@@ -65,7 +66,8 @@ static void draw_end(const weft_topology *t, int node, spot at)
     bool nic = weft_topology_get_node(t, node)->kind == WEFT_NODE_NIC;
     printf("<rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"4\" fill=\"%s\" stroke=\"#8a8f98\"/>"
            "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n",
-           at.x - LABEL_WIDTH / 2.0, at.y - LABEL_HEIGHT / 2.0, LABEL_WIDTH, LABEL_HEIGHT, nic ? "#cfe3ff" : "#c9ecc4", at.x, at.y + 4, label);
+           at.x - LABEL_WIDTH / 2.0, at.y - LABEL_HEIGHT / 2.0, LABEL_WIDTH, LABEL_HEIGHT, nic ? "#cfe3ff" : "#c9ecc4", at.x,
+           at.y + 4, label);
 }
 
 static void draw_channel(const weft_topology *t, const weft_channels *c, int channel, int same, spot *at)
@@ -110,12 +112,13 @@ static double draw_all(const weft_topology *t, const weft_channels *c, double y,
     char rate[32], total[32];
     topo_rate_text(c->bandwidth_Bps, rate, sizeof rate);
     topo_rate_text(c->total_Bps, total, sizeof total);
-    printf("<text x=\"%d\" y=\"%.0f\" font-weight=\"bold\">%s over %d ends: %d x %s = %s</text>\n", MARGIN, y + 16, c->parent ? "trees" : "rings",
-           c->ends, c->count, rate, total);
+    printf("<text x=\"%d\" y=\"%.0f\" font-weight=\"bold\">%s over %d ends: %d x %s = %s</text>\n", MARGIN, y + 16,
+           c->parent ? "trees" : "rings", c->ends, c->count, rate, total);
     int panel = 0;
     for (int k = 0, same; k < c->count; k += same, panel++) {
         same = topo_same_channels(c, k);
-        printf("<g transform=\"translate(%d %.0f)\">\n", MARGIN + panel % PER_ROW * (PANEL + MARGIN), y + HEAD + panel / PER_ROW * (PANEL + HEAD));
+        printf("<g transform=\"translate(%d %.0f)\">\n", MARGIN + panel % PER_ROW * (PANEL + MARGIN),
+               y + HEAD + panel / PER_ROW * (PANEL + HEAD));
         draw_channel(t, c, k, same, at);
         puts("</g>");
     }
@@ -138,15 +141,17 @@ static int draw_svg(const weft_topology *t, weft_channels *const c[2])
         return TOPO_EXIT_FAILED;
     }
     int across = panels < 2 ? 2 : panels < PER_ROW ? panels : PER_ROW;
-    printf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" font-family=\"sans-serif\" font-size=\"12\">\n",
-           MARGIN + across * (PANEL + MARGIN), height + MARGIN);
+    printf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%.0f\" "
+           "font-family=\"sans-serif\" font-size=\"12\">\n", MARGIN + across * (PANEL + MARGIN), height + MARGIN);
     puts("<style>.m{font-size:11px;fill:#555}.h{fill:none;stroke-width:2;marker-end:url(#arrow)}</style>\n"
-         "<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"5\" markerHeight=\"5\" orient=\"auto\">"
-         "<path d=\"M0 0 L8 4 L0 8 z\" fill=\"#444444\"/></marker></defs>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
+         "<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"5\" markerHeight=\"5\" "
+         "orient=\"auto\"><path d=\"M0 0 L8 4 L0 8 z\" fill=\"#444444\"/></marker></defs>\n"
+         "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
     double y = 0;
     for (int i = 0; i < 2; i++)
         y += c[i] ? draw_all(t, c[i], y, at) : 0;
-    printf("<text x=\"%d\" y=\"%.0f\" class=\"m\">green: NVLink, xGMI; blue: PCI switches; brown: through the CPU; red: between NUMA nodes</text>\n</svg>\n",
+    printf("<text x=\"%d\" y=\"%.0f\" class=\"m\">green: NVLink, xGMI; blue: PCI switches; "
+           "brown: through the CPU; red: between NUMA nodes</text>\n</svg>\n",
            MARGIN, y + MARGIN);
     free(at);
     return 0;

@@ -1,5 +1,5 @@
-/* weft-topo's picture of the links between GPUs of a host: the GPUs on a circle, a line for each pair, coloured and as wide as what it
- * carries, and what that is beside it. Uses only the public headers. */
+/* weft-topo's picture of the links between GPUs of a host: the GPUs on a circle, a line for each pair, coloured and as wide as
+ * what it carries, and what that is beside it. Uses only the public headers. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -25,7 +25,8 @@ typedef struct mesh {
 static bool is_direct(const mesh *m, const weft_topology_edge *e)
 {
     return (e->kind == WEFT_EDGE_NVLINK || e->kind == WEFT_EDGE_XGMI) &&
-           weft_topology_get_node(m->t, e->a)->kind == WEFT_NODE_GPU && weft_topology_get_node(m->t, e->b)->kind == WEFT_NODE_GPU &&
+           weft_topology_get_node(m->t, e->a)->kind == WEFT_NODE_GPU &&
+           weft_topology_get_node(m->t, e->b)->kind == WEFT_NODE_GPU &&
            weft_topology_enclosing(m->t, e->a, WEFT_NODE_HOST) == m->host;
 }
 
@@ -38,7 +39,8 @@ static int by_bandwidth(const void *a, const void *b)
 static int class_of(const mesh *m, const weft_topology_edge *e)
 {
     int k = 0;
-    while (k + 1 < m->kinds && !(m->kind[k].kind == e->kind && m->kind[k].links == e->links && m->kind[k].bandwidth_Bps == e->bandwidth_Bps))
+    while (k + 1 < m->kinds &&
+           !(m->kind[k].kind == e->kind && m->kind[k].links == e->links && m->kind[k].bandwidth_Bps == e->bandwidth_Bps))
         k++;
     return k;
 }
@@ -86,8 +88,9 @@ static void draw_legend(const mesh *m, double x, double y)
     for (int k = 0; k < m->kinds; k++) {
         char rate[32];
         topo_rate_text(m->kind[k].bandwidth_Bps, rate, sizeof rate);
-        printf("<path d=\"M%.0f %.0f h28\" stroke=\"%s\" stroke-width=\"%.1f\"/><text x=\"%.0f\" y=\"%.0f\" class=\"m\">%s", x, y + k * LINE,
-               color_of(k), width_of(m, k), x + 36, y + k * LINE + 4, m->kind[k].kind == WEFT_EDGE_XGMI ? "xGMI" : "NVLink");
+        printf("<path d=\"M%.0f %.0f h28\" stroke=\"%s\" stroke-width=\"%.1f\"/><text x=\"%.0f\" y=\"%.0f\" class=\"m\">%s", x,
+               y + k * LINE, color_of(k), width_of(m, k), x + 36, y + k * LINE + 4,
+               m->kind[k].kind == WEFT_EDGE_XGMI ? "xGMI" : "NVLink");
         if (m->kind[k].links)
             printf(" %dx", m->kind[k].links);
         printf(", %s%s</text>\n", rate, k + 1 == KINDS_MAX ? " or other" : "");
@@ -96,7 +99,8 @@ static void draw_legend(const mesh *m, double x, double y)
 
 static void draw(const mesh *m, double left, double top)
 {
-    double radius = radius_of(m), cx = left + radius + LABEL_WIDTH / 2.0 + EDGE, cy = top + HEAD + radius + LABEL_HEIGHT / 2.0, turn = 2 * acos(-1) / m->gpus;
+    double radius = radius_of(m), cx = left + radius + LABEL_WIDTH / 2.0 + EDGE, cy = top + HEAD + radius + LABEL_HEIGHT / 2.0,
+           turn = 2 * acos(-1) / m->gpus;
     int *place = calloc((size_t)weft_topology_node_count(m->t), sizeof *place);
     for (int i = 0; place && i < m->gpus; i++)
         place[m->gpu[i]] = i;
@@ -107,8 +111,9 @@ static void draw(const mesh *m, double left, double top)
             continue;
         double a = turn * place[e->a], b = turn * place[e->b];
         int k = class_of(m, e);
-        printf("<path d=\"M%.1f %.1f L%.1f %.1f\" stroke=\"%s\" stroke-width=\"%.1f\" stroke-opacity=\".8\"/>\n", cx + radius * sin(a),
-               cy - radius * cos(a), cx + radius * sin(b), cy - radius * cos(b), color_of(k), width_of(m, k));
+        printf("<path d=\"M%.1f %.1f L%.1f %.1f\" stroke=\"%s\" stroke-width=\"%.1f\" stroke-opacity=\".8\"/>\n",
+               cx + radius * sin(a), cy - radius * cos(a), cx + radius * sin(b), cy - radius * cos(b), color_of(k),
+               width_of(m, k));
     }
     for (int i = 0; i < m->gpus; i++) {
         char label[32];

@@ -1,5 +1,5 @@
-/* weft-topo under a launcher: the whole job: hosts, the ranks on each, where they may run, their NICs and rails, and what hosts differ in.
- * Every rank sends its machine to rank 0, which prints. Uses only the public headers. */
+/* weft-topo under a launcher: the whole job: hosts, the ranks on each, where they may run, their NICs and rails, and what hosts
+ * differ in. Every rank sends its machine to rank 0, which prints. Uses only the public headers. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +46,8 @@ void topo_host_text(const weft_topology *t, char text[TOPO_HOST_BYTES])
         fclose(file);
     }
     int host = weft_topology_find(t, "host0");
-    snprintf(text, TOPO_HOST_BYTES, "%.60s %.*s %s", host >= 0 ? weft_topology_get_node(t, host)->name : "", (int)strcspn(boot, "\n"), boot,
-             network);
+    snprintf(text, TOPO_HOST_BYTES, "%.60s %.*s %s", host >= 0 ? weft_topology_get_node(t, host)->name : "",
+             (int)strcspn(boot, "\n"), boot, network);
 }
 
 /* Every rank's machine to rank 0, as Weft's XML. */
@@ -113,7 +113,8 @@ static void print_host(const job *j, int host, const weft_topology *t)
         if (j->host[r] == host)
             end[count++] = place_of(j->machine[r], &cpus);
     }
-    printf("host%d %s: %d rank%s\n", host, weft_topology_get_node(t, weft_topology_find(t, "host0"))->name, count, count == 1 ? "" : "s");
+    printf("host%d %s: %d rank%s\n", host, weft_topology_get_node(t, weft_topology_find(t, "host0"))->name, count,
+           count == 1 ? "" : "s");
     bool chosen = end && nic && weft_topology_choose_nics(t, end, count, nic) == WEFT_OK;
     for (int r = 0, k = 0; r < j->ranks && chosen; r++) {
         const char *cpus;
@@ -129,8 +130,9 @@ static void print_host(const job *j, int host, const weft_topology *t)
         else
             puts(" no NIC");
         if (j->member[r].local_size != count)
-            printf("  warning: rank %d shares memory with %d ranks, not with the %d that see this machine: containers, or WEFT_HOST_ID\n", r,
-                   j->member[r].local_size, count);
+            printf("  warning: rank %d shares memory with %d ranks, not with the %d that see this machine: containers, or "
+                   "WEFT_HOST_ID\n",
+                   r, j->member[r].local_size, count);
         k++;
     }
     free(end);
@@ -158,7 +160,8 @@ static void print_job(const job *j)
         else
             weft_topology_diff(j->machine[first], j->machine[rank], print_difference, &shown);
         if (shown)
-            printf("  warning: host%d differs from host0 in %d things%s\n", host, shown, shown > SHOWN_DIFFERENCES ? ", the first are above" : "");
+            printf("  warning: host%d differs from host0 in %d things%s\n", host, shown,
+                   shown > SHOWN_DIFFERENCES ? ", the first are above" : "");
     }
 }
 

@@ -53,8 +53,10 @@ static const char *shade(weft_path_class path_class, bool color)
 {
     if (!color)
         return "";
-    return path_class <= WEFT_PATH_NVL ? "\x1b[32m" : path_class <= WEFT_PATH_PXB ? "\x1b[36m" : path_class <= WEFT_PATH_PHB ? "\x1b[33m"
-                                                                                                                  : "\x1b[31m";
+    return path_class <= WEFT_PATH_NVL   ? "\x1b[32m"
+           : path_class <= WEFT_PATH_PXB ? "\x1b[36m"
+           : path_class <= WEFT_PATH_PHB ? "\x1b[33m"
+                                         : "\x1b[31m";
 }
 
 int topo_show_matrix(const weft_topology *t, bool color)
@@ -152,7 +154,8 @@ int topo_show_explanation(const weft_topology *t, const char *from, const char *
     int a = weft_topology_find(t, from), b = weft_topology_find(t, to);
     weft_topology_path path;
     if (a < 0 || b < 0) {
-        fprintf(stderr, "weft-topo: there is no %s in this machine: give a label (GPU0, NIC1, NUMA0), a name (eth0) or a bus id\n",
+        fprintf(stderr,
+                "weft-topo: there is no %s in this machine: give a label (GPU0, NIC1, NUMA0), a name (eth0) or a bus id\n",
                 a < 0 ? from : to);
         return TOPO_EXIT_FAILED;
     }
@@ -164,7 +167,8 @@ int topo_show_explanation(const weft_topology *t, const char *from, const char *
     weft_topology_label(t, a, label[0], sizeof label[0]);
     weft_topology_label(t, b, label[1], sizeof label[1]);
     topo_rate_text(path.bandwidth_Bps, rate, sizeof rate);
-    printf("%s to %s: %s: %s\n", label[0], label[1], weft_path_class_name(path.path_class), weft_path_class_meaning(path.path_class));
+    printf("%s to %s: %s: %s\n", label[0], label[1], weft_path_class_name(path.path_class),
+           weft_path_class_meaning(path.path_class));
     if (path.hops)
         printf("%s each direction, %.0f ns one way, %d hop%s\n", rate, path.latency_ns, path.hops, path.hops == 1 ? "" : "s");
     for (int i = 0, at = a; i < path.hops; i++)

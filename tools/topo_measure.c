@@ -1,5 +1,5 @@
-/* weft-topo --measure: latency and bandwidth of each kind of way between the ranks of a running job, put into a machine file. Uses only
- * the public headers. */
+/* weft-topo --measure: latency and bandwidth of each kind of way between the ranks of a running job, put into a machine file.
+ * Uses only the public headers. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -197,7 +197,8 @@ static weft_status run_ways(measuring *m)
 /* ---- the machine file ---------------------------------------------------------------------------- */
 
 /* The network's figures at the ports of rank 0's host, each with its share by what it was said to carry. */
-static int add_network(const weft_topology *t, double latency_ns, double bandwidth_Bps, weft_topology_measurement *list, int count)
+static int add_network(const weft_topology *t, double latency_ns, double bandwidth_Bps, weft_topology_measurement *list,
+                       int count)
 {
     double sum = 0;
     for (int pass = 0; pass < 2; pass++)

@@ -160,7 +160,8 @@ static void print_caches(const view *v, int parent, int depth)
         if (n->kind == WEFT_NODE_L3 && n->parent == parent && first_child(t, i, WEFT_NODE_NUMA) < 0) {
             weft_topology_label(t, i, caches++ ? last : first, sizeof first);
             bytes = weft_topology_attribute(t, i, "bytes");
-        } else if (n->kind == WEFT_NODE_CORES && (n->parent == parent || weft_topology_get_node(t, n->parent)->parent == parent)) {
+        } else if (n->kind == WEFT_NODE_CORES &&
+                   (n->parent == parent || weft_topology_get_node(t, n->parent)->parent == parent)) {
             cores += weft_topology_get_node(t, n->parent)->kind == WEFT_NODE_L3 || n->parent == parent ? n->count : 0;
         }
     }

@@ -34,7 +34,8 @@ static bool open_plugin(session *s, plugin *p, const test_options *options, cons
         !session_good(s, plugin_devices(p, &devices), "devices"))
         return false;
     if (options->device + (options->fuse ? options->fuse : 1) > devices)
-        return session_fail(s, "it has %d devices, no device %d", devices, options->device + (options->fuse ? options->fuse : 1) - 1);
+        return session_fail(s, "it has %d devices, no device %d", devices,
+                            options->device + (options->fuse ? options->fuse : 1) - 1);
     if (options->fuse) {
         for (int i = 0; i < options->fuse; i++)
             parts[i] = options->device + i;
@@ -236,7 +237,8 @@ static int dial_receiver(const char *host, int port)
         }
     }
     if (fd < 0)
-        fprintf(stderr, "weft-net-test: cannot connect to %s:%d: %s\n", host, port, error ? gai_strerror(error) : strerror(errno));
+        fprintf(stderr, "weft-net-test: cannot connect to %s:%d: %s\n", host, port,
+                error ? gai_strerror(error) : strerror(errno));
     if (found)
         freeaddrinfo(found);
     return fd;

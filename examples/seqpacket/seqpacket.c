@@ -458,11 +458,13 @@ static weft_status start_listening(weft_transport *t)
     uint64_t number[2] = {(uint64_t)getpid(), (uint64_t)(uintptr_t)t ^ t->config.job};
     t->self = (address){.magic = MAGIC, .machine = machine_number()};
     t->self.namespace = stat("/proc/self/ns/net", &namespace) == 0 ? (uint64_t)namespace.st_ino : 0;
-    snprintf(t->self.name, sizeof t->self.name, "weft%x%012llx", (unsigned)number[0], (unsigned long long)number[1] & 0xffffffffffff);
+    snprintf(t->self.name, sizeof t->self.name, "weft%x%012llx", (unsigned)number[0],
+             (unsigned long long)number[1] & 0xffffffffffff);
     t->epoll = epoll_create1(EPOLL_CLOEXEC);
     t->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     socklen_t bytes = socket_name(&un, t->self.name);
-    if (t->epoll < 0 || t->listener < 0 || bind(t->listener, (struct sockaddr *)&un, bytes) != 0 || listen(t->listener, 1024) != 0)
+    if (t->epoll < 0 || t->listener < 0 || bind(t->listener, (struct sockaddr *)&un, bytes) != 0 ||
+        listen(t->listener, 1024) != 0)
         return fail(t, WEFT_ERR_SYSTEM, "seqpacket: cannot listen: %s", strerror(errno));
     watch(t, t->listener, EPOLLIN, EPOLL_CTL_ADD);
     return WEFT_OK;
@@ -480,7 +482,8 @@ static weft_status seqpacket_open(const weft_transport_config *config, weft_tran
     t->peers = calloc((size_t)config->ranks, sizeof *t->peers);
     for (int r = 0; t->peers && r < config->ranks; r++)
         t->peers[r] = (weft_endpoint){.transport = t, .rank = r, .out = -1, .in = -1};
-    weft_status status = t->peers ? start_listening(t) : fail(t, WEFT_ERR_MEMORY, "seqpacket: no memory for %d peers", config->ranks);
+    weft_status status =
+        t->peers ? start_listening(t) : fail(t, WEFT_ERR_MEMORY, "seqpacket: no memory for %d peers", config->ranks);
     if (status == WEFT_OK)
         *out = t;
     else

@@ -139,8 +139,8 @@ typedef struct weft_schedule {
 
 /* ---- planning ---------------------------------------------------------------------------------- */
 
-/* What a planner sees of the group. numa and cache: neighbours in number are neighbours on the machine; 0 .. ranks - 1, -1: the rank
- * may run on several of them; NULL: nothing is known. */
+/* What a planner sees of the group. numa and cache: neighbours in number are neighbours on the machine; 0 .. ranks - 1, -1: the
+ * rank may run on several of them; NULL: nothing is known. */
 typedef struct weft_group {
     int ranks;
     const int *host;   /* host of each rank, numbered 0.. in order of first appearance; NULL: all on one host */

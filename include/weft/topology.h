@@ -2,8 +2,8 @@
  * the live machine or from files of other machines; paths, NIC choice and channel search on it.
  *
  * A weft_topology never changes once it is made: any number of threads may read it. Nodes and edges are named by index, 0 ..
- * count - 1; what a function gives out by pointer belongs to the topology and lives as long as it. Bandwidths are payload bytes per
- * second that large transfers reach, in one direction (every link carries them in both at once); latencies are one way. Every
+ * count - 1; what a function gives out by pointer belongs to the topology and lives as long as it. Bandwidths are payload bytes
+ * per second that large transfers reach, in one direction (every link carries them in both at once); latencies are one way. Every
  * figure says where it comes from. Works without a communicator.
  */
 #ifndef WEFT_TOPOLOGY_H
@@ -43,8 +43,8 @@ typedef enum weft_node_kind { WEFT_NODE_LIST(WEFT_NODE_ENUM) WEFT_NODE_KIND_COUN
 typedef enum weft_edge_kind { WEFT_EDGE_LIST(WEFT_EDGE_ENUM) WEFT_EDGE_KIND_COUNT } weft_edge_kind;
 #undef WEFT_EDGE_ENUM
 
-/* measured: by running bytes over it. reported: the device or the file says so (link speed x width, port rate). table: the rate that
- * the standard or the model of the part gives. assumed: nothing is known; a usual value. */
+/* measured: by running bytes over it. reported: the device or the file says so (link speed x width, port rate). table: the rate
+ * that the standard or the model of the part gives. assumed: nothing is known; a usual value. */
 #define WEFT_FIGURE_LIST(X)                                                                            \
     X(WEFT_FIGURE_ASSUMED, "assumed") X(WEFT_FIGURE_TABLE, "table")                                    \
     X(WEFT_FIGURE_REPORTED, "reported") X(WEFT_FIGURE_MEASURED, "measured")
@@ -129,11 +129,11 @@ typedef struct weft_topology_live {
     bool hwloc;                /* let hwloc (loaded when the program runs) read processors and PCI instead of sysfs */
 } weft_topology_live;
 
-/* Reads this machine: sysfs, affinity and cgroup of this process, NVML where its library is. `live` may be NULL: defaults. Needs no
- * privileges; what it could not see stands in the notes. Ownership as weft_topology_load. */
+/* Reads this machine: sysfs, affinity and cgroup of this process, NVML where its library is. `live` may be NULL: defaults. Needs
+ * no privileges; what it could not see stands in the notes. Ownership as weft_topology_load. */
 WEFT_API weft_status weft_topology_read(const weft_topology_live *live, weft_topology **topology);
-/* What a job uses: the file that WEFT_TOPO_FILE names, else this machine; written to WEFT_TOPO_DUMP_FILE if that is set (as XML, as
- * JSON where it ends in .json). */
+/* What a job uses: the file that WEFT_TOPO_FILE names, else this machine; written to WEFT_TOPO_DUMP_FILE if that is set (as XML,
+ * as JSON where it ends in .json). */
 WEFT_API weft_status weft_topology_discover(weft_topology **topology);
 
 typedef enum weft_topology_format { WEFT_TOPOLOGY_XML, WEFT_TOPOLOGY_JSON, WEFT_TOPOLOGY_NCCL_XML } weft_topology_format;
@@ -146,11 +146,11 @@ typedef struct weft_topology_measurement {
     int edge, node;
     double bandwidth_Bps, latency_ns;
 } weft_topology_measurement;
-/* A copy with these figures in place of what was there, the source said to be measured; of a node they are its attributes measured_Bps
- * and measured_ns. Written to a file that WEFT_TOPO_FILE names, they are what a job predicts times with. The caller frees *copy;
- * WEFT_ERR_INVALID for what does not exist or is no figure. */
-WEFT_API weft_status weft_topology_with_measurements(const weft_topology *topology, const weft_topology_measurement *measurement, int count,
-                                                     weft_topology **copy);
+/* A copy with these figures in place of what was there, the source said to be measured; of a node they are its attributes
+ * measured_Bps and measured_ns. Written to a file that WEFT_TOPO_FILE names, they are what a job predicts times with. The caller
+ * frees *copy; WEFT_ERR_INVALID for what does not exist or is no figure. */
+WEFT_API weft_status weft_topology_with_measurements(const weft_topology *topology, const weft_topology_measurement *measurement,
+                                                     int count, weft_topology **copy);
 
 /* ---- paths ------------------------------------------------------------------------------------- */
 
@@ -187,8 +187,8 @@ typedef struct weft_topology_path {
  * is no node of that number; a pair that cannot reach each other is WEFT_OK with class NONE. */
 WEFT_API weft_status weft_topology_find_path(const weft_topology *topology, int a, int b, weft_topology_path *path);
 
-/* For each of `count` ends (GPUs; NUMA nodes, L3s or core sets for ranks without a GPU) a NIC: the nearest by path class, hops and
- * bandwidth, and among equally near ones so that the load per bandwidth is even. nic[i] is a NIC node, -1: this machine has
+/* For each of `count` ends (GPUs; NUMA nodes, L3s or core sets for ranks without a GPU) a NIC: the nearest by path class, hops
+ * and bandwidth, and among equally near ones so that the load per bandwidth is even. nic[i] is a NIC node, -1: this machine has
  * no usable one (ports that are down, loopback and virtual interfaces do not count). */
 WEFT_API weft_status weft_topology_choose_nics(const weft_topology *topology, const int *end, int count, int *nic);
 /* A NIC's rail: its number among the usable NICs in the order of the machine, so that rail r of one host meets rail r of another
@@ -254,8 +254,8 @@ typedef struct weft_finding {
 WEFT_API int weft_topology_diagnose(const weft_topology *topology, void (*found)(void *context, const weft_finding *finding),
                                     void *context);
 
-/* Calls `differs` with a line of text ("+ GPU8 ...", "- NIC1 ...", "~ GPU0-switch1: 24 GB/s, was 48 GB/s") for each difference of b
- * from a; returns how many; -1: out of memory. Devices are matched by bus id, else by label. */
+/* Calls `differs` with a line of text ("+ GPU8 ...", "- NIC1 ...", "~ GPU0-switch1: 24 GB/s, was 48 GB/s") for each difference of
+ * b from a; returns how many; -1: out of memory. Devices are matched by bus id, else by label. */
 WEFT_API int weft_topology_diff(const weft_topology *a, const weft_topology *b, void (*differs)(void *context, const char *line),
                                 void *context);
 

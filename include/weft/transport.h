@@ -83,9 +83,9 @@ typedef struct weft_transport_config {
     void (*log)(int level, const char *text);
     bool listen_briefly;            /* tcp: listen only until every peer is connected, as many instances of two ranks want */
     bool gather;                    /* tcp: send() only queues, progress() writes all that is queued with few system calls */
-    const char *rdma_ports;         /* verbs: only these, of those that WEFT_IB_HCA allows, in its syntax; NULL: all. Valid while it is open */
-    /* Where network devices are, for transports that have several: fills distance[host_ranks] with how far the device of that name
-     * ("eth0", "mlx5_0") is from each rank of this host, this rank first; a larger number is farther, -1 is not known. NULL:
+    const char *rdma_ports;         /* verbs: only these of what WEFT_IB_HCA allows, in its syntax; NULL: all. Valid while open */
+    /* Where network devices are, for transports that have several: fills distance[host_ranks] with how far the device of that
+     * name ("eth0", "mlx5_0") is from each rank of this host, this rank first; a larger number is farther, -1 is not known. NULL:
      * nothing is known. To be called inside open() only. */
     int host_ranks;
     void (*distances)(void *context, const char *device, int *distance);

@@ -216,7 +216,13 @@ static int64_t dead_peer_ms(void)
     if (!text)
         return 0;
     long long value = strtoll(text, &unit, 10);
-    int64_t factor = strcmp(unit, "s") == 0 ? 1000 : strcmp(unit, "min") == 0 ? 60000 : *unit == 0 || strcmp(unit, "ms") == 0 ? 1 : 0;
+    int64_t factor = 0;
+    if (*unit == '\0' || strcmp(unit, "ms") == 0)
+        factor = 1;
+    else if (strcmp(unit, "s") == 0)
+        factor = 1000;
+    else if (strcmp(unit, "min") == 0)
+        factor = 60000;
     if (value <= 0 || value > 1000000000 || unit == text || factor == 0)
         net_warn("WEFT_DEAD_PEER '%s' is no time such as 10s or 500ms: the default is used", text);
     return value > 0 && value <= 1000000000 ? value * factor : 0;

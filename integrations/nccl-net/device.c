@@ -89,7 +89,8 @@ static char *find_pci(const char *link)
     return NULL;
 }
 
-/* Whether a port of an RDMA device is the interface's: one of its GIDs is (RoCE), or it is of the same PCI device (InfiniBand). */
+/* Whether a port of an RDMA device is the interface's: one of its GIDs is (RoCE), or it is of the same PCI device
+ * (InfiniBand). */
 static bool is_rdma_port(const net_device *device, const char *adapter, int port)
 {
     enum { GIDS = 16 };
@@ -262,7 +263,8 @@ static nccl_result find_all(void)
         char text[NET_ADDRESS_TEXT];
         net_info("device %d: %s, %s, %d Mbit/s, rail %d, %s, RDMA %s", i, devices[i].name,
                  net_address_text(&devices[i].address, text), devices[i].speed_Mbps, devices[i].rail,
-                 devices[i].pci_path ? devices[i].pci_path : "not on PCI", devices[i].rdma_ports[0] ? devices[i].rdma_ports : "no");
+                 devices[i].pci_path ? devices[i].pci_path : "not on PCI",
+                 devices[i].rdma_ports[0] ? devices[i].rdma_ports : "no");
     }
     return NCCL_SUCCESS;
 }

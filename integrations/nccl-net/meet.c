@@ -1,6 +1,6 @@
-/* How two sides find together: the listener's address goes to the dialler in NCCL's handle; over a first connection they tell each
- * other who they are and choose a transport, and over that one slice is sent. Nothing here blocks: every call goes as far as it
- * can, and keeps its state in the handle (dialler) or the listener. */
+/* How two sides find together: the listener's address goes to the dialler in NCCL's handle; over a first connection they tell
+ * each other who they are and choose a transport, and over that one slice is sent. Nothing here blocks: every call goes as far as
+ * it can, and keeps its state in the handle (dialler) or the listener. */
 #define _GNU_SOURCE
 #include "nccl_net.h"
 
@@ -277,7 +277,8 @@ void net_listener_close(net_listener *listener)
 
 /* ---- dialling ---- */
 
-/* Whoever gives up connecting does not say so, there is no call for it: what nobody has asked for in so long is taken for that. */
+/* Whoever gives up connecting does not say so, there is no call for it: what nobody has asked for in so long is
+ * taken for that. */
 enum { ABANDONED_MS = 5 * 60 * 1000 };
 static pthread_mutex_t dialling_lock = PTHREAD_MUTEX_INITIALIZER;
 static net_attempt *dialling;
@@ -346,7 +347,8 @@ static nccl_result start_dialling(net_handle *handle, const net_device *device)
         keep_alive(attempt->fd);
     if (attempt->fd < 0 || (connect(attempt->fd, &to->any, net_address_bytes(to)) != 0 && errno != EINPROGRESS)) {
         int error = errno;
-        net_warn("cannot connect to %s from %s: %s%s", net_address_text(to, text), device->name, strerror(error), limit_hint(error));
+        net_warn("cannot connect to %s from %s: %s%s", net_address_text(to, text), device->name, strerror(error),
+                 limit_hint(error));
         attempt_free(attempt);
         return error == EMFILE || error == ENFILE ? NCCL_SYSTEM_ERROR : NCCL_REMOTE_ERROR;
     }

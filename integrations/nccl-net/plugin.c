@@ -143,7 +143,8 @@ nccl_result net_plugin_register_dmabuf(void *comm, void *data, size_t bytes, int
 {
     net_comm *to = comm;
     if (type != NCCL_PTR_HOST) {
-        net_warn("a dma-buf of memory of type %d cannot be registered: the processor has to reach it (type %d)", type, NCCL_PTR_HOST);
+        net_warn("a dma-buf of memory of type %d cannot be registered: the processor has to reach it (type %d)", type,
+                 NCCL_PTR_HOST);
         return NCCL_INVALID_USAGE;
     }
     registration *made = calloc(1, sizeof *made);

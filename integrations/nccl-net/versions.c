@@ -74,7 +74,8 @@ static nccl_result listen_v8(int device, void *handle, void **listen_comm)
     return net_plugin_listen(NULL, device, handle, listen_comm);
 }
 
-static nccl_result connect_v10(int device, nccl_net_config *config, void *handle, void **send_comm, nccl_net_device_handle **offload)
+static nccl_result connect_v10(int device, nccl_net_config *config, void *handle, void **send_comm,
+                               nccl_net_device_handle **offload)
 {
     (void)config;
     return net_plugin_connect(NULL, device, handle, send_comm, offload);
@@ -88,7 +89,8 @@ static nccl_result connect_v8(int device, void *handle, void **send_comm, nccl_n
 static nccl_result make_vdevice_v9(int *device, nccl_net_vdevice_v9 *properties)
 {
     if (properties->ndevs < 0 || properties->ndevs > (int)ARRAY_LEN(properties->devs)) {
-        net_warn("cannot fuse %d devices: at most %zu in this version of the ABI", properties->ndevs, ARRAY_LEN(properties->devs));
+        net_warn("cannot fuse %d devices: at most %zu in this version of the ABI", properties->ndevs,
+                 ARRAY_LEN(properties->devs));
         return NCCL_INVALID_ARGUMENT;
     }
     return net_device_fuse(properties->devs, properties->ndevs, device);
@@ -121,11 +123,12 @@ static nccl_result receive_v8(void *receive_comm, int n, void **data, int *bytes
 
 /* ---- tables ---- */
 
-#define SAME_IN_ALL                                                                                                            \
-    .name = "Weft", .devices = net_plugin_devices, .accept = net_plugin_accept, .regMr = net_plugin_register,                        \
-    .regMrDmaBuf = net_plugin_register_dmabuf, .deregMr = net_plugin_deregister, .iflush = net_plugin_flush, .test = net_plugin_test,  \
-    .closeSend = net_plugin_close_comm, .closeRecv = net_plugin_close_comm, .closeListen = net_plugin_close_listener,                \
-    .getDeviceMr = net_plugin_device_memory, .irecvConsumed = net_plugin_receive_consumed
+#define SAME_IN_ALL                                                                                                              \
+    .name = "Weft", .devices = net_plugin_devices, .accept = net_plugin_accept, .regMr = net_plugin_register,                    \
+    .regMrDmaBuf = net_plugin_register_dmabuf, .deregMr = net_plugin_deregister, .iflush = net_plugin_flush,                     \
+    .test = net_plugin_test, .closeSend = net_plugin_close_comm, .closeRecv = net_plugin_close_comm,                             \
+    .closeListen = net_plugin_close_listener, .getDeviceMr = net_plugin_device_memory,                                           \
+    .irecvConsumed = net_plugin_receive_consumed
 
 EXPORTED extern const nccl_net_v12 ncclNetPlugin_v12;
 const nccl_net_v12 ncclNetPlugin_v12 = {
@@ -136,8 +139,9 @@ const nccl_net_v12 ncclNetPlugin_v12 = {
 
 EXPORTED extern const nccl_net_v11 ncclNetPlugin_v11;
 const nccl_net_v11 ncclNetPlugin_v11 = {
-    SAME_IN_ALL, .init = net_plugin_init, .getProperties = properties_v11, .listen = net_plugin_listen, .connect = net_plugin_connect,
-    .isend = net_plugin_send, .irecv = net_plugin_receive, .makeVDevice = make_vdevice_v9, .finalize = net_plugin_finalize,
+    SAME_IN_ALL, .init = net_plugin_init, .getProperties = properties_v11, .listen = net_plugin_listen,
+    .connect = net_plugin_connect, .isend = net_plugin_send, .irecv = net_plugin_receive, .makeVDevice = make_vdevice_v9,
+    .finalize = net_plugin_finalize,
     .setNetAttr = net_plugin_set_attribute,
 };
 

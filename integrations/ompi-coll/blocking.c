@@ -1,5 +1,5 @@
-/* The blocking collectives of a communicator: on Weft, or as they were selected before. What Weft's own creation asks of the MPI is
- * passed on uncounted. */
+/* The blocking collectives of a communicator: on Weft, or as they were selected before. What Weft's own creation asks of the MPI
+ * is passed on uncounted. */
 #include "coll_weft.h"
 
 static int barrier(struct ompi_communicator_t *comm, mca_coll_base_module_t *module)

@@ -1,5 +1,5 @@
-/* Requests of Open MPI that stand for operations of Weft, and what it knows of types, by its inside (../mpi/handles.c and layout.c
- * do it from outside). */
+/* Requests of Open MPI that stand for operations of Weft, and what it knows of types, by its inside (../mpi/handles.c and
+ * layout.c do it from outside). */
 #include "coll_weft.h"
 
 /* The header of operations includes one that Debian's package lacks; only this name is needed of it. */

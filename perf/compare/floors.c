@@ -153,7 +153,8 @@ static void add_to_both(float *restrict one, float *restrict two, const float *r
 }
 
 /* Private buffers, tile by tile: the other's half of the input goes to the stage; the own half is summed with what the other
- * staged, into the output and into the stage; the other's sum is copied out. Two stages alternate, so two meetings per tile do. */
+ * staged, into the output and into the stage; the other's sum is copied out. Two stages alternate, so two meetings
+ * per tile do. */
 static void staged_call(side *x, size_t bytes)
 {
     size_t tile = bytes < 2 * TILE ? bytes : 2 * TILE;
@@ -181,8 +182,8 @@ static void mapped_call(side *x, size_t bytes)
     meet(x);
 }
 
-/* All that a rank has goes to the stage tile by tile, the other's is added to the own: more to copy, one meeting per tile. A stage
- * is filled again two tiles later: by then the other has come to the meeting between, so it has read it. */
+/* All that a rank has goes to the stage tile by tile, the other's is added to the own: more to copy, one meeting per tile. A
+ * stage is filled again two tiles later: by then the other has come to the meeting between, so it has read it. */
 static void flat_call(side *x, size_t bytes)
 {
     static size_t turn;

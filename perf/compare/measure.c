@@ -59,8 +59,8 @@ static double peak_kb(void)
     return kb;
 }
 
-/* One CPU per rank where they fit; before the library starts, so that its memory and threads come there too: so the rank is what the
- * launcher's variables say. A launcher that bound the process already has done it. Ranks are counted over all hosts where
+/* One CPU per rank where they fit; before the library starts, so that its memory and threads come there too: so the rank is what
+ * the launcher's variables say. A launcher that bound the process already has done it. Ranks are counted over all hosts where
  * COMPARE_ONE_MACHINE says that these share one machine's CPUs. */
 static void bind_to_cpu(void)
 {
@@ -300,7 +300,8 @@ static int measure_all(run *r, const arguments *a)
     r->send = allocate(r->send_bytes);
     r->recv = allocate(r->recv_bytes);
     if (r->send == NULL || r->recv == NULL) {
-        fprintf(stderr, "compare-%s: no memory for buffers of %zu and %zu bytes\n", compare_this.name, r->send_bytes, r->recv_bytes);
+        fprintf(stderr, "compare-%s: no memory for buffers of %zu and %zu bytes\n", compare_this.name, r->send_bytes,
+                r->recv_bytes);
         return 1;
     }
     int failed = 0;

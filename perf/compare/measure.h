@@ -24,7 +24,8 @@ typedef enum compare_collective {
 typedef enum compare_type { COMPARE_F32, COMPARE_BF16, COMPARE_TYPES } compare_type;
 
 /* `bytes` is the whole buffer: of all_gather the output, of reduce_scatter and all_to_all the input. `count` is the elements of
- * one block: bytes of an element x count x (ranks, where there is a block per rank) is `bytes`, but for rounding to one element. */
+ * one block: bytes of an element x count x (ranks, where there is a block per rank) is `bytes`, but for rounding to
+ * one element. */
 typedef struct compare_cell {
     compare_collective collective;
     compare_type type;

@@ -255,4 +255,5 @@ void finish()
 
 } // namespace
 
-extern "C" const compare_library compare_this = {"gloo", start, nullptr, prepare, run, release, nullptr, nullptr, nullptr, finish};
+extern "C" const compare_library compare_this = {"gloo",  start,   nullptr, prepare, run,
+                                                 release, nullptr, nullptr, nullptr, finish};

@@ -7,8 +7,8 @@
 #include "collectives/cost.h"
 
 enum { KNOMIAL_RADIX = 4, STAGED_TWICE = 2, STEADY_BYTES = 32 << 10 };
-/* What a round of large messages between hosts costs more than its bytes: each has another partner, so that each way starts anew, in
- * a burst, where those of a ring never rest. */
+/* What a round of large messages between hosts costs more than its bytes: each has another partner, so that each way starts anew,
+ * in a burst, where those of a ring never rest. */
 static const double RESTARTED = 0.15;
 
 /* One kind of way between ranks: ns, and ns per byte of one rank's message. */
@@ -135,7 +135,8 @@ static double ring_latency(const frame *f, int hops)
 static double ring_slices(const frame *f, int hops, double bytes)
 {
     double remote = f->hosts > 1 ? (double)f->hosts / f->n : 0;
-    return hops * (slice_of(f->local, bytes) * f->local.byte * (1 - remote) + slice_of(f->remote, bytes) * f->remote.byte * remote);
+    return hops *
+           (slice_of(f->local, bytes) * f->local.byte * (1 - remote) + slice_of(f->remote, bytes) * f->remote.byte * remote);
 }
 
 /* ---- algorithms -------------------------------------------------------------------------------- */

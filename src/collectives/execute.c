@@ -142,8 +142,8 @@ static bool do_step(weft_task *t, const weft_step *step)
 static bool left_behind(const weft_exec *e, uint64_t local_sequence, uint32_t lane, size_t depth, uint64_t mark)
 {
     for (int i = 0; i < e->local_count; i++) {
-        uint64_t done =
-            atomic_load_explicit(&e->regions[i]->done[lane][depth][local_sequence % WEFT_LOCAL_SLOTS].value, memory_order_acquire);
+        uint64_t done = atomic_load_explicit(&e->regions[i]->done[lane][depth][local_sequence % WEFT_LOCAL_SLOTS].value,
+                                             memory_order_acquire);
         if (done < mark)
             return false;
     }
@@ -265,7 +265,8 @@ static void run_once(weft_task *t)
     while (t->active && x->exec->error == WEFT_OK) {
         if (x->gated && !pass_gate(x))
             return;
-        if (t->gated && !left_behind(x->exec, x->local_sequence, t->lane, t->tile % WEFT_DEPTH, weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0)))
+        if (t->gated && !left_behind(x->exec, x->local_sequence, t->lane, t->tile % WEFT_DEPTH,
+                                     weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, 0)))
             return;
         t->gated = false;
         bool moved = false;

@@ -50,7 +50,8 @@ static bool is_private(const weft_execution *x, const weft_place *p)
            mapping_of(x, p->rank)->memory_id[p->buffer == WEFT_OUTPUT] == WEFT_MEMORY_PRIVATE;
 }
 
-/* Most likely its process is gone, or going: who died first the control plane knows, so this rank tries again until it says so. */
+/* Most likely its process is gone, or going: who died first the control plane knows, so this rank tries again
+ * until it says so. */
 static void unreachable(weft_execution *x, int rank)
 {
     enum { GRACE_NS = 2000 * WEFT_NS_PER_MS };
@@ -112,7 +113,8 @@ static void withdraw_ended(weft_exec *e)
             weft_host_withdraw(e->host, ids[i]);
 }
 
-/* Each rank tries the next one; all must have said yes. Asked where it matters, as at creation not all have introduced themselves. */
+/* Each rank tries the next one; all must have said yes. Asked where it matters, as at creation not all have
+ * introduced themselves. */
 static bool all_reachable(weft_exec *e)
 {
     if (e->reach != WEFT_PEER_UNKNOWN)
@@ -152,7 +154,8 @@ void weft_execute_announce_mapping(weft_execution *x)
         found = found && head <= WEFT_EDGE_BYTES && tail <= WEFT_EDGE_BYTES && head + tail <= bytes;
         for (int i = 0; found && i < e->local_count; i++)
             if (e->local_ranks[i] != e->rank)
-                found = weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
+                found =
+                    weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
         if (!found)
             *place = (weft_memory_place){.memory_id = 0};
         if (!found && x->may_map && x->may_fetch && published && l->base && bytes >= WEFT_MAP_BYTES && all_reachable(e))
@@ -278,7 +281,8 @@ static void copy_edges(weft_execution *x, const weft_place *place, char *dst, co
     bool private = is_private(x, place);
     const weft_local_mapping *m = mapping_of(x, x->exec->rank);
     uint64_t at = (uintptr_t)dst - (uintptr_t)x->layouts[WEFT_OUTPUT].base, end = at + bytes;
-    uint64_t head = m->head[WEFT_OUTPUT] < end ? m->head[WEFT_OUTPUT] : end, tail = m->tail[WEFT_OUTPUT] > at ? m->tail[WEFT_OUTPUT] : at;
+    uint64_t head = m->head[WEFT_OUTPUT] < end ? m->head[WEFT_OUTPUT] : end,
+             tail = m->tail[WEFT_OUTPUT] > at ? m->tail[WEFT_OUTPUT] : at;
     if (at < head && private)
         fetch(x, place, dst, src, head - at);
     else if (at < head)
@@ -298,7 +302,8 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
     bool private = is_private(x, &step->src);
     char *src, *dst;
     size_t bytes;
-    if (pushed && mapping_of(x, x->exec->rank)->head[WEFT_OUTPUT] == 0 && mapping_of(x, x->exec->rank)->tail[WEFT_OUTPUT] == UINT64_MAX)
+    if (pushed && mapping_of(x, x->exec->rank)->head[WEFT_OUTPUT] == 0 &&
+        mapping_of(x, x->exec->rank)->tail[WEFT_OUTPUT] == UINT64_MAX)
         return;
     while ((bytes = weft_cursor_next(x, t, &to, SIZE_MAX, &dst)) > 0)
         for (size_t got; bytes > 0; bytes -= got, dst += got) {
@@ -338,7 +343,8 @@ static bool have_bounce(const weft_execution *x, unsigned sources)
     if (e->bounce)
         e->bounce_capacity = bytes;
     else
-        weft_exec_fail(e, WEFT_ERR_MEMORY, e->world[e->rank], "rank %d: no memory for %u sources of a reduction", e->rank, sources);
+        weft_exec_fail(e, WEFT_ERR_MEMORY, e->world[e->rank], "rank %d: no memory for %u sources of a reduction", e->rank,
+                       sources);
     return e->bounce;
 }
 

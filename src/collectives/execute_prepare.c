@@ -88,7 +88,8 @@ static const weft_place *keep_like(weft_ready *r, const weft_place *place)
     return &like->place;
 }
 
-/* Whose sizes a scratch place has that lies inside what the step uses beside a buffer (a run is reduced at once and sent in parts). */
+/* Whose sizes a scratch place has that lies inside what the step uses beside a buffer (a run is reduced at once and
+ * sent in parts). */
 static bool part_like(const weft_schedule *s, const weft_step *step, const weft_place *place, weft_place *like)
 {
     const weft_place *sized = sized_place(s, step);

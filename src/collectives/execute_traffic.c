@@ -43,7 +43,8 @@ static void pump_one(weft_task *t, uint32_t index)
     const weft_step *step = &x->ready->schedule->lane[t->lane].steps[ready->step];
     int peer = e->world[step->to];
     /* What flows in several tiles needs no fine slices to flow. */
-    size_t slice = e->slice_bytes ? e->slice_bytes : weft_wire_slice(e->wire, peer, s->total * weft_min_size(x->tiles, WEFT_SLICES));
+    size_t slice =
+        e->slice_bytes ? e->slice_bytes : weft_wire_slice(e->wire, peer, s->total * weft_min_size(x->tiles, WEFT_SLICES));
     while (!s->all_issued && (s->issued < s->allowed || s->total == 0)) {
         weft_cursor cursor = s->cursor;
         char *address = NULL;

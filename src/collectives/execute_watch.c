@@ -30,7 +30,8 @@ void weft_fingerprint_text(const weft_fingerprint *f, char *text, size_t bytes)
              weft_algorithm_name(f->algorithm));
 }
 
-void weft_exec_mismatch(weft_exec *e, uint32_t sequence, const weft_fingerprint *mine, int peer_world, const weft_fingerprint *theirs)
+void weft_exec_mismatch(weft_exec *e, uint32_t sequence, const weft_fingerprint *mine, int peer_world,
+                        const weft_fingerprint *theirs)
 {
     char a[160], b[160];
     weft_fingerprint_text(mine, a, sizeof a);
@@ -108,8 +109,8 @@ static int furthest_behind(const weft_exec *e, uint64_t local_sequence, uint32_t
     int rank = -1;
     uint64_t least = mark;
     for (int i = 0; i < e->local_count; i++) {
-        uint64_t done =
-            atomic_load_explicit(&e->regions[i]->done[lane][depth][local_sequence % WEFT_LOCAL_SLOTS].value, memory_order_acquire);
+        uint64_t done = atomic_load_explicit(&e->regions[i]->done[lane][depth][local_sequence % WEFT_LOCAL_SLOTS].value,
+                                             memory_order_acquire);
         if (e->local_ranks[i] != e->rank && done < least) {
             least = done;
             rank = e->local_ranks[i];

@@ -173,7 +173,8 @@ weft_status weft_inline_create(weft_exec *e, const weft_execution_args *args, we
     weft_inline *c = weft_alloc(sizeof *c);
     weft_status status = x && c ? weft_execution_bind(x, args) : weft_fail(WEFT_ERR_MEMORY, "no memory for a short call");
     if (status == WEFT_OK && x->tiles == 1) {
-        *c = (weft_inline){.ready = args->ready, .reduction = args->reduction, .fingerprint = args->fingerprint, .small = x->small, .in_line = x->in_line,
+        *c = (weft_inline){.ready = args->ready, .reduction = args->reduction, .fingerprint = args->fingerprint,
+                           .small = x->small, .in_line = x->in_line,
                            .element_bytes = (uint32_t)x->layouts[WEFT_OUTPUT].element_bytes};
         if (!compile(c, x))
             status = weft_fail(WEFT_ERR_MEMORY, "no memory for a short call");
@@ -296,7 +297,8 @@ static bool run_moves(const inline_run *r, weft_execution_point *point)
         switch (m->kind) {
         case WEFT_STEP_SIGNAL:
             weft_signal_raise(&own->signal[0][0][r->slot],
-                              &(weft_signal){.fingerprint = &c->fingerprint, .before = point->before, .over = point->local_sequence - 1,
+                              &(weft_signal){.fingerprint = &c->fingerprint, .before = point->before,
+                                             .over = point->local_sequence - 1,
                                              .mark = weft_mark(point->local_sequence, 0, m->signal)});
             break;
         case WEFT_STEP_WAIT:
@@ -324,7 +326,8 @@ static void announce_staged(const weft_exec *e, size_t slot)
         m->memory_id[0] = m->memory_id[1] = 0;
 }
 
-weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output, weft_execution_point *point)
+weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output,
+                                    weft_execution_point *point)
 {
     if (e->active || e->queued || e->early_count || e->error != WEFT_OK || !weft_exec_slot_free(e, e->next_local, c->small))
         return WEFT_INLINE_NOT_BEGUN;

@@ -26,6 +26,7 @@ typedef enum weft_inline_outcome {
 } weft_inline_outcome;
 
 /* Runs it on these buffers; spins at most e->spins looks per wait. */
-weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output, weft_execution_point *point);
+weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output,
+                                    weft_execution_point *point);
 
 #endif

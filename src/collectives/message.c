@@ -73,7 +73,8 @@ static void slice_sent(void *owner, uint32_t index, size_t bytes, weft_status st
 static bool post(weft_messages *ms, weft_message *m, size_t bytes, bool eager)
 {
     weft_wire_header h = {.kind = WEFT_WIRE_MESSAGE, .flags = eager ? WEFT_WIRE_EAGER : 0, .comm = ms->comm,
-                          .sequence = m->number, .task = (uint32_t)m->tag, .ordinal = m->began ? 0 : 1, .total = m->bytes, .fingerprint.count = m->moved};
+                          .sequence = m->number, .task = (uint32_t)m->tag, .ordinal = m->began ? 0 : 1, .total = m->bytes,
+                          .fingerprint.count = m->moved};
     const char *payload = bytes ? m->buffer + m->moved : NULL;
     m->began = true;
     m->moved += bytes;

@@ -62,8 +62,9 @@ weft_status weft_order_create(weft_order *order, const weft_group *group, int ra
     *order = (weft_order){ .ranks = n, .hosts = weft_group_hosts(group), .position = rank };
     order->rank = weft_alloc_array((size_t)n, sizeof(int));
     order->start = weft_alloc_array((size_t)order->hosts + 1, sizeof(int));
-    weft_status status = order->rank && order->start ? sort_ranks(order, group)
-                                                     : weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
+    weft_status status = order->rank && order->start
+                             ? sort_ranks(order, group)
+                             : weft_fail(WEFT_ERR_MEMORY, "planning: no memory for the order of %d ranks", n);
     if (status != WEFT_OK) {
         weft_order_free(order);
         return status;

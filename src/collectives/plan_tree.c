@@ -1,7 +1,7 @@
 /* Double binary trees: two trees over the same ranks, each for half of the chunks, such that (nearly) every
  * rank is inner in one and leaf in the other; so that log2 n deep pipelines use the full bandwidth. After
- * Sanders, Speck and Traeff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan". Where ranks share hosts, NUMA
- * nodes or caches, trees of these are nested. */
+ * Sanders, Speck and Traeff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan". Where ranks share hosts,
+ * NUMA nodes or caches, trees of these are nested. */
 #include "collectives/plan.h"
 
 enum { LEVELS = 4, CHILDREN_MAX = 2 * LEVELS };
@@ -18,8 +18,8 @@ typedef struct range {
     int begin, end;
 } range;
 
-/* One of the two trees. It is nested: one over hosts, in each host one over NUMA nodes, in each of these one over caches, in each of
- * these one over ranks; of the tree around it a part sees its leader only. So a slow link is crossed by one edge. */
+/* One of the two trees. It is nested: one over hosts, in each host one over NUMA nodes, in each of these one over caches, in each
+ * of these one over ranks; of the tree around it a part sees its leader only. So a slow link is crossed by one edge. */
 typedef struct forest {
     const weft_group *group;
     weft_order order;
@@ -111,9 +111,10 @@ static int leading_rank(const forest *f, int level, range within, int index)
     return f->order.rank[leader_of(f, level + 1, part_at(f, level, within, index))];
 }
 
-/* Joins this rank, the leader of a part, with the leaders of its siblings: it is number `sibling` of `count`, which are the parts from
- * number `first` on, round the `parts` of the level; the one that holds the root is none of them. */
-static void join_siblings(const forest *f, int level, range within, int sibling, int first, int count, int parts, int root, node *t)
+/* Joins this rank, the leader of a part, with the leaders of its siblings: it is number `sibling` of `count`, which are the parts
+ * from number `first` on, round the `parts` of the level; the one that holds the root is none of them. */
+static void join_siblings(const forest *f, int level, range within, int sibling, int first, int count, int parts, int root,
+                          node *t)
 {
     int parent, child[2], children;
     in_order_tree(label_of(f, sibling, count), count, &parent, child, &children);

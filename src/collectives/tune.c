@@ -57,7 +57,8 @@ void weft_tuner_clear(weft_tuner *t)
         }
 }
 
-static weft_plan_request request_for(const weft_tuner *t, weft_collective collective, weft_algorithm algorithm, int root, bool vector)
+static weft_plan_request request_for(const weft_tuner *t, weft_collective collective, weft_algorithm algorithm, int root,
+                                     bool vector)
 {
     return (weft_plan_request){.collective = collective, .algorithm = algorithm, .root = root, .group = t->group,
                                .lanes = t->lanes, .vector = vector};
@@ -77,8 +78,8 @@ static const char *obstacle(const weft_tuner *t, const weft_plan_request *reques
 
 /* The cheapest by the model for that many bytes; WEFT_AUTO: none. Lack of memory is an error: without the algorithms that it
  * hits this rank might choose another one than the others. */
-static weft_status find_cheapest(const weft_tuner *t, weft_collective collective, int root, size_t bytes, bool vector, bool commutes,
-                                 weft_algorithm *cheapest)
+static weft_status find_cheapest(const weft_tuner *t, weft_collective collective, int root, size_t bytes, bool vector,
+                                 bool commutes, weft_algorithm *cheapest)
 {
     weft_algorithm best = WEFT_AUTO;
     double least = 0;
@@ -143,7 +144,8 @@ weft_status weft_tuner_choose(weft_tuner *t, weft_collective collective, int roo
         return status;
     if (best == WEFT_AUTO)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "no algorithm for %s%s over %d ranks%s", weft_collective_name(collective),
-                         vector ? " (vector form)" : "", t->group.ranks, commutes ? "" : " with an operation that does not commute");
+                         vector ? " (vector form)" : "", t->group.ranks,
+                         commutes ? "" : " with an operation that does not commute");
     if (chosen)
         *chosen = (uint8_t)best;
     *algorithm = best;

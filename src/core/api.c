@@ -385,7 +385,8 @@ weft_status weft_all_to_all_v_init(weft_comm *comm, const void *send, const size
 
 /* ---- point to point ---------------------------------------------------------------------------- */
 
-static weft_status check_message(const weft_comm *c, const void *buffer, size_t count, weft_type type, int peer, int tag, bool receive)
+static weft_status check_message(const weft_comm *c, const void *buffer, size_t count, weft_type type, int peer, int tag,
+                                 bool receive)
 {
     weft_status status = check_comm(c);
     const char *name = receive ? "recv" : "send";

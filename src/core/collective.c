@@ -52,8 +52,8 @@ static weft_status check_counts(const weft_comm *c, const weft_call *call)
     size_t limit = (size_t)PTRDIFF_MAX / weft_type_bytes(call->type) / (size_t)c->ranks;
     const size_t *arrays[2] = {call->send_counts, call->recv_counts};
     if (call->count > limit)
-        return weft_fail(WEFT_ERR_INVALID, "%s: count %zu of %s is beyond the address space", weft_collective_name(call->collective),
-                         call->count, weft_type_name(call->type));
+        return weft_fail(WEFT_ERR_INVALID, "%s: count %zu of %s is beyond the address space",
+                         weft_collective_name(call->collective), call->count, weft_type_name(call->type));
     for (int a = 0; a < 2; a++)
         for (size_t b = 0; arrays[a] && b < (a ? output_blocks(c, call) : input_blocks(c, call)); b++)
             if (arrays[a][b] > limit)
@@ -86,8 +86,8 @@ weft_status weft_call_check(const weft_comm *c, const weft_call *call)
     if (call->send == WEFT_IN_PLACE && call->recv == WEFT_IN_PLACE)
         return weft_fail(WEFT_ERR_INVALID, "%s: send and recv are both WEFT_IN_PLACE", name);
     if ((call->send == WEFT_IN_PLACE && !uses_output(c, call)) || (call->recv == WEFT_IN_PLACE && !uses_input(c, call)))
-        return weft_fail(WEFT_ERR_INVALID, "%s: WEFT_IN_PLACE on rank %d, but only the root, rank %d, has both buffers", name, c->rank,
-                         call->root);
+        return weft_fail(WEFT_ERR_INVALID, "%s: WEFT_IN_PLACE on rank %d, but only the root, rank %d, has both buffers", name,
+                         c->rank, call->root);
     return WEFT_OK;
 }
 
@@ -197,7 +197,8 @@ static void execution_done(void *context, weft_execution *x)
     weft_request_completed(r, status);
 }
 
-static weft_status prepare(const weft_comm *c, const weft_call *call, const weft_ready *ready, bool staged, weft_execution_args *args)
+static weft_status prepare(const weft_comm *c, const weft_call *call, const weft_ready *ready, bool staged,
+                           weft_execution_args *args)
 {
     *args = (weft_execution_args){
         .ready = ready, .input = call->send, .output = call->recv, .count = call->count, .input_counts = call->send_counts,
@@ -225,7 +226,8 @@ weft_status weft_collective_begin(weft_request *r)
     const weft_ready *ready = NULL;
     weft_status status = weft_call_resolve(c, &call, &in_place);
     if (status == WEFT_OK)
-        status = weft_tuner_choose(&c->tuner, call.collective, call.root, tuner_bytes(c, &call), call.vector, commutes, &algorithm);
+        status =
+            weft_tuner_choose(&c->tuner, call.collective, call.root, tuner_bytes(c, &call), call.vector, commutes, &algorithm);
     if (status == WEFT_OK)
         status = weft_tuner_schedule(&c->tuner, call.collective, algorithm, call.root, call.vector, &ready);
     /* published input is staged before anyone writes the output, so it need not be copied once more */

@@ -296,8 +296,8 @@ static weft_status allocate_tables(weft_comm *c)
     c->local_host_index = weft_alloc_array(n, sizeof(int));
     c->local_position = weft_alloc_array(n, sizeof(int));
     c->suspicion = weft_alloc_array(n, sizeof *c->suspicion);
-    if (c->world && c->from_world && c->index_of_world && c->host && c->numa && c->cache && c->local_ranks && c->local_host_index &&
-        c->local_position && c->suspicion)
+    if (c->world && c->from_world && c->index_of_world && c->host && c->numa && c->cache && c->local_ranks &&
+        c->local_host_index && c->local_position && c->suspicion)
         return WEFT_OK;
     return weft_fail(WEFT_ERR_MEMORY, "no memory for a communicator of %d ranks", c->ranks);
 }
@@ -317,11 +317,11 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
     if (status != WEFT_OK)
         return status;
     c->exec = (weft_exec){.wire = &e->wire, .comm = c->client.comm, .rank = c->rank, .ranks = c->ranks, .world = c->world,
-                          .from_world = c->from_world, .slice_bytes = ((size_t)agreed->slice_bytes + 63) / 64 * 64, .host = e->host,
-                          .local_count = c->local_count, .spins = (int)(e->spin_ns / 20), .yields = e->spin_ns ? 0 : e->yields,
-                          .local_ranks = c->local_ranks,
-                          .local_host_index = c->local_host_index, .local_position = c->local_position,
-                          .regions = c->regions, .fail = exec_failed, .context = c};
+                          .from_world = c->from_world, .slice_bytes = ((size_t)agreed->slice_bytes + 63) / 64 * 64,
+                          .host = e->host, .local_count = c->local_count, .spins = (int)(e->spin_ns / 20),
+                          .yields = e->spin_ns ? 0 : e->yields, .local_ranks = c->local_ranks,
+                          .local_host_index = c->local_host_index, .local_position = c->local_position, .regions = c->regions,
+                          .fail = exec_failed, .context = c};
     if ((status = weft_exec_init(&c->exec)) != WEFT_OK ||
         (status = weft_messages_init(&c->messages, &e->wire, c->client.comm, c->rank, c->ranks, c->world, c->from_world,
                                      c->exec.slice_bytes)) != WEFT_OK)
@@ -338,7 +338,8 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
     weft_link *const links[] = {[WEFT_WITHIN_HOST] = &c->tuner.model.local, [WEFT_BETWEEN_HOSTS] = &c->tuner.model.remote};
     for (size_t i = 0; i < ARRAY_LEN(links); i++)
         if (agreed->measured[i].bandwidth_Bps > 0)
-            *links[i] = (weft_link){.latency_ns = agreed->measured[i].latency_ns, .bandwidth_Bps = agreed->measured[i].bandwidth_Bps};
+            *links[i] =
+                (weft_link){.latency_ns = agreed->measured[i].latency_ns, .bandwidth_Bps = agreed->measured[i].bandwidth_Bps};
     if (status == WEFT_OK && e->table)
         weft_tuner_use_table(&c->tuner, e->table, e->agreed.tuned);
     return status;
@@ -455,7 +456,8 @@ weft_status weft_comm_abort(weft_comm *c)
     if (!c)
         return weft_fail(WEFT_ERR_INVALID, "comm is NULL");
     atomic_store_explicit(&c->abort_wanted, true, memory_order_release);
-    weft_notice notice = {.comm = c->client.comm, .status = WEFT_ERR_ABORTED, .rank = c->engine->rank, .reporter = c->engine->rank};
+    weft_notice notice = {
+        .comm = c->client.comm, .status = WEFT_ERR_ABORTED, .rank = c->engine->rank, .reporter = c->engine->rank};
     snprintf(notice.text, sizeof notice.text, "aborted by rank %d", c->rank);
     weft_control_report(c->engine->control, &notice);
     weft_engine_wake(c->engine);

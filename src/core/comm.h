@@ -72,7 +72,9 @@ struct weft_comm {
     char timeout_text[200];
 };
 
-typedef enum weft_request_kind { WEFT_REQUEST_COLLECTIVE, WEFT_REQUEST_SEND, WEFT_REQUEST_RECV, WEFT_REQUEST_GROUP } weft_request_kind;
+typedef enum weft_request_kind {
+    WEFT_REQUEST_COLLECTIVE, WEFT_REQUEST_SEND, WEFT_REQUEST_RECV, WEFT_REQUEST_GROUP
+} weft_request_kind;
 
 /* A call of the API as data: what a request, a persistent request and a group hold. */
 typedef struct weft_call {

@@ -43,7 +43,8 @@ static weft_status merge_config(weft_settings *s, const weft_config *user)
     if (s->lanes < 0 || s->lanes > WEFT_LANES_MAX)
         return weft_fail(WEFT_ERR_INVALID, "lanes %lld: 1 to %d, or 0", (long long)s->lanes, WEFT_LANES_MAX);
     if (s->slice_bytes < 0 || s->slice_bytes > WEFT_EAGER_BYTES / 4)
-        return weft_fail(WEFT_ERR_INVALID, "slice size %lld: 64 to %d bytes, or 0", (long long)s->slice_bytes, WEFT_EAGER_BYTES / 4);
+        return weft_fail(WEFT_ERR_INVALID, "slice size %lld: 64 to %d bytes, or 0", (long long)s->slice_bytes,
+                         WEFT_EAGER_BYTES / 4);
     uint8_t forced[WEFT_COLLECTIVE_COUNT];
     return weft_tuner_parse_forced(s->algorithm, forced);
 }
@@ -373,7 +374,8 @@ static weft_status create(weft_control_config *config, const weft_config *user, 
     if (!comm)
         return weft_fail(WEFT_ERR_INVALID, "comm is NULL");
     if (config->size < 1 || config->rank < 0 || config->rank >= config->size)
-        return weft_fail(WEFT_ERR_INVALID, "rank %d of %d ranks: size must be at least 1 and rank in 0..size-1", config->rank, config->size);
+        return weft_fail(WEFT_ERR_INVALID, "rank %d of %d ranks: size must be at least 1 and rank in 0..size-1", config->rank,
+                         config->size);
     weft_engine *e;
     weft_status status = weft_engine_create(config, user, &e);
     if (status != WEFT_OK)
@@ -450,8 +452,8 @@ weft_status weft_comm_create_env(const weft_config *config, weft_comm **comm)
     weft_status status = weft_launch_detect(&launch);
     if (status != WEFT_OK)
         return status;
-    weft_control_config c = {.rank = launch.rank, .size = launch.size, .kind = launch.kind, .url = launch.url, .token = launch.token,
-                             .store = &launch.store};
+    weft_control_config c = {.rank = launch.rank, .size = launch.size, .kind = launch.kind, .url = launch.url,
+                             .token = launch.token, .store = &launch.store};
     status = create(&c, config, comm);
     weft_launch_release(&launch);
     return status;

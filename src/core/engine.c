@@ -13,7 +13,9 @@ static _Atomic int engine_total;
 static void (*_Atomic user_hook)(void *context);
 static void *_Atomic user_hook_context;
 
-enum { HOOK_INTERVAL_NS = 50000, NAP_NS = 20 * WEFT_NS_PER_MS, CHECK_NS = 5 * WEFT_NS_PER_MS, OTHERS_NAP_NS = WEFT_NS_PER_MS / 5 };
+enum {
+    HOOK_INTERVAL_NS = 50000, NAP_NS = 20 * WEFT_NS_PER_MS, CHECK_NS = 5 * WEFT_NS_PER_MS, OTHERS_NAP_NS = WEFT_NS_PER_MS / 5
+};
 /* Who spins for longer asks whether somebody else wants the core: ranks that count as other hosts may share it (containers,
  * network namespaces), and so may anything else. */
 enum { ALONE_NS = 5000 };

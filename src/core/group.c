@@ -72,8 +72,8 @@ static size_t call_bytes(const weft_request *r)
 
 static bool fusible(const weft_request *r)
 {
-    return r->comm && r->kind == WEFT_REQUEST_COLLECTIVE && r->call.collective == WEFT_ALL_REDUCE && call_bytes(r) <= FUSE_BYTES &&
-           r->call.op >= 0 && r->call.op < WEFT_OP_COUNT;
+    return r->comm && r->kind == WEFT_REQUEST_COLLECTIVE && r->call.collective == WEFT_ALL_REDUCE &&
+           call_bytes(r) <= FUSE_BYTES && r->call.op >= 0 && r->call.op < WEFT_OP_COUNT;
 }
 
 /* Sorts the calls by communicator, messages apart, each in the order of calling: what lies between the collectives of a

@@ -198,7 +198,8 @@ static weft_status begin(int rank)
 {
     int64_t fd;
     if (pmi.fd >= 0 && pmi.pid == getpid())
-        return pmi.broken ? weft_fail(WEFT_ERR_SYSTEM, "PMI (PMI_FD): an earlier exchange with the launcher has failed") : WEFT_OK;
+        return pmi.broken ? weft_fail(WEFT_ERR_SYSTEM, "PMI (PMI_FD): an earlier exchange with the launcher has failed")
+                          : WEFT_OK;
     const char *text = getenv("PMI_FD");
     if (text == NULL || weft_parse_int(text, 0, INT32_MAX, &fd) != WEFT_OK)
         return weft_fail(WEFT_ERR_PARSE, "PMI_FD is '%s': must be a file descriptor", text != NULL ? text : "");

@@ -1,5 +1,5 @@
-/* Where a communicator's ranks are within their hosts, in the numbers that planners want. What the places are, each rank has told when
- * the process group was made. */
+/* Where a communicator's ranks are within their hosts, in the numbers that planners want. What the places are, each rank has told
+ * when the process group was made. */
 #include <stdlib.h>
 
 #include "core/comm.h"

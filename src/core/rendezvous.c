@@ -11,7 +11,8 @@
 #include "core/rendezvous_file.h"
 #include "core/rendezvous_url.h"
 
-enum { FIRST_PATIENCE_MS = 1000, REFUSE_MS = 2000, DOUBLE_PATIENCE_MS = 500, BIND_TRIES = 10, BIND_PAUSE_MS = 50, CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
+enum { FIRST_PATIENCE_MS = 1000, REFUSE_MS = 2000, DOUBLE_PATIENCE_MS = 500, BIND_TRIES = 10, BIND_PAUSE_MS = 50 };
+enum { CARD_BYTES = 8 + 8 + WEFT_ENDPOINT_BYTES };
 static const uint8_t id_magic[8] = { 'W', 'E', 'F', 'T', 'i', 'd', '0', '1' };
 _Static_assert(8 + 8 + 3 + WEFT_ID_ADDRESSES * WEFT_ADDRESS_BYTES <= WEFT_UNIQUE_ID_BYTES, "an id must hold its addresses");
 

@@ -40,7 +40,8 @@ weft_status weft_meeting_serve(const weft_meeting_config *config, weft_meeting_s
 void weft_meeting_finish(weft_meeting_server *server, weft_status status);
 /* Leaves it in the background, to end by itself (unique ids). */
 void weft_meeting_leave(weft_meeting_server *server);
-/* Ends servers of this process that only linger to tell latecomers of a failure. Returns when the ports from low to high are free of them. */
+/* Ends servers of this process that only linger to tell latecomers of a failure. Returns when the ports from low to high are
+ * free of them. */
 void weft_meeting_stop_lingering(uint16_t low, uint16_t high);
 
 /* ---- guest -------------------------------------------------------------------------------------- */

@@ -179,8 +179,8 @@ static weft_status result(const weft_request *r)
     if (status == WEFT_OK)
         return WEFT_OK;
     if (status == WEFT_ERR_TRUNCATED)
-        return weft_fail(status, "message of %zu bytes from rank %d, tag %d, is longer than the receive buffer of %zu", r->message.total,
-                         r->message.got_source, r->message.got_tag, r->message.bytes);
+        return weft_fail(status, "message of %zu bytes from rank %d, tag %d, is longer than the receive buffer of %zu",
+                         r->message.total, r->message.got_source, r->message.got_tag, r->message.bytes);
     if (!r->comm)
         return orphaned(status);
     weft_status of_comm = weft_comm_check(r->comm);

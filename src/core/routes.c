@@ -1,5 +1,5 @@
-/* The routes of a process group: reads the list of transports, opens them, exchanges their addresses and gives each peer the first
- * that reaches it. Slices are the wire's (collectives/wire.c). */
+/* The routes of a process group: reads the list of transports, opens them, exchanges their addresses and gives each peer the
+ * first that reaches it. Slices are the wire's (collectives/wire.c). */
 #include "core/routes.h"
 
 #include <stdio.h>
@@ -79,8 +79,8 @@ static weft_status open_route(weft_engine *e, const char *name)
     weft_transport_config config = {.size = sizeof config, .rank = e->rank, .ranks = e->ranks,
                                     .job = weft_control_job(e->control), .sink = weft_wire_sink(&e->wire),
                                     .interfaces = e->settings.interfaces, .port_range = e->settings.port_range,
-                                    .sockets = (int)e->settings.sockets, .dead_peer_ms = e->settings.dead_peer,
-                                    .host = e->host, .net_plugin = e->settings.net_plugin, .fail = weft_transport_fail, .log = weft_transport_log,
+                                    .sockets = (int)e->settings.sockets, .dead_peer_ms = e->settings.dead_peer, .host = e->host,
+                                    .net_plugin = e->settings.net_plugin, .fail = weft_transport_fail, .log = weft_transport_log,
                                     .host_ranks = weft_host_size(e->host), .distances = find_distances, .distances_context = e};
     weft_wire_route *r = &e->wire.routes[e->wire.route_count];
     *r = (weft_wire_route){.ops = ops};
@@ -242,8 +242,8 @@ weft_status weft_routes_select(weft_engine *e)
         if (!e->wire.peers[p].route) {
             char why[256];
             snprintf(why, sizeof why, "%s", weft_last_error());
-            return weft_fail(WEFT_ERR_UNSUPPORTED, "no transport of '%s' reaches rank %d from rank %d%s%s", e->settings.transports,
-                             p, e->rank, *why ? ": " : "", why);
+            return weft_fail(WEFT_ERR_UNSUPPORTED, "no transport of '%s' reaches rank %d from rank %d%s%s",
+                             e->settings.transports, p, e->rank, *why ? ": " : "", why);
         }
     }
     for (int i = 0; i < e->wire.route_count; i++) {

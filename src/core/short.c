@@ -6,7 +6,8 @@ enum { LONG_WAY_EVERY = 64 };
 
 static weft_short_call *place_of(weft_comm *c, const weft_call *call)
 {
-    size_t key = call->count * 31 + (size_t)call->collective * 7 + (size_t)call->type * 3 + (size_t)call->op + (size_t)call->root * 5;
+    size_t key =
+        call->count * 31 + (size_t)call->collective * 7 + (size_t)call->type * 3 + (size_t)call->op + (size_t)call->root * 5;
     return &c->shorts[(key ^ key >> 4 ^ key >> 9) % WEFT_SHORT_CALLS];
 }
 

@@ -20,11 +20,13 @@ static int by_key(const void *a, const void *b)
 
 static weft_status gather_bytes(weft_comm *c, const void *mine, void *all, size_t bytes)
 {
-    weft_call call = {.collective = WEFT_ALL_GATHER, .send = mine, .recv = all, .count = bytes, .sizes_shared = true, .type = WEFT_U8};
+    weft_call call = {
+        .collective = WEFT_ALL_GATHER, .send = mine, .recv = all, .count = bytes, .sizes_shared = true, .type = WEFT_U8};
     return weft_call_run(c, &call);
 }
 
-/* Do all members of the new communicator have it? Asked over the parent, by everyone in it. The lowest rank that has not is named. */
+/* Do all members of the new communicator have it? Asked over the parent, by everyone in it. The lowest rank that has
+ * not is named. */
 static weft_status agree(weft_comm *parent, weft_status mine)
 {
     uint64_t value = mine == WEFT_OK ? 0 : (uint64_t)(parent->ranks - parent->rank) << 32 | (uint32_t)mine;
@@ -75,7 +77,8 @@ static int select_members(split_entry *all, int ranks, int colour)
     return n;
 }
 
-static weft_status build_member(weft_comm *parent, split_entry *members, int n, uint32_t id, const weft_config *config, weft_comm **out)
+static weft_status build_member(weft_comm *parent, split_entry *members, int n, uint32_t id, const weft_config *config,
+                                weft_comm **out)
 {
     int *world = weft_alloc_array((size_t)n, sizeof *world), mine = 0;
     if (!world)
@@ -185,7 +188,8 @@ weft_status weft_comm_shrink(weft_comm *c, const weft_config *config, weft_comm 
     if (!c || !out)
         return weft_fail(WEFT_ERR_INVALID, "comm or out is NULL");
     if (c->ranks != c->engine->ranks)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "only a communicator of the whole process group can be shrunk: shrink the parent and split again");
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "only a communicator of the whole process group can be shrunk: shrink the parent and split again");
     weft_engine *e = NULL;
     weft_status status = weft_engine_shrink(c->engine, config, &e);
     if (status != WEFT_OK)

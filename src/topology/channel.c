@@ -1,5 +1,5 @@
-/* The channel search: which ways there are between the ends, which bandwidths are worth trying, what came out best. Laying channels of one
- * bandwidth is in channel_lay.c. */
+/* The channel search: which ways there are between the ends, which bandwidths are worth trying, what came out best. Laying
+ * channels of one bandwidth is in channel_lay.c. */
 #include "topology/channel.h"
 
 #include <math.h>
@@ -125,7 +125,8 @@ static weft_status prepare(weft_search *s)
 
 static void search_free(weft_search *s)
 {
-    void *const parts[] = {s->place, s->way, s->link, s->capacity, s->left, s->taken, s->rank_order, s->score, s->order, s->parent, s->nic};
+    void *const parts[] = {s->place,      s->way,   s->link,  s->capacity, s->left, s->taken,
+                           s->rank_order, s->score, s->order, s->parent,   s->nic};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         weft_free(parts[i]);
 }
@@ -278,7 +279,8 @@ static void keep(weft_search *s, weft_channels *best)
         best->nic[k] = s->nic[k] < 0 ? -1 : s->place[s->nic[k]];
 }
 
-/* Under these limits, every bandwidth that could beat what is there: first each once, then again with other choices among equals. */
+/* Under these limits, every bandwidth that could beat what is there: first each once, then again with other choices
+ * among equals. */
 static void search_level(weft_search *s, weft_channels *best, double *list, long work)
 {
     double bound = upper_bound(s);
@@ -303,7 +305,8 @@ static void search_level(weft_search *s, weft_channels *best, double *list, long
 
 static void search_levels(weft_search *s, weft_channels *best, double *list)
 {
-    static const weft_path_class limits[] = {WEFT_PATH_NVL, WEFT_PATH_NVB, WEFT_PATH_PXB, WEFT_PATH_PHB, WEFT_PATH_SYS, WEFT_PATH_NET};
+    static const weft_path_class limits[] = {WEFT_PATH_NVL, WEFT_PATH_NVB, WEFT_PATH_PXB,
+                                             WEFT_PATH_PHB, WEFT_PATH_SYS, WEFT_PATH_NET};
     static const weft_path_class network_limits[] = {WEFT_PATH_PIX, WEFT_PATH_PXB, WEFT_PATH_PXN, WEFT_PATH_PHB, WEFT_PATH_SYS};
     for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
         long work = s->nics == 0 ? 300000 : limits[i] == WEFT_PATH_NVL ? 200000 : 50000;
@@ -339,7 +342,8 @@ weft_status weft_topology_search(const weft_topology *t, const weft_channel_requ
     weft_clear_error();
     if (request->size != sizeof *request || request->channels_max < 0 || request->channels_max > WEFT_CHANNELS_MAX ||
         (request->shape != WEFT_CHANNEL_RING && request->shape != WEFT_CHANNEL_TREE))
-        return weft_fail(WEFT_ERR_INVALID, "a channel request of size %zu, shape %d and %d channels: size is sizeof, channels 0 to %d",
+        return weft_fail(WEFT_ERR_INVALID,
+                         "a channel request of size %zu, shape %d and %d channels: size is sizeof, channels 0 to %d",
                          request->size, (int)request->shape, request->channels_max, WEFT_CHANNELS_MAX);
     weft_search s = {.t = t, .shape = request->shape, .channels_max = request->channels_max ? request->channels_max : 32};
     double *list = NULL;

@@ -12,8 +12,8 @@ typedef struct weft_way {
     weft_path_class path_class;
 } weft_way;
 
-/* Places are the ends (0 .. ends - 1) and the NICs after them. A directed link is edge * 2 + (1 if walked from b to a); after those of all
- * edges come two for each NIC: in from the network, out to it. */
+/* Places are the ends (0 .. ends - 1) and the NICs after them. A directed link is edge * 2 + (1 if walked from b to a); after
+ * those of all edges come two for each NIC: in from the network, out to it. */
 typedef struct weft_search {
     const weft_topology *t;
     weft_channel_shape shape;
@@ -30,7 +30,7 @@ typedef struct weft_search {
     uint64_t random;
     int noise;            /* 0: the best hop first; else equally near ones in random order */
     long steps;           /* hops that may still be tried for this channel */
-    long work;            /* hops that may still be weighed at this level: bounds the time of the whole, the same on every machine */
+    long work; /* hops that may still be weighed at this level: bounds the time of the whole, the same on every machine */
     int closer;           /* the end that a ring to a NIC leaves from: visited last; -1: any */
     bool *taken;
     int *rank_order;      /* scratch: candidates of each depth */

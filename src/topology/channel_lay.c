@@ -94,7 +94,8 @@ static int sort_candidates(weft_search *s, int from, bool last, int *list)
 
 /* ---- rings ------------------------------------------------------------------------------------- */
 
-/* Continues the ring `order` of `depth` ends and closes it to `home` (its first end, or a NIC). Iterative: the depth is the number of ends. */
+/* Continues the ring `order` of `depth` ends and closes it to `home` (its first end, or a NIC). Iterative: the depth is the
+ * number of ends. */
 static bool extend_ring(weft_search *s, int *order, int depth, int home)
 {
     int *at = weft_alloc_array((size_t)s->ends * 2 + 2, sizeof *at), *left = at + s->ends + 1;

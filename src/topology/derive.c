@@ -168,10 +168,11 @@ static link_guess *guess_links(weft_topology *t)
 static void join_pci(weft_topology *t, int node, int above, double guessed_gts)
 {
     double gts = weft_rate_parse_gts(weft_topology_attribute(t, node, "link_speed"));
-    double lanes = weft_topology_attribute_number(t, node, "link_width", 0), whole = weft_topology_attribute_number(t, node, "link_GBps", 0);
+    double lanes = weft_topology_attribute_number(t, node, "link_width", 0),
+           whole = weft_topology_attribute_number(t, node, "link_GBps", 0);
     if (whole > 0 && whole < 1e4) { /* hwloc tells the product, in coded bytes */
-        weft_topology_edge known = {WEFT_EDGE_PCI, node, above, 0, whole * 0.7617 * WEFT_GBPS, weft_rate_latency_ns(WEFT_EDGE_PCI),
-                                    WEFT_FIGURE_REPORTED};
+        weft_topology_edge known = {
+            WEFT_EDGE_PCI, node, above, 0, whole * 0.7617 * WEFT_GBPS, weft_rate_latency_ns(WEFT_EDGE_PCI), WEFT_FIGURE_REPORTED};
         weft_topology_add_edge(t, &known);
         return;
     }

@@ -1,5 +1,5 @@
-/* What is wrong with a machine for training: slow links, GPUs far from NICs, missing NVLinks, limits of the system. Each finding has its
- * remedy. */
+/* What is wrong with a machine for training: slow links, GPUs far from NICs, missing NVLinks, limits of the system. Each finding
+ * has its remedy. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -73,14 +73,16 @@ static void check_link_state(doctor *d, int node)
     double fastest = weft_rate_parse_gts(weft_topology_attribute(d->t, node, "max_link_speed"));
     bool gpu = kind_of(d, node) == WEFT_NODE_GPU;
     if (width > 0 && width < widest)
-        report(d, WEFT_FINDING_FAULT, node, "reseat the card; use a slot with all lanes wired; look for bifurcation of the slot in the firmware setup",
+        report(d, WEFT_FINDING_FAULT, node,
+               "reseat the card; use a slot with all lanes wired; look for bifurcation of the slot in the firmware setup",
                "%s runs with %g of its %g PCI lanes", who(d, node, name), width, widest);
     else if (gpu && width > 0 && width < 16 && widest == 0)
-        report(d, WEFT_FINDING_WARNING, node, "use a slot with 16 lanes, and reseat the card if it is in one", "%s runs with %g PCI lanes",
-               who(d, node, name), width);
+        report(d, WEFT_FINDING_WARNING, node, "use a slot with 16 lanes, and reseat the card if it is in one",
+               "%s runs with %g PCI lanes", who(d, node, name), width);
     if (speed > 0 && speed < fastest)
         report(d, gpu ? WEFT_FINDING_HINT : WEFT_FINDING_WARNING, node,
-               gpu ? "idle GPUs lower their speed: look again under load" : "look for a limit of the slot's speed in the firmware setup; reseat the card",
+               gpu ? "idle GPUs lower their speed: look again under load"
+                   : "look for a limit of the slot's speed in the firmware setup; reseat the card",
                "%s runs at %g of its %g GT/s", who(d, node, name), speed, fastest);
 }
 
@@ -90,8 +92,10 @@ static void check_slot_against_port(doctor *d, int nic)
     const weft_topology_edge *link = pci_link_up(d, nic);
     double ports = weft_topology_nic_bandwidth(d->t, nic);
     if (link && link->source == WEFT_FIGURE_REPORTED && link->bandwidth_Bps < ports * 0.95)
-        report(d, WEFT_FINDING_WARNING, nic, "move it to a slot with more lanes or of a newer generation, or count on the slot's rate",
-               "%s has ports of %.3g GB/s behind a PCI link of %.3g GB/s", who(d, nic, name), ports / 1e9, link->bandwidth_Bps / 1e9);
+        report(d, WEFT_FINDING_WARNING, nic,
+               "move it to a slot with more lanes or of a newer generation, or count on the slot's rate",
+               "%s has ports of %.3g GB/s behind a PCI link of %.3g GB/s", who(d, nic, name), ports / 1e9,
+               link->bandwidth_Bps / 1e9);
 }
 
 /* A switch whose way up is much narrower than a device below it. */
@@ -106,9 +110,10 @@ static void check_switch(doctor *d, int bridge)
             widest = fmax(widest, link->bandwidth_Bps);
     }
     if (up && up->source == WEFT_FIGURE_REPORTED && up->bandwidth_Bps < widest * 0.5)
-        report(d, WEFT_FINDING_WARNING, bridge, "look again under load; if it stays, reseat the riser or cable and look for a limit in the firmware setup",
-               "%s reaches the processor with %.3g GB/s, and has links of %.3g GB/s below", who(d, bridge, name), up->bandwidth_Bps / 1e9,
-               widest / 1e9);
+        report(d, WEFT_FINDING_WARNING, bridge,
+               "look again under load; if it stays, reseat the riser or cable and look for a limit in the firmware setup",
+               "%s reaches the processor with %.3g GB/s, and has links of %.3g GB/s below", who(d, bridge, name),
+               up->bandwidth_Bps / 1e9, widest / 1e9);
 }
 
 /* ---- GPUs -------------------------------------------------------------------------------------- */
@@ -154,10 +159,12 @@ static void check_gpu_links(doctor *d)
             continue;
         const char *row = weft_topology_attribute(d->t, i, "nvlink_fault");
         if (row)
-            report(d, WEFT_FINDING_FAULT, i, "a link is down on one side: look at nvidia-smi nvlink --status and reset the GPU; or the file is incomplete",
+            report(d, WEFT_FINDING_FAULT, i,
+                   "a link is down on one side: look at nvidia-smi nvlink --status and reset the GPU; or the file is incomplete",
                    "%s has %s", who(d, i, name), row);
         else if (links_of(d, i) < most)
-            report(d, WEFT_FINDING_FAULT, i, "look at nvidia-smi nvlink --status (rocm-smi --showtopo), reset the GPU, and look at the fabric manager",
+            report(d, WEFT_FINDING_FAULT, i,
+                   "look at nvidia-smi nvlink --status (rocm-smi --showtopo), reset the GPU, and look at the fabric manager",
                    "%s has %d links to others where another GPU has %d", who(d, i, name), links_of(d, i), most);
     }
 }
@@ -187,15 +194,15 @@ static void check_rails(doctor *d)
             continue;
         double rate = weft_topology_nic_bandwidth(d->t, i), mtu = mtu_of(d, i);
         if (first_mtu >= 0 && mtu > 0 && mtu != mtu_of(d, first_mtu))
-            report(d, WEFT_FINDING_WARNING, i, "give all rails the same MTU: ip link set dev NAME mtu SIZE", "%s has MTU %g, %s has %g",
-                   who(d, i, name), mtu, who(d, first_mtu, other), mtu_of(d, first_mtu));
+            report(d, WEFT_FINDING_WARNING, i, "give all rails the same MTU: ip link set dev NAME mtu SIZE",
+                   "%s has MTU %g, %s has %g", who(d, i, name), mtu, who(d, first_mtu, other), mtu_of(d, first_mtu));
         if (first >= 0 && fabs(rate - weft_topology_nic_bandwidth(d->t, first)) > 0.01 * rate)
             report(d, WEFT_FINDING_HINT, i, "leave slow ones out with WEFT_INTERFACES if they are not meant for the job",
                    "%s carries %.3g GB/s, %s carries %.3g GB/s", who(d, i, name), rate / 1e9, who(d, first, other),
                    weft_topology_nic_bandwidth(d->t, first) / 1e9);
         if (mtu > 0 && mtu < 4000 && rate >= 25e9 / 8)
-            report(d, WEFT_FINDING_HINT, i, "if the network carries jumbo frames: ip link set dev NAME mtu 9000", "%s has MTU %g at %.3g Gbit/s",
-                   who(d, i, name), mtu, rate * 8 / 1e9);
+            report(d, WEFT_FINDING_HINT, i, "if the network carries jumbo frames: ip link set dev NAME mtu 9000",
+                   "%s has MTU %g at %.3g Gbit/s", who(d, i, name), mtu, rate * 8 / 1e9);
         first = first < 0 ? i : first;
         first_mtu = first_mtu < 0 && mtu > 0 ? i : first_mtu;
     }
@@ -219,15 +226,18 @@ static void check_limits(doctor *d, int host)
             fastest = fmax(fastest, weft_topology_nic_bandwidth(d->t, i));
     }
     if (rdma && memlock >= 0 && memlock < (double)(1 << 30))
-        report(d, WEFT_FINDING_FAULT, host, "ulimit -l unlimited, in the service or in /etc/security/limits.conf: memlock unlimited",
+        report(d, WEFT_FINDING_FAULT, host,
+               "ulimit -l unlimited, in the service or in /etc/security/limits.conf: memlock unlimited",
                "only %.4g MB of memory may be locked: RDMA registers more", memlock / (1 << 20));
-    double receive = weft_topology_attribute_number(d->t, host, "rmem_max", 1e18), send = weft_topology_attribute_number(d->t, host, "wmem_max", 1e18);
+    double receive = weft_topology_attribute_number(d->t, host, "rmem_max", 1e18),
+           send = weft_topology_attribute_number(d->t, host, "wmem_max", 1e18);
     if (fmin(receive, send) < 4 << 20 && fastest >= 10e9 / 8)
         report(d, WEFT_FINDING_WARNING, host, "sysctl -w net.core.rmem_max=16777216 net.core.wmem_max=16777216",
                "sockets may buffer only %.4g KB: too little for %.3g Gbit/s", fmin(receive, send) / 1024, fastest * 8 / 1e9);
     const char *line = weft_topology_attribute(d->t, host, "cmdline");
     if ((gpus || rdma) && weft_topology_attribute(d->t, host, "iommu") && (!line || !strstr(line, "iommu=pt")))
-        report(d, WEFT_FINDING_HINT, host, "iommu=pt on the kernel's command line; on bare metal switch off ACS on the PCI bridges (or the IOMMU)",
+        report(d, WEFT_FINDING_HINT, host,
+               "iommu=pt on the kernel's command line; on bare metal switch off ACS on the PCI bridges (or the IOMMU)",
                "an IOMMU translates: GPUs and NICs may reach each other only through the root");
     const char *allowed = weft_topology_attribute(d->t, host, "allowed_cpus"), *all = weft_topology_attribute(d->t, host, "cpus");
     weft_cpus some, every;

@@ -70,7 +70,8 @@ static entry *list_all(const weft_topology *t, int *count)
     return list;
 }
 
-int weft_topology_diff(const weft_topology *a, const weft_topology *b, void (*differs)(void *context, const char *line), void *context)
+int weft_topology_diff(const weft_topology *a, const weft_topology *b, void (*differs)(void *context, const char *line),
+                       void *context)
 {
     int in_a = 0, in_b = 0, found = 0;
     entry *x = list_all(a, &in_a), *y = list_all(b, &in_b);

@@ -1,5 +1,5 @@
-/* A file as a tree of elements with attributes: what the XML and the JSON reader give to the importers. Bounded in size and depth;
- * everything in it lives until weft_document_free. */
+/* A file as a tree of elements with attributes: what the XML and the JSON reader give to the importers. Bounded in size and
+ * depth; everything in it lives until weft_document_free. */
 #ifndef WEFT_TOPOLOGY_DOCUMENT_H
 #define WEFT_TOPOLOGY_DOCUMENT_H
 

@@ -67,7 +67,8 @@ static void put_links(FILE *out, const weft_topology *t, int gpu, int depth)
         bool xgmi = e->kind == WEFT_EDGE_XGMI;
         if (e->kind == WEFT_EDGE_C2C) {
             indent(out, depth);
-            fprintf(out, "<c2c bw=\"%.0f\" count=\"%d\"/>\n", e->bandwidth_Bps / 1e6 / (e->links ? e->links : 1), e->links ? e->links : 1);
+            fprintf(out, "<c2c bw=\"%.0f\" count=\"%d\"/>\n", e->bandwidth_Bps / 1e6 / (e->links ? e->links : 1),
+                    e->links ? e->links : 1);
         } else if ((e->kind == WEFT_EDGE_NVLINK || xgmi) && p->kind == WEFT_NODE_NVSWITCH) {
             put_fabric_links(out, t, e, peer, depth);
         } else if (e->kind == WEFT_EDGE_NVLINK || xgmi) {
@@ -75,7 +76,8 @@ static void put_links(FILE *out, const weft_topology *t, int gpu, int depth)
             if (p->kind == WEFT_NODE_GPU)
                 bus_id_of(t, peer, bus_id);
             indent(out, depth);
-            fprintf(out, "<%s target=\"%s\" count=\"%d\" tclass=\"0x%06x\"/>\n", xgmi ? "xgmi" : "nvlink", bus_id, e->links ? e->links : 1,
+            fprintf(out, "<%s target=\"%s\" count=\"%d\" tclass=\"0x%06x\"/>\n", xgmi ? "xgmi" : "nvlink", bus_id,
+                    e->links ? e->links : 1,
                     p->kind == WEFT_NODE_GPU ? (unsigned)(p->pci_class ? p->pci_class : 0x030200) : 0x068001u);
         }
     }
@@ -197,7 +199,8 @@ static void put_below(FILE *out, const weft_topology *t, int parent, int depth)
             continue;
         if (n->kind == WEFT_NODE_PCI_ROOT || n->kind == WEFT_NODE_L3)
             put_below(out, t, i, depth);
-        else if (n->kind == WEFT_NODE_PCI_BRIDGE || n->kind == WEFT_NODE_PCI_DEVICE || n->kind == WEFT_NODE_GPU || n->kind == WEFT_NODE_NIC)
+        else if (n->kind == WEFT_NODE_PCI_BRIDGE || n->kind == WEFT_NODE_PCI_DEVICE || n->kind == WEFT_NODE_GPU ||
+                 n->kind == WEFT_NODE_NIC)
             put_device(out, t, i, depth);
     }
 }

@@ -182,7 +182,8 @@ static bool parse_pci_type(const char *text, uint32_t *pci_class, uint32_t *vend
     return true;
 }
 
-static weft_node_kind device_kind(const weft_hwloc_import *im, int object, uint32_t *pci_class, uint32_t *vendor, uint32_t *device)
+static weft_node_kind device_kind(const weft_hwloc_import *im, int object, uint32_t *pci_class, uint32_t *vendor,
+                                  uint32_t *device)
 {
     const char *subtype = weft_document_get(im->d, object, "subtype");
     *pci_class = *vendor = *device = 0;
@@ -302,8 +303,10 @@ static void import_device(weft_hwloc_import *im, int object, int parent, bool fu
     if (kind == WEFT_NODE_PCI_BRIDGE || !is_wanted(im, object))
         return;
     if (text && !weft_bus_id_parse(text, bus_id))
-        weft_topology_add_note(im->t, "line %d: pci_busid \"%.40s\" is no PCI address: left out", im->d->element[object].line, text);
-    /* Of the functions of one card, those that the system has no interface for are virtual in effect, whatever they are called. */
+        weft_topology_add_note(im->t, "line %d: pci_busid \"%.40s\" is no PCI address: left out", im->d->element[object].line,
+                               text);
+    /* Of the functions of one card, those that the system has no interface for are virtual in effect, whatever
+     * they are called. */
     bool bare = function && weft_document_child(im->d, object, -1, "object") < 0;
     bool virtual_function = kind == WEFT_NODE_NIC && (bare || is_virtual(im, object));
     int physical = virtual_function ? physical_function(im, bus_id) : -1;
@@ -326,8 +329,9 @@ static void import_device(weft_hwloc_import *im, int object, int parent, bool fu
         import_nic_functions(im, node, object);
 }
 
-/* PCI Express alternates: a root port, below it a switch's upstream port, below that its downstream ports, and so on. A port with one
- * thing behind it is the other end of that thing's link; one with several functions behind it is kept, since they share its link. */
+/* PCI Express alternates: a root port, below it a switch's upstream port, below that its downstream ports, and so on. A port with
+ * one thing behind it is the other end of that thing's link; one with several functions behind it is kept, since they
+ * share its link. */
 void weft_hwloc_io(weft_hwloc_import *im, int object, int parent, bool port)
 {
     if (count_wanted(im, object) == 0)

@@ -97,8 +97,8 @@ static int link_count(double raw_Bps)
 static void add_link(weft_hwloc_import *im, weft_edge_kind kind, int a, int b, double raw_Bps)
 {
     double payload = kind == WEFT_EDGE_NVLINK ? weft_rate_nvlink_raw_Bps(raw_Bps) : raw_Bps * 0.75;
-    weft_topology_edge edge = {kind, a, b, kind == WEFT_EDGE_NVLINK ? link_count(raw_Bps) : 0, payload, weft_rate_latency_ns(kind),
-                               WEFT_FIGURE_REPORTED};
+    int links = kind == WEFT_EDGE_NVLINK ? link_count(raw_Bps) : 0;
+    weft_topology_edge edge = {kind, a, b, links, payload, weft_rate_latency_ns(kind), WEFT_FIGURE_REPORTED};
     weft_topology_add_edge(im->t, &edge);
 }
 

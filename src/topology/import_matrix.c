@@ -1,5 +1,5 @@
-/* The text of nvidia-smi topo -m: how each pair of GPUs and NICs is joined, from which a machine is built that has these pairs. What
- * the matrix does not tell (bus ids, speeds) is assumed. */
+/* The text of nvidia-smi topo -m: how each pair of GPUs and NICs is joined, from which a machine is built that has these pairs.
+ * What the matrix does not tell (bus ids, speeds) is assumed. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,8 +122,8 @@ static weft_status read_row(reader *r, char *line)
         size_t i = (size_t)row * (size_t)r->ends + (size_t)column;
         word = next_word(&at);
         if (!word || !parse_cell(word, &r->cell[i], &r->links[i]))
-            return weft_fail(WEFT_ERR_PARSE, "%s:%d: \"%.20s\" between %s and %s: X, NV#, PIX, PXB, PHB, NODE or SYS is expected", r->file,
-                             r->line, word ? word : "", r->end[row].name, r->end[column].name);
+            return weft_fail(WEFT_ERR_PARSE, "%s:%d: \"%.20s\" between %s and %s: X, NV#, PIX, PXB, PHB, NODE or SYS is expected",
+                             r->file, r->line, word ? word : "", r->end[row].name, r->end[column].name);
     }
     word = r->cpu_column ? next_word(&at) : NULL;
     weft_cpus cpus;
@@ -316,8 +316,10 @@ static weft_status read_all(reader *r)
         }
     }
     if (status == WEFT_OK && !r->end)
-        return weft_fail(WEFT_ERR_PARSE, "%s:1: of no known format: topology XML of NCCL, RCCL or hwloc, nvidia-smi topo -m or Weft's own XML "
-                         "or JSON is expected", r->file);
+        return weft_fail(WEFT_ERR_PARSE,
+                         "%s:1: of no known format: topology XML of NCCL, RCCL or hwloc, nvidia-smi topo -m or Weft's own XML "
+                         "or JSON is expected",
+                         r->file);
     if (status == WEFT_OK && r->rows < r->ends)
         return weft_fail(WEFT_ERR_PARSE, "%s:%d: the file ends before the row of %s", r->file, r->line, r->end[r->rows].name);
     return status;

@@ -208,10 +208,11 @@ static weft_status import_below(importer *im, int node, int element)
     for (int child = -1; status == WEFT_OK && (child = weft_document_child(im->d, element, child, NULL)) >= 0;) {
         if (weft_document_is(im->d, child, "pci"))
             status = import_slot(im, node, child);
-        else if (weft_document_is(im->d, child, "gpu"))
-            status = import_gpu(im, kind == WEFT_NODE_GPU ? node
-                                : weft_topology_add_node(im->t, WEFT_NODE_GPU, kind == WEFT_NODE_NIC ? im->t->node[node].shown.parent : node), child);
-        else if (weft_document_is(im->d, child, "nic") && kind == WEFT_NODE_NIC)
+        else if (weft_document_is(im->d, child, "gpu")) {
+            int parent = kind == WEFT_NODE_NIC ? im->t->node[node].shown.parent : node;
+            int gpu = kind == WEFT_NODE_GPU ? node : weft_topology_add_node(im->t, WEFT_NODE_GPU, parent);
+            status = import_gpu(im, gpu, child);
+        } else if (weft_document_is(im->d, child, "nic") && kind == WEFT_NODE_NIC)
             import_ports(im, node, child);
         else if (weft_document_is(im->d, child, "nic"))
             import_virtual_nics(im, kind == WEFT_NODE_GPU ? im->t->node[node].shown.parent : node, child);
@@ -219,11 +220,12 @@ static weft_status import_below(importer *im, int node, int element)
     return status;
 }
 
-/* Broadcom's PEX switches of generations 4 and 5 show one chip as two levels of bridges, as if a link joined them: the generation, or 0.
- * In generation 5 the levels have different ids. */
+/* Broadcom's PEX switches of generations 4 and 5 show one chip as two levels of bridges, as if a link joined them: the
+ * generation, or 0. In generation 5 the levels have different ids. */
 static int chip_generation(const importer *im, int element, int level)
 {
-    int64_t vendor = weft_document_int(im->d, element, "vendor", 0, 0xffff, 0), device = weft_document_int(im->d, element, "device", 0, 0xffff, 0);
+    int64_t vendor = weft_document_int(im->d, element, "vendor", 0, 0xffff, 0),
+            device = weft_document_int(im->d, element, "device", 0, 0xffff, 0);
     int64_t maker = weft_document_int(im->d, element, "subsystem_vendor", 0, 0xffff, 0);
     int64_t part = weft_document_int(im->d, element, "subsystem_device", 0, 0xffff, 0) >> 12;
     if (vendor != 0x1000 || maker != 0x1000)
@@ -369,8 +371,8 @@ static void link_gpus(importer *im, const link_row *row, int target)
     add_link(im, row, target);
 }
 
-/* A bridge joins two neighbouring cards; some files name each card as its own peer. Every such card that names nothing else is paired with
- * the next one, and that is said. */
+/* A bridge joins two neighbouring cards; some files name each card as its own peer. Every such card that names nothing else is
+ * paired with the next one, and that is said. */
 static void repair_self_links(importer *im, const link_row **self, int count)
 {
     bool even = count > 0 && count % 2 == 0;
@@ -381,8 +383,9 @@ static void repair_self_links(importer *im, const link_row **self, int count)
         if (!even)
             weft_topology_add_note(im->t, "line %d: %s names itself as its NVLink peer: left out", self[i]->line, own);
         else if (i % 2 == 0)
-            weft_topology_add_note(im->t, "line %d: %s and %s name themselves as their NVLink peers: taken as joined by a bridge (%d links)",
-                                   self[i]->line, own, self[i + 1]->target, self[i]->links);
+            weft_topology_add_note(
+                im->t, "line %d: %s and %s name themselves as their NVLink peers: taken as joined by a bridge (%d links)",
+                self[i]->line, own, self[i + 1]->target, self[i]->links);
     }
     for (int i = 0; i + 1 < count && even; i += 2)
         add_link(im, self[i], self[i + 1]->gpu);
@@ -401,7 +404,8 @@ static void link_row_target(importer *im, const link_row *row)
     } else if (row->target_class == POWER_CPU_CLASS && weft_topology_enclosing(im->t, row->gpu, WEFT_NODE_NUMA) >= 0) {
         add_link(im, row, weft_topology_enclosing(im->t, row->gpu, WEFT_NODE_NUMA));
     } else if (target < 0 && row->target_class == 0 && !row->xgmi) {
-        weft_topology_add_note(im->t, "line %d: NVLink peer %s is not in the file and has no class: taken for an NVSwitch, as NCCL does",
+        weft_topology_add_note(im->t,
+                               "line %d: NVLink peer %s is not in the file and has no class: taken for an NVSwitch, as NCCL does",
                                row->line, row->target);
         add_link(im, row, weft_import_fabric(im->t, weft_topology_enclosing(im->t, row->gpu, WEFT_NODE_HOST), row->target));
     } else {
@@ -444,7 +448,8 @@ static weft_status import_links(importer *im)
         else if ((i == 0 || im->row[i - 1].gpu != im->row[i].gpu) && (i + 1 == im->rows || im->row[i + 1].gpu != im->row[i].gpu))
             self[selves++] = &im->row[i];
         else
-            weft_topology_add_note(im->t, "line %d: %s names itself as an NVLink peer: left out", im->row[i].line, im->row[i].target);
+            weft_topology_add_note(im->t, "line %d: %s names itself as an NVLink peer: left out", im->row[i].line,
+                                   im->row[i].target);
     }
     repair_self_links(im, self, selves);
     weft_free(self);

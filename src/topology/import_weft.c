@@ -133,7 +133,8 @@ weft_status weft_import_weft(const weft_document *d, weft_topology **out)
     const char *origin = weft_document_get(d, root, "origin");
     if (weft_document_int(d, root, "version", 1, 1000, -1) != FORMAT_VERSION)
         return weft_document_fail(d, root, "version %.20s of Weft's topology is not known: %d is",
-                                  weft_document_get(d, root, "version") ? weft_document_get(d, root, "version") : "(none)", FORMAT_VERSION);
+                                  weft_document_get(d, root, "version") ? weft_document_get(d, root, "version") : "(none)",
+                                  FORMAT_VERSION);
     weft_topology *t = weft_topology_create("");
     if (!t)
         return weft_fail(WEFT_ERR_MEMORY, "no memory to read %s", d->file);

@@ -1,5 +1,5 @@
-/* This machine: reads sysfs, or lets hwloc read processors and PCI, and adds network, NVML and limits. What a job uses is decided here:
- * the file of WEFT_TOPO_FILE or the live machine. */
+/* This machine: reads sysfs, or lets hwloc read processors and PCI, and adds network, NVML and limits. What a job uses is decided
+ * here: the file of WEFT_TOPO_FILE or the live machine. */
 #define _GNU_SOURCE
 #include "topology/live.h"
 
@@ -120,7 +120,8 @@ void weft_live_limits(weft_live *l)
 {
     static const struct {
         const char *path, *attribute;
-    } files[] = {{"/proc/sys/net/core/rmem_max", "rmem_max"}, {"/proc/sys/net/core/wmem_max", "wmem_max"}, {"/proc/cmdline", "cmdline"}};
+    } files[] = {
+        {"/proc/sys/net/core/rmem_max", "rmem_max"}, {"/proc/sys/net/core/wmem_max", "wmem_max"}, {"/proc/cmdline", "cmdline"}};
     char text[WEFT_LIVE_TEXT];
     struct rlimit locked;
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
@@ -143,7 +144,8 @@ static weft_status read_hwloc(weft_topology **out)
     enum { KEEP_IMPORTANT = 3 };
     void *library = dlopen("libhwloc.so.15", RTLD_NOW | RTLD_LOCAL), *machine = NULL;
     if (!library)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "libhwloc.so.15 cannot be loaded (%s): install libhwloc15, or leave out hwloc", dlerror());
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "libhwloc.so.15 cannot be loaded (%s): install libhwloc15, or leave out hwloc",
+                         dlerror());
     int (*init)(void **) = (int (*)(void **))(uintptr_t)dlsym(library, "hwloc_topology_init");
     int (*filter)(void *, int) = (int (*)(void *, int))(uintptr_t)dlsym(library, "hwloc_topology_set_io_types_filter");
     int (*load)(void *) = (int (*)(void *))(uintptr_t)dlsym(library, "hwloc_topology_load");
@@ -155,8 +157,8 @@ static weft_status read_hwloc(weft_topology **out)
     int bytes = 0;
     weft_document d;
     weft_status status = WEFT_OK;
-    if (!init || !filter || !load || !export || !free_buffer || !destroy || init(&machine) != 0 || filter(machine, KEEP_IMPORTANT) != 0 ||
-        load(machine) != 0 || export(machine, &text, &bytes, 0) != 0 || bytes < 1)
+    if (!init || !filter || !load || !export || !free_buffer || !destroy || init(&machine) != 0 ||
+        filter(machine, KEEP_IMPORTANT) != 0 || load(machine) != 0 || export(machine, &text, &bytes, 0) != 0 || bytes < 1)
         status = weft_fail(WEFT_ERR_UNSUPPORTED, "hwloc cannot describe this machine");
     if (status == WEFT_OK)
         status = weft_xml_parse(text, strnlen(text, (size_t)bytes), "hwloc", &d);
@@ -186,7 +188,8 @@ weft_status weft_topology_read(const weft_topology_live *live, weft_topology **t
 {
     weft_clear_error();
     if (live && live->size != sizeof *live)
-        return weft_fail(WEFT_ERR_INVALID, "weft_topology_live of size %zu: it is sizeof(weft_topology_live), %zu", live->size, sizeof *live);
+        return weft_fail(WEFT_ERR_INVALID, "weft_topology_live of size %zu: it is sizeof(weft_topology_live), %zu", live->size,
+                         sizeof *live);
     weft_live l = {.root = live && live->root ? live->root : "", .nvml = live ? live->nvml : NULL};
     bool hwloc = live && live->hwloc;
     weft_status status = WEFT_OK;

@@ -1,5 +1,5 @@
-/* Reading this machine: what the files live*.c share. Each adds what it can see to a topology that is being built and notes what it
- * cannot. */
+/* Reading this machine: what the files live*.c share. Each adds what it can see to a topology that is being built and notes what
+ * it cannot. */
 #ifndef WEFT_TOPOLOGY_LIVE_H
 #define WEFT_TOPOLOGY_LIVE_H
 

@@ -1,4 +1,5 @@
-/* Network from sysfs: interfaces with speed, state and MTU, bonds and VLANs over others, RDMA devices with their ports and GIDs. */
+/* Network from sysfs: interfaces with speed, state and MTU, bonds and VLANs over others, RDMA devices with their
+ * ports and GIDs. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -122,7 +122,8 @@ static void add_links(weft_live *l, const nvml *n, void *device, int gpu)
         if (far[links] >= 0)
             links++;
         else
-            weft_topology_add_note(l->t, "NVLink %u of %s: its far end is not known: left out", link, l->t->node[gpu].shown.bus_id);
+            weft_topology_add_note(l->t, "NVLink %u of %s: its far end is not known: left out", link,
+                                   l->t->node[gpu].shown.bus_id);
     }
     for (int i = 0; i < links; i++) {
         int same = 0;

@@ -18,7 +18,8 @@ typedef struct device {
 static uint32_t read_hex(const weft_live *l, const char *bus_id, const char *file)
 {
     char text[32];
-    return weft_live_read(l, text, sizeof text, "/sys/bus/pci/devices/%s/%s", bus_id, file) ? (uint32_t)strtoul(text, NULL, 16) : 0;
+    return weft_live_read(l, text, sizeof text, "/sys/bus/pci/devices/%s/%s", bus_id, file) ? (uint32_t)strtoul(text, NULL, 16)
+                                                                                            : 0;
 }
 
 /* ".../pci0000:00/0000:00:01.0/0000:01:00.0": the root, the bridges and last the device itself. */
@@ -63,7 +64,8 @@ static int add_pci(weft_live *l, weft_node_kind kind, int parent, const char *bu
 static int find_root(weft_live *l, const device *d)
 {
     char text[32];
-    int numa_id = weft_live_read(l, text, sizeof text, "/sys/bus/pci/devices/%s/numa_node", d->bus_id) ? (int)strtol(text, NULL, 10) : -1;
+    int numa_id =
+        weft_live_read(l, text, sizeof text, "/sys/bus/pci/devices/%s/numa_node", d->bus_id) ? (int)strtol(text, NULL, 10) : -1;
     int numa = weft_live_numa(l, numa_id);
     for (int i = 0; i < l->t->nodes; i++)
         if (l->t->node[i].shown.kind == WEFT_NODE_PCI_ROOT && strcmp(l->t->node[i].shown.name, d->root) == 0)
@@ -90,7 +92,8 @@ static int physical_function(weft_live *l, const char *bus_id)
 static bool shares_port(const device *list, int count, const device *d)
 {
     for (int i = 0; i < count; i++)
-        if (&list[i] != d && !list[i].virtual_function && d->above && list[i].above == d->above && strcmp(list[i].chain[d->above - 1], d->chain[d->above - 1]) == 0)
+        if (&list[i] != d && !list[i].virtual_function && d->above && list[i].above == d->above &&
+            strcmp(list[i].chain[d->above - 1], d->chain[d->above - 1]) == 0)
             return true;
     return false;
 }

@@ -56,10 +56,11 @@ static weft_status import_xml(const char *text, size_t bytes, const char *name, 
     else if (weft_document_is(&d, 0, "weft-topology"))
         status = weft_import_weft(&d, out);
     else if (weft_document_is(&d, 0, "graphs"))
-        status = weft_document_fail(&d, 0, "a NCCL graph (the result of a search), not a machine: give it to weft-topo --compare");
+        status = weft_document_fail(&d, 0, "a NCCL graph (the result of a search), not a machine: "
+                                           "give it to weft-topo --compare");
     else
-        status = weft_document_fail(&d, 0, "<%.40s> begins no machine file that is known: NCCL or RCCL topology XML begins with <system>, "
-                                    "hwloc's with <topology>, Weft's with <weft-topology>", d.element[0].name);
+        status = weft_document_fail(&d, 0, "<%.40s> begins no machine file that is known: NCCL or RCCL topology XML begins with "
+                                           "<system>, hwloc's with <topology>, Weft's with <weft-topology>", d.element[0].name);
     weft_document_free(&d);
     return status;
 }

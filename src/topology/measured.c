@@ -10,7 +10,8 @@ static const char bandwidth_name[] = "measured_Bps", latency_name[] = "measured_
 static weft_status check(const weft_topology *t, const weft_topology_measurement *m)
 {
     if (!(m->bandwidth_Bps > 0 && m->bandwidth_Bps < 1e18) || !(m->latency_ns >= 0 && m->latency_ns < 1e18))
-        return weft_fail(WEFT_ERR_INVALID, "measured %g bytes per second and %g ns: no figures of a path", m->bandwidth_Bps, m->latency_ns);
+        return weft_fail(WEFT_ERR_INVALID, "measured %g bytes per second and %g ns: no figures of a path", m->bandwidth_Bps,
+                         m->latency_ns);
     if (m->edge >= 0 ? m->edge >= t->edges : m->node < 0 || m->node >= t->nodes)
         return weft_fail(WEFT_ERR_INVALID, "measured: there is no edge %d, no node %d", m->edge, m->node);
     return WEFT_OK;
@@ -44,8 +45,8 @@ static weft_status copy_of(const weft_topology *t, weft_topology **copy)
     return status;
 }
 
-weft_status weft_topology_with_measurements(const weft_topology *topology, const weft_topology_measurement *measurement, int count,
-                                            weft_topology **copy)
+weft_status weft_topology_with_measurements(const weft_topology *topology, const weft_topology_measurement *measurement,
+                                            int count, weft_topology **copy)
 {
     weft_topology *t;
     weft_clear_error();
@@ -80,7 +81,8 @@ void weft_topology_measured(const weft_topology *t, weft_measured *local, weft_m
 {
     *local = *network = (weft_measured){ 0 };
     for (int i = 0; i < t->nodes; i++)
-        worst_of(local, weft_topology_attribute_number(t, i, latency_name, 0), weft_topology_attribute_number(t, i, bandwidth_name, 0));
+        worst_of(local, weft_topology_attribute_number(t, i, latency_name, 0),
+                 weft_topology_attribute_number(t, i, bandwidth_name, 0));
     for (int i = 0; i < t->edges; i++) {
         const weft_topology_edge *e = &t->edge[i];
         if (e->source != WEFT_FIGURE_MEASURED)

@@ -1,4 +1,5 @@
-/* What ways between ranks are like on a machine, as was measured or as its map tells: what a job starts from before it has run anything. */
+/* What ways between ranks are like on a machine, as was measured or as its map tells: what a job starts from before it has
+ * run anything. */
 #ifndef WEFT_TOPOLOGY_MEASURED_H
 #define WEFT_TOPOLOGY_MEASURED_H
 
@@ -10,7 +11,9 @@ typedef struct weft_measured {
 } weft_measured;
 
 /* How near two threads of a host are. */
-typedef enum weft_nearness { WEFT_NEAR_CACHE, WEFT_NEAR_NUMA, WEFT_NEAR_PACKAGE, WEFT_NEAR_HOST, WEFT_NEARNESS_COUNT } weft_nearness;
+typedef enum weft_nearness {
+    WEFT_NEAR_CACHE, WEFT_NEAR_NUMA, WEFT_NEAR_PACKAGE, WEFT_NEAR_HOST, WEFT_NEARNESS_COUNT
+} weft_nearness;
 
 /* What a way costs more than one within a last-level cache, and its narrowest link, by how near its ends are. */
 void weft_topology_ways(const weft_topology *topology, weft_measured way[WEFT_NEARNESS_COUNT]);

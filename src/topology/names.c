@@ -153,8 +153,8 @@ int weft_topology_find_cpu(const weft_topology *t, int cpu)
 
 weft_node_kind weft_pci_kind(uint32_t pci_class, uint32_t vendor)
 {
-    /* Display adapters of board management controllers are no GPUs. NVSwitch chips (bridges of class 0680) are devices: what carries
-     * bytes is the fabric that they make together. */
+    /* Display adapters of board management controllers are no GPUs. NVSwitch chips (bridges of class 0680) are devices: what
+     * carries bytes is the fabric that they make together. */
     enum { MATROX = 0x102b, ASPEED = 0x1a03, CIRRUS = 0x1013, BOCHS = 0x1234, HUAWEI = 0x19e5, XGI = 0x18ca };
     switch (pci_class >> 16) {
     case 0x02:

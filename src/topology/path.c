@@ -1,4 +1,5 @@
-/* Paths: the shortest way over PCI, buses and memory, and before that what GPUs have among themselves. Classes as NCCL names them. */
+/* Paths: the shortest way over PCI, buses and memory, and before that what GPUs have among themselves. Classes as
+ * NCCL names them. */
 #include <math.h>
 #include <string.h>
 
@@ -89,8 +90,8 @@ static bool is_usable(weft_edge_kind kind, bool wire)
     return kind != WEFT_EDGE_NVLINK && kind != WEFT_EDGE_XGMI && kind != WEFT_EDGE_C2C && (wire || kind != WEFT_EDGE_WIRE);
 }
 
-/* NUMA nodes are joined each with each: whoever has come over the interconnect to one that is not the target's goes no further. This keeps
- * machines of many NUMA nodes quick. */
+/* NUMA nodes are joined each with each: whoever has come over the interconnect to one that is not the target's goes no further.
+ * This keeps machines of many NUMA nodes quick. */
 static bool is_detour(const walk *w, int node)
 {
     int via = w->via[node];
@@ -199,7 +200,8 @@ weft_status weft_route_plain(const weft_topology *t, int a, int b, weft_topology
     path_clear(path);
     bool wire = kind_of(t, a) == WEFT_NODE_NETWORK || kind_of(t, b) == WEFT_NODE_NETWORK ||
                 weft_topology_enclosing(t, a, WEFT_NODE_HOST) != weft_topology_enclosing(t, b, WEFT_NODE_HOST);
-    walk w = {.t = t, .latency = weft_alloc_array((size_t)t->nodes, sizeof(double)), .via = weft_alloc_array((size_t)t->nodes, sizeof(int))};
+    walk w = {.t = t, .latency = weft_alloc_array((size_t)t->nodes, sizeof(double)),
+              .via = weft_alloc_array((size_t)t->nodes, sizeof(int))};
     weft_status status = WEFT_OK;
     w.home = wire ? -1 : weft_topology_enclosing(t, a, WEFT_NODE_NUMA);
     bool walked = w.latency && w.via && walk_from(&w, b, a, wire);
@@ -313,8 +315,9 @@ static weft_status over_c2c(const weft_topology *t, int gpu, int to, weft_topolo
         if ((numa != to && rest.hops == 0) || !path_append(t, &candidate, &rest) || candidate.bandwidth_Bps < path->bandwidth_Bps)
             continue;
         bool far = numa != to && rest.path_class >= WEFT_PATH_SYS;
-        candidate.path_class = far ? rest.path_class : kind_of(t, to) == WEFT_NODE_NIC || kind_of(t, to) == WEFT_NODE_PORT ? WEFT_PATH_P2C
-                                                                                                                     : WEFT_PATH_C2C;
+        candidate.path_class = far                                                                   ? rest.path_class
+                               : kind_of(t, to) == WEFT_NODE_NIC || kind_of(t, to) == WEFT_NODE_PORT ? WEFT_PATH_P2C
+                                                                                                     : WEFT_PATH_C2C;
         if (candidate.path_class <= path->path_class)
             *path = candidate;
     }
@@ -347,7 +350,8 @@ static weft_status over_processors(const weft_topology *t, int a, int b, weft_to
     path_add(t, &candidate, first);
     path_clear(&middle);
     weft_status status = from == to ? WEFT_OK : weft_route_plain(t, from, to, &middle);
-    bool whole = status == WEFT_OK && (from == to || middle.hops > 0) && path_append(t, &candidate, &middle) && path_add(t, &candidate, last);
+    bool whole = status == WEFT_OK && (from == to || middle.hops > 0) && path_append(t, &candidate, &middle) &&
+                 path_add(t, &candidate, last);
     if (whole && candidate.bandwidth_Bps > path->bandwidth_Bps) {
         candidate.path_class = from == to ? WEFT_PATH_PHB : middle.path_class;
         *path = candidate;

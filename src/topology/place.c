@@ -1,5 +1,5 @@
-/* Where the calling thread may run, from its affinity. Not from the whole map: reading that takes a file or more for each processor,
- * and every rank of a job would wait for it when a communicator is made. */
+/* Where the calling thread may run, from its affinity. Not from the whole map: reading that takes a file or more for each
+ * processor, and every rank of a job would wait for it when a communicator is made. */
 #define _GNU_SOURCE
 #include "topology/place.h"
 
@@ -59,7 +59,8 @@ static int find_numa(const weft_live *l, int cpu, const weft_cpus *mine)
         char *end = name[i];
         long number = strncmp(name[i], "node", 4) == 0 ? strtol(name[i] + 4, &end, 10) : -1;
         if (end != name[i] && *end == 0 && number >= 0 &&
-            weft_live_read(l, list, sizeof list, "/sys/devices/system/node/node%ld/cpulist", number) && number_of(list, mine) >= 0)
+            weft_live_read(l, list, sizeof list, "/sys/devices/system/node/node%ld/cpulist", number) &&
+            number_of(list, mine) >= 0)
             numa = (int)number;
         weft_free(name[i]);
     }
@@ -90,7 +91,8 @@ bool weft_machine_is_divided(const char *root)
     if (weft_live_read(&l, nodes, sizeof nodes, "/sys/devices/system/node/online") && strpbrk(nodes, ",-"))
         return true;
     return weft_live_read(&l, online, sizeof online, "/sys/devices/system/cpu/online") &&
-           weft_live_read(&l, cache, sizeof cache, "/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list") && strcmp(online, cache) != 0;
+           weft_live_read(&l, cache, sizeof cache, "/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list") &&
+           strcmp(online, cache) != 0;
 }
 
 /* The node of a kind that holds all of the thread's processors. */

@@ -54,7 +54,8 @@ void weft_device_read(const char *root, const char *device, weft_device_place *p
     weft_live_read(&l, place->distances, sizeof place->distances, "/sys/devices/system/node/node%d/distance", place->node);
     if (!weft_live_read(&l, list, sizeof list, "/sys/devices/system/node/node%d/cpulist", place->node) ||
         !weft_cpus_parse_list(list, &cpus) || weft_cpus_first(&cpus) < 0 ||
-        !weft_live_read(&l, list, sizeof list, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", weft_cpus_first(&cpus)) ||
+        !weft_live_read(&l, list, sizeof list, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list",
+                        weft_cpus_first(&cpus)) ||
         !weft_cpus_parse_list(list, &cpus))
         return;
     place->package = weft_cpus_first(&cpus);
@@ -114,7 +115,7 @@ void weft_device_find(const weft_topology *topology, const char *device, weft_de
         snprintf(first, sizeof first, "%.*s", (int)strcspn(over, " "), over);
         node = find_device(topology, first);
     }
-    *place = (weft_device_place){ .machine = topology, .node = node >= 0 && is_placed(topology, node) ? node : -1, .package = -1 };
+    *place = (weft_device_place){.machine = topology, .node = node >= 0 && is_placed(topology, node) ? node : -1, .package = -1};
 }
 
 static int crossings(const weft_topology *t, const weft_topology_path *path)

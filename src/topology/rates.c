@@ -9,7 +9,7 @@
 double weft_rate_latency_ns(weft_edge_kind kind)
 {
     static const double latency[WEFT_EDGE_KIND_COUNT] = {
-        [WEFT_EDGE_MEMORY] = 50, [WEFT_EDGE_SMP] = 130, [WEFT_EDGE_BUS] = 100,    [WEFT_EDGE_PCI] = 150,  [WEFT_EDGE_NVLINK] = 300,
+        [WEFT_EDGE_MEMORY] = 50, [WEFT_EDGE_SMP] = 130, [WEFT_EDGE_BUS] = 100,   [WEFT_EDGE_PCI] = 150,  [WEFT_EDGE_NVLINK] = 300,
         [WEFT_EDGE_XGMI] = 500,  [WEFT_EDGE_C2C] = 300, [WEFT_EDGE_INSIDE] = 10, [WEFT_EDGE_WIRE] = 600,
     };
     return latency[kind];

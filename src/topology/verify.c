@@ -9,7 +9,8 @@
 /* Which kinds may hold a node of a kind; 0: none, it stands alone. */
 static unsigned holders(weft_node_kind kind)
 {
-    const unsigned host = BIT(WEFT_NODE_HOST), package = BIT(WEFT_NODE_PACKAGE), numa = BIT(WEFT_NODE_NUMA), l3 = BIT(WEFT_NODE_L3);
+    const unsigned host = BIT(WEFT_NODE_HOST), package = BIT(WEFT_NODE_PACKAGE), numa = BIT(WEFT_NODE_NUMA),
+                   l3 = BIT(WEFT_NODE_L3);
     const unsigned slot = host | package | numa | l3 | BIT(WEFT_NODE_PCI_ROOT) | BIT(WEFT_NODE_PCI_BRIDGE);
     switch (kind) {
     case WEFT_NODE_HOST:

@@ -1,5 +1,5 @@
-/* What ways between threads of one host are like by how near the threads are, from the map: what a job predicts with before anything was
- * measured. */
+/* What ways between threads of one host are like by how near the threads are, from the map: what a job predicts with before
+ * anything was measured. */
 #include <math.h>
 
 #include "topology/graph.h"

@@ -225,8 +225,8 @@ static weft_status read_end(reader *r)
         return wrong(r, "an end tag without its begin");
     const char *name = r->d->element[r->open].name;
     if (strlen(name) != length || memcmp(name, r->at, length) != 0)
-        return weft_fail(WEFT_ERR_PARSE, "%s:%d: </%.*s> closes <%.60s>", r->d->file, r->line, (int)weft_min_size(length, 60), r->at,
-                         name);
+        return weft_fail(WEFT_ERR_PARSE, "%s:%d: </%.*s> closes <%.60s>", r->d->file, r->line, (int)weft_min_size(length, 60),
+                         r->at, name);
     advance(r, length);
     skip_space(r);
     if (!starts(r, ">"))
@@ -297,8 +297,8 @@ weft_status weft_xml_parse(const char *text, size_t bytes, const char *file, wef
             status = read_start(&r);
     }
     if (status == WEFT_OK && r.open >= 0)
-        status = weft_fail(WEFT_ERR_PARSE, "%s:%d: the file ends before </%.60s> (begun in line %d): is it complete?", file, r.line,
-                           document->element[r.open].name, document->element[r.open].line);
+        status = weft_fail(WEFT_ERR_PARSE, "%s:%d: the file ends before </%.60s> (begun in line %d): is it complete?", file,
+                           r.line, document->element[r.open].name, document->element[r.open].line);
     if (status == WEFT_OK && !r.seen_root)
         status = wrong(&r, "no element in the file");
     if (status != WEFT_OK)

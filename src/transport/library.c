@@ -26,17 +26,24 @@ static weft_status check_name(const char *name)
 static weft_status check_table(const char *path, const char *name, const weft_transport_ops *ops)
 {
     if (ops->abi != WEFT_TRANSPORT_ABI)
-        return weft_fail(WEFT_ERR_VERSION, "%s: built for version %u of the transport contract, this Weft has version %d: build it "
-                         "again with this Weft's headers", path, ops->abi, WEFT_TRANSPORT_ABI);
+        return weft_fail(WEFT_ERR_VERSION,
+                         "%s: built for version %u of the transport contract, this Weft has version %d: "
+                         "build it again with this Weft's headers",
+                         path, ops->abi, WEFT_TRANSPORT_ABI);
     if (ops->size < SMALLEST_TABLE || ops->size > sizeof *ops)
-        return weft_fail(WEFT_ERR_VERSION, "%s: its table has %u bytes, this Weft knows tables of %d to %zu: build it again with this "
-                         "Weft's headers", path, ops->size, SMALLEST_TABLE, sizeof *ops);
+        return weft_fail(WEFT_ERR_VERSION,
+                         "%s: its table has %u bytes, this Weft knows tables of %d to %zu: build it again with this "
+                         "Weft's headers",
+                         path, ops->size, SMALLEST_TABLE, sizeof *ops);
     if (!ops->name || (name && strcmp(ops->name, name) != 0))
-        return weft_fail(WEFT_ERR_INVALID, "%s: holds transport '%s', not '%s'", path, ops->name ? ops->name : "", name ? name : "");
+        return weft_fail(WEFT_ERR_INVALID, "%s: holds transport '%s', not '%s'", path, ops->name ? ops->name : "",
+                         name ? name : "");
     if (!ops->open || !ops->address || !ops->reachable || !ops->connect || !ops->send || !ops->progress || !ops->close ||
         !ops->destroy)
-        return weft_fail(WEFT_ERR_INVALID, "%s: its table lacks an operation that has no default (open, address, reachable, connect, "
-                         "send, progress, close or destroy)", path);
+        return weft_fail(WEFT_ERR_INVALID,
+                         "%s: its table lacks an operation that has no default (open, address, reachable, connect, "
+                         "send, progress, close or destroy)",
+                         path);
     return WEFT_OK;
 }
 
@@ -55,7 +62,8 @@ weft_status weft_transport_load_file(const char *path, const char *name, const w
         dlclose(library);
         return status;
     }
-    *out = ops; /* the library stays for the rest of the process: threads and exit handlers of what it uses outlive any instance */
+    /* The library stays for the rest of the process: threads and exit handlers of what it uses outlive any instance. */
+    *out = ops;
     return WEFT_OK;
 }
 
@@ -72,8 +80,8 @@ static bool own_folder(char *folder)
     return true;
 }
 
-static weft_status try_folder(const char *folder, size_t length, const char *below, const char *name, const weft_transport_ops **out,
-                              bool *found)
+static weft_status try_folder(const char *folder, size_t length, const char *below, const char *name,
+                              const weft_transport_ops **out, bool *found)
 {
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%.*s%s/libweft-transport-%s.so", (int)length, folder, below, name);
@@ -107,5 +115,7 @@ weft_status weft_transport_load(const char *name, const weft_transport_ops **out
     char why[256];
     snprintf(why, sizeof why, "%s", weft_last_error());
     return weft_fail(WEFT_ERR_UNSUPPORTED,
-                     "there is no transport '%s': shm, tcp, verbs and plugin are built in, others are libraries in WEFT_PLUGIN_PATH or %s%s: %s", name, own ? folder : "the loader's path", own ? "/weft" : "", why);
+                     "there is no transport '%s': shm, tcp, verbs and plugin are built in, others are libraries in "
+                     "WEFT_PLUGIN_PATH or %s%s: %s",
+                     name, own ? folder : "the loader's path", own ? "/weft" : "", why);
 }

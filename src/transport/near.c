@@ -1,5 +1,5 @@
-/* Dividing a host's network devices among its ranks by distance. A device across the interconnect of processors costs each byte that
- * crossing; a device without work costs its whole bandwidth. So ranks keep to the nearest only where the load stays even. */
+/* Dividing a host's network devices among its ranks by distance. A device across the interconnect of processors costs each byte
+ * that crossing; a device without work costs its whole bandwidth. So ranks keep to the nearest only where the load stays even. */
 #include "transport/near.h"
 
 #include <string.h>

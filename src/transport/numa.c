@@ -25,7 +25,8 @@ static long getcpu_now(unsigned *cpu, unsigned *node)
     return syscall(SYS_getcpu, cpu, node, NULL);
 }
 
-static long mbind(void *address, unsigned long bytes, unsigned long mode, const unsigned long *mask, unsigned long bits, unsigned flags)
+static long mbind(void *address, unsigned long bytes, unsigned long mode, const unsigned long *mask, unsigned long bits,
+                  unsigned flags)
 {
     return syscall(SYS_mbind, address, bytes, mode, mask, bits, flags);
 }

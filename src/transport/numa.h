@@ -15,9 +15,9 @@ typedef struct weft_numa_system {
 /* NULL but in tests. */
 extern const weft_numa_system *weft_numa_injected;
 
-/* Pages of this mapping, whole pages of which none is there yet, shall come from the node that the calling thread runs on, whoever
- * touches them first. A wish: nothing happens where there is one node, where the user has chosen a policy for the thread, or where
- * the kernel refuses. */
+/* Pages of this mapping, whole pages of which none is there yet, shall come from the node that the calling thread runs on,
+ * whoever touches them first. A wish: nothing happens where there is one node, where the user has chosen a policy for the thread,
+ * or where the kernel refuses. */
 void weft_numa_prefer(void *address, size_t bytes);
 
 #endif

@@ -42,10 +42,12 @@ weft_peer_verdict weft_peer_try(const weft_peer_identity *own, const weft_peer_i
 {
     if (!atomic_load_explicit(&peer->written, memory_order_acquire))
         return WEFT_PEER_UNKNOWN;
-    bool alike = own->uid == peer->uid && own->gid == peer->gid && own->pid_namespace && own->pid_namespace == peer->pid_namespace &&
-                 own->user_namespace && own->user_namespace == peer->user_namespace && own->proof && peer->proof;
+    bool alike = own->uid == peer->uid && own->gid == peer->gid && own->pid_namespace &&
+                 own->pid_namespace == peer->pid_namespace && own->user_namespace &&
+                 own->user_namespace == peer->user_namespace && own->proof && peer->proof;
     uint64_t read = 0;
-    return alike && weft_peer_read(peer, &read, peer->proof_address, sizeof read) && read == peer->proof ? WEFT_PEER_YES : WEFT_PEER_NO;
+    return alike && weft_peer_read(peer, &read, peer->proof_address, sizeof read) && read == peer->proof ? WEFT_PEER_YES
+                                                                                                         : WEFT_PEER_NO;
 }
 
 typedef ssize_t (*transfer)(pid_t pid, const struct iovec *local, unsigned long local_count, const struct iovec *remote,

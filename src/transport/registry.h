@@ -12,8 +12,8 @@ enum { WEFT_TRANSPORT_NAME = 24 }; /* longest name of a transport, with its end 
  * version. Loads the library libweft-transport-NAME.so when no built-in transport has that name. */
 weft_status weft_transport_get(const char *name, const weft_transport_ops **out);
 
-/* The names that "auto" stands for, best first; NULL after the last. net_plugin: WEFT_NET_PLUGIN names one, so it is wanted. *optional: one
- * that cannot be opened here is left out instead of being an error. */
+/* The names that "auto" stands for, best first; NULL after the last. net_plugin: WEFT_NET_PLUGIN names one, so it is wanted.
+ * *optional: one that cannot be opened here is left out instead of being an error. */
 const char *weft_transport_auto(int index, bool net_plugin, bool *optional);
 
 /* For weft_transport_config.fail and .log: every opener gives these. */

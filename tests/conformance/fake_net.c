@@ -356,7 +356,8 @@ static nccl_result do_send(void *c, void *data, BYTES_TYPE bytes, int tag, void 
     return begin(c, data, (size_t)bytes, tag, memory, out);
 }
 
-static nccl_result do_receive(void *c, int n, void **data, BYTES_TYPE *bytes, int *tags, void **memory, PROFILE(void **profiles) void **out)
+static nccl_result do_receive(void *c, int n, void **data, BYTES_TYPE *bytes, int *tags, void **memory,
+                              PROFILE(void **profiles) void **out)
 {
 #if NET_VERSION >= 10
     (void)profiles;

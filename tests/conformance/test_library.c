@@ -1,5 +1,6 @@
 /* Transports in libraries of their own. With a name as argument: the conformance suite over that transport ("dies": one that
- * notices a killed peer follows, then by what long tests are divided). Without: what is no such library is refused, and why is said. */
+ * notices a killed peer follows, then by what long tests are divided). Without: what is no such library is refused, and
+ * why is said. */
 #define _GNU_SOURCE
 #include "conformance.h"
 

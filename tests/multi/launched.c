@@ -1,6 +1,6 @@
-/* A program for real launchers (tests/multi/launchers.sh, dead_host.sh): finds its rank, size and meeting place in the environment,
- * meets the other ranks, all-gathers with them, and says so; as often as its argument says. "await-death": says "ready" then, and
- * sleeps until a rank has died. */
+/* A program for real launchers (tests/multi/launchers.sh, dead_host.sh): finds its rank, size and meeting place in the
+ * environment, meets the other ranks, all-gathers with them, and says so; as often as its argument says. "await-death": says
+ * "ready" then, and sleeps until a rank has died. */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Ranks on hosts, NUMA nodes and caches in any order: every planner stays right, rings and trees cross each slow link as seldom as can
- * be, and where nothing differs knowledge of places changes nothing. */
+/* Ranks on hosts, NUMA nodes and caches in any order: every planner stays right, rings and trees cross each slow link as seldom
+ * as can be, and where nothing differs knowledge of places changes nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,7 +120,8 @@ static void trees_cross_each_slow_link_once(void **state)
         place(&p, &placements[i]);
         for (size_t c = 0; c < ARRAY_LEN(collectives); c++)
             for (int root = 0; root < (rooted(collectives[c]) ? p.group.ranks : 1); root++) {
-                weft_plan_request request = { .collective = collectives[c], .algorithm = WEFT_TREE, .root = root, .group = p.group };
+                weft_plan_request request = {
+                    .collective = collectives[c], .algorithm = WEFT_TREE, .root = root, .group = p.group};
                 int ways = collectives[c] == WEFT_ALL_REDUCE ? 2 : 1;
                 for (size_t level = 0; level < ARRAY_LEN(levels); level++)
                     assert_int_equal(edges_between(&request, &p, levels[level]), ways * (count_parts(&p, levels[level]) - 1));

@@ -34,7 +34,8 @@ static void compare(const end *a, const end *b, size_t count)
 {
     uint32_t chunks = a->place->count * a->place->repeat;
     for (uint32_t i = 0; i < chunks; i++) {
-        size_t left = chunk_elements(a->s, a->place, a->like, i, count), right = chunk_elements(b->s, b->place, b->like, i, count);
+        size_t left = chunk_elements(a->s, a->place, a->like, i, count),
+               right = chunk_elements(b->s, b->place, b->like, i, count);
         char one[200], other[200];
         weft_step_text(a->s, a->lane, a->step, one, sizeof(one));
         weft_step_text(b->s, b->lane, b->step, other, sizeof(other));

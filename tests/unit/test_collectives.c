@@ -136,12 +136,14 @@ static void one_size(weft_comm *comm, plan_case *p, int rank, int n, size_t coun
     if (status == WEFT_ERR_UNSUPPORTED)
         p->unsupported = true;
     else if (status != WEFT_OK && p->errors++ == 0)
-        fprintf(stderr, "rank %d: %s %s count %zu root %d: %s\n", rank, p->algorithm, weft_collective_name(c), count, root, weft_last_error());
+        fprintf(stderr, "rank %d: %s %s count %zu root %d: %s\n", rank, p->algorithm, weft_collective_name(c), count, root,
+                weft_last_error());
     size_t step = count == LARGE ? CHECK_EVERY : 1;
     for (size_t i = 0; status == WEFT_OK && has_out && c != WEFT_BARRIER && i < out; i += step)
         if (result[i] != expected(c, rank, n, root, count, i, round) && p->wrong++ == 0)
             fprintf(stderr, "rank %d of %d: %s %s count %zu root %d %s: element %zu is %d, not %d\n", rank, n, p->algorithm,
-                    weft_collective_name(c), count, root, in_place ? "in place" : "", i, result[i], expected(c, rank, n, root, count, i, round));
+                    weft_collective_name(c), count, root, in_place ? "in place" : "", i, result[i],
+                    expected(c, rank, n, root, count, i, round));
     if (has_out && b[out] != -77 && p->wrong++ == 0)
         fprintf(stderr, "rank %d: %s %s count %zu writes beyond the end\n", rank, p->algorithm, weft_collective_name(c), count);
     p->ran++;
@@ -176,7 +178,8 @@ static void every_algorithm(const char *transports, const int *sizes, bool mappe
                 plan_case p = {.collective = (weft_collective)c, .algorithm = config.algorithm, .mapped = mapped};
                 weft_status status = run_ranks(*sizes, &config, all_sizes, &p);
                 if (status != WEFT_OK || p.wrong || p.errors)
-                    fprintf(stderr, "FAILED: %d ranks %s %s %s\n", *sizes, transports, config.algorithm, weft_collective_name((weft_collective)c));
+                    fprintf(stderr, "FAILED: %d ranks %s %s %s\n", *sizes, transports, config.algorithm,
+                            weft_collective_name((weft_collective)c));
                 assert_int_equal(status, WEFT_OK);
                 assert_int_equal(p.wrong, 0);
                 assert_int_equal(p.errors, 0);

@@ -90,7 +90,7 @@ static void everyone_hears_of_it(void **state)
     long made[RANKS] = { 0 };
     problems = 0;
     for (int victim = 0; victim < RANKS; victim += victim == 1 ? 2 : 1) {
-        creation given = { .url = url, .transports = transports, .victim = victim, .n = only != NULL ? strtol(only, NULL, 10) : 1 };
+        creation given = {.url = url, .transports = transports, .victim = victim, .n = only != NULL ? strtol(only, NULL, 10) : 1};
         int64_t end = weft_deadline_ns(BUDGET_MS);
         long lives = 0, step = 1;
         for (; one_fails(&given) && only == NULL; lives++) {

@@ -83,9 +83,9 @@ static void run_once(weft_comm *comm, const call *k, int root, int round, bool b
         CHECK_OK(weft_wait(&request));
     bool has = k->collective != WEFT_BARRIER && ((k->collective != WEFT_REDUCE && k->collective != WEFT_GATHER) || rank == root);
     for (size_t i = 0; has && i < outs; i++)
-        if (!CHECK(out[i] == expected(k, rank, ranks, root, i, round), "%s of %zu, rank %d of %d, root %d, element %zu: %g, not %g",
-                   weft_collective_name(k->collective), k->count, rank, ranks, root, i, (double)out[i],
-                   (double)expected(k, rank, ranks, root, i, round)))
+        if (!CHECK(out[i] == expected(k, rank, ranks, root, i, round),
+                   "%s of %zu, rank %d of %d, root %d, element %zu: %g, not %g", weft_collective_name(k->collective), k->count,
+                   rank, ranks, root, i, (double)out[i], (double)expected(k, rank, ranks, root, i, round)))
             break;
     free(in);
     free(out);
@@ -180,9 +180,10 @@ static void compare_traces(weft_comm *comm, int rank, int ranks, void *context)
         for (int round = 0; round < TRIES; round++) {
             traced(comm, &k, true, &inlined);
             reduce_to_needed(weft_inline_schedule(shape), &inlined);
-            CHECK(inlined.count == executed.count && memcmp(inlined.steps, executed.steps, executed.count * sizeof *executed.steps) == 0,
-                  "%s, rank %d of %d: %zu steps, the executor %zu", weft_collective_name(k.collective), rank, ranks, inlined.count,
-                  executed.count);
+            CHECK(inlined.count == executed.count &&
+                      memcmp(inlined.steps, executed.steps, executed.count * sizeof *executed.steps) == 0,
+                  "%s, rank %d of %d: %zu steps, the executor %zu", weft_collective_name(k.collective), rank, ranks,
+                  inlined.count, executed.count);
             if (comm->records[(comm->exec.next_sequence - 1) % WEFT_RECORDS].began_ns == 0)
                 atomic_fetch_add(&ended_at_once, 1);
         }

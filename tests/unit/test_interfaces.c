@@ -73,7 +73,8 @@ static void test_every_usable_interface_is_used_by_default(void **state)
 static void test_whole_names(void **state)
 {
     (void)state;
-    weft_tcp_interface all[] = { interface_of("eth1", "10.0.0.1"), interface_of("eth10", "10.1.0.1"), interface_of("ib0", "10.2.0.1") };
+    weft_tcp_interface all[] = {interface_of("eth1", "10.0.0.1"), interface_of("eth10", "10.1.0.1"),
+                                interface_of("ib0", "10.2.0.1")};
     assert_string_equal(chosen_of(all, 3, "eth1"), "eth1 10.0.0.1, eth10 10.1.0.1");
     assert_string_equal(chosen_of(all, 3, "=eth1"), "eth1 10.0.0.1");
     assert_string_equal(chosen_of(all, 3, "=eth10,ib0"), "eth10 10.1.0.1, ib0 10.2.0.1");
@@ -311,10 +312,12 @@ static void test_an_interface_of_unknown_place_is_for_all(void **state)
 static void test_no_interface_is_left_idle_for_the_sake_of_distance(void **state)
 {
     (void)state;
-    static const char *const two[] = { "nic0", "nic1" }, *const three[] = { "nic0", "nic0b", "nic1" }, *const same[] = { "nic0", "nic0b" };
+    static const char *const two[] = {"nic0", "nic1"}, *const three[] = {"nic0", "nic0b", "nic1"},
+                             *const same[] = {"nic0", "nic0b"};
     static const uint32_t unequal[] = { 100000, 400000 }, fitting[] = { 100000, 300000 };
-    made_host alone = { .ranks = 1, .numa = { 0 } }, one_side = { .ranks = 2, .numa = { 0, 0 } }, three_one = { .ranks = 4, .numa = { 0, 0, 0, 1 } },
-              one_three = { .ranks = 4, .numa = { 0, 1, 1, 1 } }, each = { .ranks = 2, .numa = { 0, 1 } }, unbound = { .ranks = 2, .numa = { -1, 1 } };
+    made_host alone = {.ranks = 1, .numa = {0}}, one_side = {.ranks = 2, .numa = {0, 0}},
+              three_one = {.ranks = 4, .numa = {0, 0, 0, 1}}, one_three = {.ranks = 4, .numa = {0, 1, 1, 1}},
+              each = {.ranks = 2, .numa = {0, 1}}, unbound = {.ranks = 2, .numa = {-1, 1}};
     assert_string_equal(division_of(alone, 2, two, NULL), "");
     assert_string_equal(division_of(one_side, 2, two, NULL), " |");
     assert_string_equal(division_of(three_one, 2, two, NULL), " | | |");
@@ -333,8 +336,8 @@ static void test_rails_that_are_near_at_both_ends_come_first(void **state)
         bool mine[2], theirs[2];
         const char *kept;
     } cases[] = {
-        { { false, false }, { false, false }, "01" }, { { true, false }, { false, false }, "1" }, { { false, true }, { false, true }, "0" },
-        { { true, false }, { false, true }, "01" },   { { true, true }, { true, true }, "01" },
+        {{false, false}, {false, false}, "01"}, {{true, false}, {false, false}, "1"}, {{false, true}, {false, true}, "0"},
+        {{true, false}, {false, true}, "01"},   {{true, true}, {true, true}, "01"},
     };
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         weft_tcp_addresses a = { .host = 1 }, b = { .host = 2 }, received;

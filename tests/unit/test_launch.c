@@ -78,7 +78,8 @@ static void test_torchrun(void **state)
 static void test_incarnations_have_different_tokens(void **state)
 {
     (void)state;
-    static const char base[] = "RANK=1 WORLD_SIZE=2 MASTER_ADDR=h MASTER_PORT=1000 TORCHELASTIC_RUN_ID=a TORCHELASTIC_RESTART_COUNT=";
+    static const char base[] =
+        "RANK=1 WORLD_SIZE=2 MASTER_ADDR=h MASTER_PORT=1000 TORCHELASTIC_RUN_ID=a TORCHELASTIC_RESTART_COUNT=";
     char text[256];
     weft_launch first, again;
     snprintf(text, sizeof text, "%s0", base);
@@ -106,8 +107,9 @@ static void test_other_launchers(void **state)
     expect_launch("PMI_RANK=1 PMI_SIZE=2 MASTER_ADDR=h MASTER_PORT=9", 1, 2, "MPICH", "tcp://h:10+15");
     expect_launch("SLURM_PROCID=5 SLURM_NTASKS=6 MASTER_ADDR=h MASTER_PORT=9", 5, 6, "Slurm", "tcp://h:10+15");
     /* A step of fewer tasks than the job. */
-    expect_launch("SLURM_PROCID=1 SLURM_NTASKS=6 SLURM_STEP_NUM_TASKS=2 SLURM_JOB_ID=4 SLURM_STEP_ID=0 MASTER_ADDR=h MASTER_PORT=9",
-                  1, 2, "Slurm", "tcp://h:10+15");
+    expect_launch(
+        "SLURM_PROCID=1 SLURM_NTASKS=6 SLURM_STEP_NUM_TASKS=2 SLURM_JOB_ID=4 SLURM_STEP_ID=0 MASTER_ADDR=h MASTER_PORT=9", 1, 2,
+        "Slurm", "tcp://h:10+15");
     /* A batch script itself is no task, however many its job has. */
     expect_launch("SLURM_PROCID=0 SLURM_NTASKS=6 SLURM_JOB_ID=4", 0, 1, "none", "");
     expect_launch("SLURM_NTASKS=6 SLURM_JOB_ID=4", 0, 1, "none", "");

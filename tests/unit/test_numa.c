@@ -1,5 +1,5 @@
-/* Memory on the right NUMA node: which policy is asked for where there are two nodes (by calls that are made up), that refusal does no
- * harm, and where the kernel says that pages lie. */
+/* Memory on the right NUMA node: which policy is asked for where there are two nodes (by calls that are made up), that refusal
+ * does no harm, and where the kernel says that pages lie. */
 #define _GNU_SOURCE
 #include "../checks.h"
 

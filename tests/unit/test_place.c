@@ -1,4 +1,5 @@
-/* Where ranks run: from the affinity of the thread and a made-up /sys, from machine files, and what a communicator makes of it. */
+/* Where ranks run: from the affinity of the thread and a made-up /sys, from machine files, and what a communicator
+ * makes of it. */
 #define _GNU_SOURCE
 #include "../checks.h"
 
@@ -183,16 +184,17 @@ static void devices_have_distances(void **state)
 static void devices_of_a_file_have_distances(void **state)
 {
     (void)state;
-    static const char text[] =
-        "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"network\" parent=\"-1\"/><node id=\"1\" kind=\"host\" parent=\"-1\"/>"
-        "<node id=\"2\" kind=\"numa\" parent=\"1\"/><node id=\"3\" kind=\"numa\" parent=\"1\"/>"
-        "<node id=\"4\" kind=\"nic\" parent=\"3\" name=\"mlx5_0\"><attributes interface=\"eth0\"/></node>"
-        "<node id=\"5\" kind=\"nic\" parent=\"2\" name=\"vlan0\"><attributes over=\"eth0\"/></node>"
-        "<node id=\"6\" kind=\"nic\" parent=\"1\" name=\"eth1\"/></nodes><edges>"
-        "<edge kind=\"smp\" a=\"2\" b=\"3\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"table\"/>"
-        "<edge kind=\"bus\" a=\"4\" b=\"3\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
-        "<edge kind=\"bus\" a=\"5\" b=\"2\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
-        "<edge kind=\"bus\" a=\"6\" b=\"2\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/></edges></weft-topology>";
+    static const char text[] = "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"network\" parent=\"-1\"/>"
+                               "<node id=\"1\" kind=\"host\" parent=\"-1\"/>"
+                               "<node id=\"2\" kind=\"numa\" parent=\"1\"/><node id=\"3\" kind=\"numa\" parent=\"1\"/>"
+                               "<node id=\"4\" kind=\"nic\" parent=\"3\" name=\"mlx5_0\"><attributes interface=\"eth0\"/></node>"
+                               "<node id=\"5\" kind=\"nic\" parent=\"2\" name=\"vlan0\"><attributes over=\"eth0\"/></node>"
+                               "<node id=\"6\" kind=\"nic\" parent=\"1\" name=\"eth1\"/></nodes><edges>"
+                               "<edge kind=\"smp\" a=\"2\" b=\"3\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"table\"/>"
+                               "<edge kind=\"bus\" a=\"4\" b=\"3\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
+                               "<edge kind=\"bus\" a=\"5\" b=\"2\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
+                               "<edge kind=\"bus\" a=\"6\" b=\"2\" bandwidth_Bps=\"1e10\" latency_ns=\"100\" source=\"assumed\"/>"
+                               "</edges></weft-topology>";
     static const struct {
         const char *device;
         int first, second;
@@ -202,8 +204,10 @@ static void devices_of_a_file_have_distances(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         weft_device_place place;
         weft_device_find(machine, cases[i].device, &place);
-        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, weft_topology_find(machine, "NUMA0"), -1}), cases[i].first);
-        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, weft_topology_find(machine, "NUMA1"), -1}), cases[i].second);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, weft_topology_find(machine, "NUMA0"), -1}),
+                         cases[i].first);
+        assert_int_equal(weft_device_distance(&place, &(weft_location){-1, weft_topology_find(machine, "NUMA1"), -1}),
+                         cases[i].second);
         assert_int_equal(weft_device_distance(&place, &(weft_location){-1, -1, -1}), -1);
     }
     weft_topology_free(machine);
@@ -223,8 +227,9 @@ static void write_machine(const char *path)
         size_t used = (size_t)snprintf(mask, sizeof mask, "%x", 1u << cpu % 32);
         for (int word = 0; word < cpu / 32; word++)
             used += (size_t)snprintf(mask + used, sizeof mask - used, ",00000000");
-        fprintf(file, "<cpu numaid=\"%d\" affinity=\"%s\" arch=\"x86_64\" vendor=\"GenuineIntel\" familyid=\"6\" modelid=\"85\"/>\n", numa,
-                mask);
+        fprintf(file,
+                "<cpu numaid=\"%d\" affinity=\"%s\" arch=\"x86_64\" vendor=\"GenuineIntel\" familyid=\"6\" modelid=\"85\"/>\n",
+                numa, mask);
     }
     fprintf(file, "</system>\n");
     assert_int_equal(fclose(file), 0);
@@ -250,8 +255,8 @@ static void alternating(weft_comm *comm, int rank, int ranks, void *context)
     CHECK(comm->tuner.model.signal_ns == model.signal_ns + 130, "a signal of %g ns", comm->tuner.model.signal_ns);
     weft_comm_destroy(half);
     CHECK_OK(weft_comm_split(comm, rank % 2, rank, NULL, &half));
-    CHECK(half->farthest == WEFT_NEAR_NUMA && half->tuner.model.local.latency_ns == model.local.latency_ns, "on one NUMA node: %d, %g ns",
-          half->farthest, half->tuner.model.local.latency_ns);
+    CHECK(half->farthest == WEFT_NEAR_NUMA && half->tuner.model.local.latency_ns == model.local.latency_ns,
+          "on one NUMA node: %d, %g ns", half->farthest, half->tuner.model.local.latency_ns);
     weft_comm_destroy(half);
 }
 
@@ -318,7 +323,8 @@ static void predictions_begin_with_what_was_measured(void **state)
     weft_topology *machine, *measured;
     snprintf(path, sizeof path, "%s/measured.json", root);
     assert_int_equal(weft_topology_read(NULL, &machine), WEFT_OK);
-    weft_topology_measurement figures = {.edge = -1, .node = weft_topology_find(machine, "NUMA0"), .bandwidth_Bps = 3e9, .latency_ns = 700};
+    weft_topology_measurement figures = {
+        .edge = -1, .node = weft_topology_find(machine, "NUMA0"), .bandwidth_Bps = 3e9, .latency_ns = 700};
     assert_int_equal(weft_topology_with_measurements(machine, &figures, 1, &measured), WEFT_OK);
     assert_null(weft_topology_attribute(machine, figures.node, "measured_Bps"));
     FILE *file = fopen(path, "w");
@@ -334,12 +340,15 @@ static void predictions_begin_with_what_was_measured(void **state)
 static void measured_edges_keep_their_figures_in_a_file(void **state)
 {
     (void)state;
-    static const char text[] = "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"network\" parent=\"-1\"/>"
-        "<node id=\"1\" kind=\"host\" parent=\"-1\"/><node id=\"2\" kind=\"numa\" parent=\"1\"/><node id=\"3\" kind=\"nic\" parent=\"2\"/>"
+    static const char text[] =
+        "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"network\" parent=\"-1\"/>"
+        "<node id=\"1\" kind=\"host\" parent=\"-1\"/><node id=\"2\" kind=\"numa\" parent=\"1\"/><node id=\"3\" kind=\"nic\" "
+        "parent=\"2\"/>"
         "<node id=\"4\" kind=\"port\" parent=\"3\"/></nodes><edges>"
         "<edge kind=\"bus\" a=\"2\" b=\"3\" bandwidth_Bps=\"8e9\" latency_ns=\"100\" source=\"assumed\"/>"
         "<edge kind=\"inside\" a=\"3\" b=\"4\" bandwidth_Bps=\"8e9\" latency_ns=\"10\" source=\"assumed\"/>"
-        "<edge kind=\"wire\" a=\"4\" b=\"0\" bandwidth_Bps=\"1e9\" latency_ns=\"1000\" source=\"reported\"/></edges></weft-topology>";
+        "<edge kind=\"wire\" a=\"4\" b=\"0\" bandwidth_Bps=\"1e9\" latency_ns=\"1000\" "
+        "source=\"reported\"/></edges></weft-topology>";
     weft_topology *machine, *measured;
     weft_measured local, network;
     assert_int_equal(weft_topology_parse(text, strlen(text), "test", &machine), WEFT_OK);
@@ -353,8 +362,10 @@ static void measured_edges_keep_their_figures_in_a_file(void **state)
     weft_topology_measured(measured, &local, &network);
     assert_true(local.bandwidth_Bps == 0 && network.bandwidth_Bps == 117e6 && network.latency_ns == 30e3);
     weft_topology_free(measured);
-    static const weft_topology_measurement wrong[] = {{.edge = 3, .node = -1, .bandwidth_Bps = 1}, {.edge = -1, .node = 5, .bandwidth_Bps = 1},
-                                                      {.edge = -1, .node = -1, .bandwidth_Bps = 1}, {.edge = 2, .bandwidth_Bps = 0},
+    static const weft_topology_measurement wrong[] = {{.edge = 3, .node = -1, .bandwidth_Bps = 1},
+                                                      {.edge = -1, .node = 5, .bandwidth_Bps = 1},
+                                                      {.edge = -1, .node = -1, .bandwidth_Bps = 1},
+                                                      {.edge = 2, .bandwidth_Bps = 0},
                                                       {.edge = 2, .bandwidth_Bps = 1, .latency_ns = -1}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(weft_topology_with_measurements(machine, &wrong[i], 1, &measured), WEFT_ERR_INVALID);
@@ -364,13 +375,16 @@ static void measured_edges_keep_their_figures_in_a_file(void **state)
 static void ways_follow_from_the_map(void **state)
 {
     (void)state;
-    static const char text[] = "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"host\" parent=\"-1\"/>"
-        "<node id=\"1\" kind=\"numa\" parent=\"0\"/><node id=\"2\" kind=\"numa\" parent=\"0\"/><node id=\"3\" kind=\"numa\" parent=\"0\"/>"
+    static const char text[] =
+        "<weft-topology version=\"1\"><nodes><node id=\"0\" kind=\"host\" parent=\"-1\"/>"
+        "<node id=\"1\" kind=\"numa\" parent=\"0\"/><node id=\"2\" kind=\"numa\" parent=\"0\"/><node id=\"3\" kind=\"numa\" "
+        "parent=\"0\"/>"
         "<node id=\"4\" kind=\"l3\" parent=\"1\"/></nodes><edges>"
         "<edge kind=\"memory\" a=\"1\" b=\"2\" bandwidth_Bps=\"5e9\" latency_ns=\"60\" source=\"assumed\"/>"
         "<edge kind=\"smp\" a=\"1\" b=\"3\" bandwidth_Bps=\"2e9\" latency_ns=\"130\" source=\"table\"/>"
         "<edge kind=\"smp\" a=\"2\" b=\"3\" bandwidth_Bps=\"1e9\" latency_ns=\"120\" source=\"table\"/>"
-        "<edge kind=\"memory\" a=\"4\" b=\"1\" bandwidth_Bps=\"9e9\" latency_ns=\"50\" source=\"assumed\"/></edges></weft-topology>";
+        "<edge kind=\"memory\" a=\"4\" b=\"1\" bandwidth_Bps=\"9e9\" latency_ns=\"50\" "
+        "source=\"assumed\"/></edges></weft-topology>";
     static const weft_measured expected[WEFT_NEARNESS_COUNT] = {{0, 0}, {100, 9e9}, {160, 5e9}, {230, 1e9}};
     weft_topology *machine;
     weft_measured way[WEFT_NEARNESS_COUNT];

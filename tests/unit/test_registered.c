@@ -121,7 +121,8 @@ static void use_edges(int rank, int size, const void *context, outcome *result)
         if (status == WEFT_OK)
             status = run_all(comm, rank, &b, cases[i].skip, count);
         if (status == WEFT_OK && mapped_buffers() <= 2)
-            status = weft_fail(WEFT_ERR_INTERNAL, "no other rank's buffer %zu bytes into the page is read in place", cases[i].skip);
+            status =
+                weft_fail(WEFT_ERR_INTERNAL, "no other rank's buffer %zu bytes into the page is read in place", cases[i].skip);
         if (status == WEFT_OK)
             status = weft_barrier(comm, NULL);
         if (status != WEFT_OK)

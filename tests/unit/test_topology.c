@@ -224,11 +224,13 @@ static void many_devices_are_no_trouble(void **state)
     assert_non_null(out);
     fputs("<system version=\"1\"><cpu numaid=\"0\">", out);
     for (int i = 0; i < SWITCHES; i++)
-        fprintf(out, "<pci busid=\"%04x:00:00.0\" class=\"0x060400\" vendor=\"0x0000\" device=\"0x0000\"><pci busid=\"%04x:01:00.0\" "
-                "class=\"0x030200\"/></pci>", i, i);
+        fprintf(out,
+                "<pci busid=\"%04x:00:00.0\" class=\"0x060400\" vendor=\"0x0000\" device=\"0x0000\"><pci busid=\"%04x:01:00.0\" "
+                "class=\"0x030200\"/></pci>",
+                i, i);
     for (int i = 0; i < NICS; i++)
-        fprintf(out, "<pci busid=\"0000:00:00.0\" class=\"0x020000\"><nic><net name=\"n%d\" dev=\"%d\" speed=\"99999999999999999999\"/>"
-                "</nic></pci>", i, i);
+        fprintf(out, "<pci busid=\"0000:00:00.0\" class=\"0x020000\"><nic>"
+                     "<net name=\"n%d\" dev=\"%d\" speed=\"99999999999999999999\"/></nic></pci>", i, i);
     fputs("</cpu></system>", out);
     fclose(out);
     weft_topology *t = NULL;
@@ -243,14 +245,16 @@ static void many_devices_are_no_trouble(void **state)
 static void two_levels_of_one_switch_chip_are_one(void **state)
 {
     (void)state;
-    static const char text[] =
-        "<system version=\"1\"><cpu numaid=\"0\">"
-        "<pci busid=\"0000:01:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" subsystem_vendor=\"0x1000\" subsystem_device=\"0xa096\">"
-        "<pci busid=\"0000:02:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" subsystem_vendor=\"0x1000\" subsystem_device=\"0xa096\">"
-        "<pci busid=\"0000:03:00.0\" class=\"0x030200\"/></pci>"
-        "<pci busid=\"0000:04:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" subsystem_vendor=\"0x1234\" subsystem_device=\"0xa096\">"
-        "<pci busid=\"0000:05:00.0\" class=\"0x030200\"/></pci>"
-        "<pci busid=\"0000:06:00.0\" class=\"0x030200\"/></pci></cpu></system>";
+    static const char text[] = "<system version=\"1\"><cpu numaid=\"0\">"
+                               "<pci busid=\"0000:01:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" "
+                               "subsystem_vendor=\"0x1000\" subsystem_device=\"0xa096\">"
+                               "<pci busid=\"0000:02:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" "
+                               "subsystem_vendor=\"0x1000\" subsystem_device=\"0xa096\">"
+                               "<pci busid=\"0000:03:00.0\" class=\"0x030200\"/></pci>"
+                               "<pci busid=\"0000:04:00.0\" class=\"0x060400\" vendor=\"0x1000\" device=\"0xc010\" "
+                               "subsystem_vendor=\"0x1234\" subsystem_device=\"0xa096\">"
+                               "<pci busid=\"0000:05:00.0\" class=\"0x030200\"/></pci>"
+                               "<pci busid=\"0000:06:00.0\" class=\"0x030200\"/></pci></cpu></system>";
     weft_topology *t = NULL;
     assert_int_equal(weft_topology_parse(text, strlen(text), "chip", &t), WEFT_OK);
     assert_int_equal(weft_topology_find(t, "0000:02:00.0"), -1);

@@ -82,7 +82,8 @@ static void check_channels(const weft_topology *t, const weft_channels *c)
 static void no_link_carries_more_than_it_can(void **state)
 {
     (void)state;
-    static const char *const files[] = {"switched8.xml", "cubemesh8.xml", "xgmi4.xml", "skeleton.xml", "sockets2.hwloc2.xml", "matrix.txt"};
+    static const char *const files[] = {"switched8.xml", "cubemesh8.xml",       "xgmi4.xml",
+                                        "skeleton.xml",  "sockets2.hwloc2.xml", "matrix.txt"};
     for (size_t f = 0; f < ARRAY_LEN(files); f++) {
         char path[128];
         snprintf(path, sizeof path, MACHINES "%s", files[f]);

@@ -1,5 +1,5 @@
-/* The decisions of the verbs transport, which need no device: ports of WEFT_IB_HCA, GIDs, pairs of ports, shares of rails, address
- * blobs. */
+/* The decisions of the verbs transport, which need no device: ports of WEFT_IB_HCA, GIDs, pairs of ports, shares of rails,
+ * address blobs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,7 +55,8 @@ static void lists_that_are_none_are_refused_by_name(void **state)
 {
     (void)state;
     static const char *const good[] = {"", "mlx5", "^mlx5_0,rxe", "=a:1*2,b", "rxe0:255"};
-    static const char *const bad[] = {",", "mlx5,", "rxe0:0", "rxe0:x", "rxe0:256", "rxe0*0", "rxe0*", "rxe0*1001", ":1", "=", "^"};
+    static const char *const bad[] = {",",     "mlx5,",     "rxe0:0", "rxe0:x", "rxe0:256", "rxe0*0",
+                                      "rxe0*", "rxe0*1001", ":1",     "=",      "^"};
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
         assert_int_equal(weft_verbs_list_check(good[i]), WEFT_OK);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -112,8 +112,8 @@ Backend::Backend(std::shared_ptr<Communicator> communicator, const c10::intrusiv
 
 Backend::~Backend() = default;
 
-c10::intrusive_ptr<Work> Backend::new_work(c10d::OpType type, const char *title, const Tensors &inputs, std::vector<Tensors> outputs,
-                                           Milliseconds timeout)
+c10::intrusive_ptr<Work> Backend::new_work(c10d::OpType type, const char *title, const Tensors &inputs,
+                                           std::vector<Tensors> outputs, Milliseconds timeout)
 {
     auto work = c10::make_intrusive<Work>(communicator_, type, title, inputs, std::move(outputs));
     if (timeout.count() > 0)
@@ -225,9 +225,11 @@ void Backend::monitoredBarrier(const c10d::BarrierOptions &options, bool wait_fo
         bool told = came(*store_, verdict, until);
         if (told && store_->get(verdict) == Bytes{1})
             return;
-        throw std::runtime_error("weft:monitored_barrier: Rank " + std::to_string(rank_) + " successfully reached monitoredBarrier, but"
+        throw std::runtime_error("weft:monitored_barrier: Rank " + std::to_string(rank_) +
+                                 " successfully reached monitoredBarrier, but"
                                  " received errors while waiting for send/recv from rank 0: " +
-                                 (told ? "rank 0 says that some rank did not come" : "rank 0 said nothing") + within + ", Timed out");
+                                 (told ? "rank 0 says that some rank did not come" : "rank 0 said nothing") + within +
+                                 ", Timed out");
     }
     std::vector<int> absent;
     for (int peer = 1; peer < size_ && (wait_for_all || absent.empty()); peer++) {
@@ -254,7 +256,8 @@ WorkPointer Backend::send(Tensors &tensors, int destination, int tag)
     auto work = new_work(c10d::OpType::SEND, title, tensors, {}, Milliseconds(0));
     work->kept = {memory};
     return start(work, [&](weft_comm *comm, weft_request **request) {
-        return weft_send(comm, memory.data_ptr(), (size_t)memory.numel() * elements.each, elements.type, destination, tag, request);
+        return weft_send(comm, memory.data_ptr(), (size_t)memory.numel() * elements.each, elements.type, destination, tag,
+                         request);
     });
 }
 

@@ -28,10 +28,12 @@ class Backend : public Base {
     WorkPointer reduce(Tensors &tensors, const c10d::ReduceOptions &options) override;
     WorkPointer allgather(std::vector<Tensors> &outputs, Tensors &inputs, const c10d::AllgatherOptions &options) override;
     WorkPointer _allgather_base(at::Tensor &output, at::Tensor &input, const c10d::AllgatherOptions &options) override;
-    WorkPointer allgather_coalesced(std::vector<Tensors> &outputs, Tensors &inputs, const c10d::AllgatherOptions &options) override;
+    WorkPointer allgather_coalesced(std::vector<Tensors> &outputs, Tensors &inputs,
+                                    const c10d::AllgatherOptions &options) override;
     WorkPointer gather(std::vector<Tensors> &outputs, Tensors &inputs, const c10d::GatherOptions &options) override;
     WorkPointer scatter(Tensors &outputs, std::vector<Tensors> &inputs, const c10d::ScatterOptions &options) override;
-    WorkPointer reduce_scatter(Tensors &outputs, std::vector<Tensors> &inputs, const c10d::ReduceScatterOptions &options) override;
+    WorkPointer reduce_scatter(Tensors &outputs, std::vector<Tensors> &inputs,
+                               const c10d::ReduceScatterOptions &options) override;
     WorkPointer _reduce_scatter_base(at::Tensor &output, at::Tensor &input, const c10d::ReduceScatterOptions &options) override;
     WorkPointer alltoall_base(at::Tensor &output, at::Tensor &input, std::vector<int64_t> &output_splits,
                               std::vector<int64_t> &input_splits, const c10d::AllToAllOptions &options) override;
@@ -42,7 +44,8 @@ class Backend : public Base {
     WorkPointer recvAnysource(Tensors &tensors, int tag) override;
 #if TORCH_VERSION_MAJOR >= 2
     WorkPointer allreduce_sparse(Tensors &tensors, const c10d::AllreduceOptions &options) override;
-    WorkPointer allgather_into_tensor_coalesced(Tensors &outputs, Tensors &inputs, const c10d::AllgatherOptions &options) override;
+    WorkPointer allgather_into_tensor_coalesced(Tensors &outputs, Tensors &inputs,
+                                                const c10d::AllgatherOptions &options) override;
     WorkPointer reduce_scatter_tensor_coalesced(Tensors &outputs, Tensors &inputs,
                                                 const c10d::ReduceScatterOptions &options) override;
     void startCoalescing() override;

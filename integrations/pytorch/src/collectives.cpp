@@ -25,16 +25,16 @@ void check_parts(const char *title, const at::Tensor &whole, const at::Tensor &p
     check_dense(title, part);
     TORCH_CHECK(whole.scalar_type() == part.scalar_type(), title, ": tensors of ", c10::toString(whole.scalar_type()), " and ",
                 c10::toString(part.scalar_type()));
-    TORCH_CHECK(whole.numel() == part.numel() * size, title, ": the larger tensor has ", whole.numel(), " elements instead of ", size,
-                " times ", part.numel());
+    TORCH_CHECK(whole.numel() == part.numel() * size, title, ": the larger tensor has ", whole.numel(), " elements instead of ",
+                size, " times ", part.numel());
 }
 
 void check_same_type(const char *title, const Tensors &tensors, const at::Tensor &like)
 {
     check_dense(title, tensors);
     for (const at::Tensor &tensor : tensors)
-        TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), title, ": tensors of ", c10::toString(tensor.scalar_type()), " and ",
-                    c10::toString(like.scalar_type()));
+        TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), title, ": tensors of ", c10::toString(tensor.scalar_type()),
+                    " and ", c10::toString(like.scalar_type()));
 }
 
 } // namespace
@@ -106,8 +106,8 @@ WorkPointer Backend::reduce(Tensors &tensors, const c10d::ReduceOptions &options
     work->kept = {memory};
     return start(work, [&](weft_comm *comm, weft_request **request) {
         void *data = memory.data_ptr();
-        return weft_reduce(comm, data, root ? data : nullptr, count_of(memory, elements), elements.type, op, (int)options.rootRank,
-                           request);
+        return weft_reduce(comm, data, root ? data : nullptr, count_of(memory, elements), elements.type, op,
+                           (int)options.rootRank, request);
     });
 }
 
@@ -166,7 +166,8 @@ WorkPointer Backend::allgather(std::vector<Tensors> &outputs, Tensors &inputs, c
     return start(work, [&](weft_comm *comm, weft_request **request) {
         if (all_equal(counts))
             return weft_all_gather(comm, part.data_ptr(), whole.data_ptr(), counts[0], elements.type, request);
-        return weft_all_gather_v(comm, part.data_ptr(), counts[rank_], whole.data_ptr(), counts.data(), nullptr, elements.type, request);
+        return weft_all_gather_v(comm, part.data_ptr(), counts[rank_], whole.data_ptr(), counts.data(), nullptr, elements.type,
+                                 request);
     });
 }
 
@@ -211,7 +212,8 @@ WorkPointer Backend::allgather_coalesced(std::vector<Tensors> &outputs, Tensors 
         weft_status status = WEFT_OK;
         for (size_t i = 0; status == WEFT_OK && i < parts.size(); i++) {
             Elements elements = elements_to_move(parts[i].scalar_type());
-            status = weft_all_gather(comm, parts[i].data_ptr(), wholes[i].data_ptr(), count_of(parts[i], elements), elements.type, nullptr);
+            status = weft_all_gather(comm, parts[i].data_ptr(), wholes[i].data_ptr(), count_of(parts[i], elements), elements.type,
+                                     nullptr);
         }
         return status;
     });
@@ -258,7 +260,8 @@ WorkPointer Backend::allgather_into_tensor_coalesced(Tensors &outputs, Tensors &
         weft_status status = WEFT_OK;
         for (size_t i = 0; status == WEFT_OK && i < parts.size(); i++) {
             Elements elements = elements_to_move(parts[i].scalar_type());
-            status = weft_all_gather(comm, parts[i].data_ptr(), wholes[i].data_ptr(), count_of(parts[i], elements), elements.type, nullptr);
+            status = weft_all_gather(comm, parts[i].data_ptr(), wholes[i].data_ptr(), count_of(parts[i], elements), elements.type,
+                                     nullptr);
         }
         return status;
     });
@@ -280,8 +283,8 @@ WorkPointer Backend::reduce_scatter_tensor_coalesced(Tensors &outputs, Tensors &
     return start_group(work, [&](weft_comm *comm) {
         weft_status status = WEFT_OK;
         for (size_t i = 0; status == WEFT_OK && i < parts.size(); i++)
-            status = weft_reduce_scatter(comm, wholes[i].data_ptr(), parts[i].data_ptr(), count_of(parts[i], elements), elements.type, op,
-                                         nullptr);
+            status = weft_reduce_scatter(comm, wholes[i].data_ptr(), parts[i].data_ptr(), count_of(parts[i], elements),
+                                         elements.type, op, nullptr);
         return status;
     });
 }
@@ -309,7 +312,8 @@ WorkPointer Backend::gather(std::vector<Tensors> &outputs, Tensors &inputs, cons
     const char *title = "weft:gather";
     at::Tensor &input = only(title, inputs);
     bool root = options.rootRank == rank_;
-    TORCH_CHECK(outputs.size() == (root ? 1 : 0), title, ": one list of outputs at the root and none elsewhere, not ", outputs.size());
+    TORCH_CHECK(outputs.size() == (root ? 1 : 0), title, ": one list of outputs at the root and none elsewhere, not ",
+                outputs.size());
     if (root) {
         check_ranks(title, outputs[0].size(), size_);
         for (const at::Tensor &output : outputs[0])
@@ -332,7 +336,8 @@ WorkPointer Backend::scatter(Tensors &outputs, std::vector<Tensors> &inputs, con
     const char *title = "weft:scatter";
     at::Tensor &output = only(title, outputs);
     bool root = options.rootRank == rank_;
-    TORCH_CHECK(inputs.size() == (root ? 1 : 0), title, ": one list of inputs at the root and none elsewhere, not ", inputs.size());
+    TORCH_CHECK(inputs.size() == (root ? 1 : 0), title, ": one list of inputs at the root and none elsewhere, not ",
+                inputs.size());
     if (root) {
         check_ranks(title, inputs[0].size(), size_);
         for (const at::Tensor &input : inputs[0])
@@ -353,7 +358,8 @@ WorkPointer Backend::scatter(Tensors &outputs, std::vector<Tensors> &inputs, con
 namespace {
 
 /* Rows per rank as weft elements per rank; without splits equal parts. */
-std::vector<size_t> split_counts(const char *title, const at::Tensor &tensor, const std::vector<int64_t> &splits, size_t each, int size)
+std::vector<size_t> split_counts(const char *title, const at::Tensor &tensor, const std::vector<int64_t> &splits, size_t each,
+                                 int size)
 {
     int64_t rows = tensor.dim() > 0 ? tensor.size(0) : 1;
     size_t per_row = rows > 0 ? (size_t)(tensor.numel() / rows) * each : 0;
@@ -362,8 +368,8 @@ std::vector<size_t> split_counts(const char *title, const at::Tensor &tensor, co
         return std::vector<size_t>((size_t)size, (size_t)(rows / size) * per_row);
     }
     TORCH_CHECK(splits.size() == (size_t)size, title, ": ", splits.size(), " splits for ", size, " ranks");
-    TORCH_CHECK(std::accumulate(splits.begin(), splits.end(), (int64_t)0) == rows, title, ": the splits do not add up to the ", rows,
-                " rows of the tensor");
+    TORCH_CHECK(std::accumulate(splits.begin(), splits.end(), (int64_t)0) == rows, title, ": the splits do not add up to the ",
+                rows, " rows of the tensor");
     std::vector<size_t> counts;
     for (int64_t split : splits)
         counts.push_back((size_t)split * per_row);
@@ -381,7 +387,8 @@ WorkPointer Backend::alltoall_base(at::Tensor &output, at::Tensor &input, std::v
                 c10::toString(input.scalar_type()));
     Elements elements = elements_to_move(input.scalar_type());
     bool even = output_splits.empty() && input_splits.empty();
-    TORCH_CHECK(!even || output.numel() == input.numel(), title, ": tensors of ", output.numel(), " and ", input.numel(), " elements");
+    TORCH_CHECK(!even || output.numel() == input.numel(), title, ": tensors of ", output.numel(), " and ", input.numel(),
+                " elements");
     std::vector<size_t> send_counts = split_counts(title, input, input_splits, elements.each, size_);
     std::vector<size_t> recv_counts = split_counts(title, output, output_splits, elements.each, size_);
     auto work = new_work(c10d::OpType::ALLTOALL_BASE, title, {input}, {{output}}, options.timeout);

@@ -26,7 +26,8 @@ void without_lock(const std::function<void()> &blocks)
     blocks();
 }
 
-c10::intrusive_ptr<Base> create(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, std::chrono::duration<double> timeout)
+c10::intrusive_ptr<Base> create(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size,
+                                std::chrono::duration<double> timeout)
 {
     return c10::make_intrusive<Backend>(store, rank, size, std::chrono::duration_cast<Milliseconds>(timeout));
 }

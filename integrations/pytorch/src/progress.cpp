@@ -13,8 +13,8 @@ namespace weft_torch {
 
 namespace {
 
-/* A work is taken over that nobody has waited for within one to two ticks; after so many ticks without any the thread sleeps until
- * it is woken. Ticks cost less than waking it for each of many small operations that their caller is about to wait for. */
+/* A work is taken over that nobody has waited for within one to two ticks; after so many ticks without any the thread sleeps
+ * until it is woken. Ticks cost less than waking it for each of many small operations that their caller is about to wait for. */
 constexpr Milliseconds TICK(1);
 constexpr int IDLE_TICKS = 20;
 /* Messages that do not come are asked for less and less often, down to once a tick. */

@@ -18,7 +18,8 @@ class Work;
 
 class Progress : public std::enable_shared_from_this<Progress> {
   public:
-    /* Collectives of one communicator end in order, so a thread waits for the oldest; messages end in any order and are polled. */
+    /* Collectives of one communicator end in order, so a thread waits for the oldest; messages end in any order
+     * and are polled. */
     enum class Kind { collectives, messages };
     explicit Progress(Kind kind) : kind_(kind) {}
     static std::shared_ptr<Progress> make(Kind kind);
@@ -35,8 +36,8 @@ class Progress : public std::enable_shared_from_this<Progress> {
     void stop();
     /* The calling thread is one of these. */
     static bool inside();
-    /* The program ends: gives collectives that are under way, which other ranks may wait for, a while to end; then no thread of ours
-     * ends anything, as a future's callback would need a Python that is no more. */
+    /* The program ends: gives collectives that are under way, which other ranks may wait for, a while to end; then no thread of
+     * ours ends anything, as a future's callback would need a Python that is no more. */
     static void leave(std::chrono::milliseconds patience);
     static bool left();
 

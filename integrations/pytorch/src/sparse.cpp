@@ -71,11 +71,11 @@ WorkPointer Backend::sparse(at::Tensor &tensor, const c10d::AllreduceOptions &op
             index_counts.push_back((size_t)entries[rank] * (size_t)indices.size(1));
             value_counts.push_back((size_t)entries[rank] * per_value * elements.each);
         }
-        status = weft_all_gather_v(comm, indices.data_ptr(), index_counts[rank_], got_indices.data_ptr(), index_counts.data(), nullptr,
-                                   WEFT_I64, nullptr);
+        status = weft_all_gather_v(comm, indices.data_ptr(), index_counts[rank_], got_indices.data_ptr(), index_counts.data(),
+                                   nullptr, WEFT_I64, nullptr);
         if (status == WEFT_OK)
-            status = weft_all_gather_v(comm, values.data_ptr(), value_counts[rank_], got_values.data_ptr(), value_counts.data(), nullptr,
-                                       elements.type, nullptr);
+            status = weft_all_gather_v(comm, values.data_ptr(), value_counts[rank_], got_values.data_ptr(), value_counts.data(),
+                                       nullptr, elements.type, nullptr);
         if (status == WEFT_OK)
             tensor.copy_(at::sparse_coo_tensor(got_indices.t(), got_values, tensor.sizes()).coalesce());
     }

@@ -116,8 +116,8 @@ Elements elements_to_reduce(const char *title, at::ScalarType type, const c10d::
         return elements;
     }
     *weft = builtin(title, op);
-    TORCH_CHECK(elements.each == 1 || *weft == WEFT_SUM || *weft == WEFT_AVG, title, ": complex tensors have sum and average, not ",
-                weft_op_name(*weft));
+    TORCH_CHECK(elements.each == 1 || *weft == WEFT_SUM || *weft == WEFT_AVG, title,
+                ": complex tensors have sum and average, not ", weft_op_name(*weft));
     TORCH_CHECK(*weft < WEFT_BAND || c10::isIntegralType(type, true), title, ": ", weft_op_name(*weft), " needs integers, not ",
                 c10::toString(type));
     return elements;

@@ -19,8 +19,8 @@ std::string error_text(const char *title, int rank, int size, weft_status status
 Work::Work(std::shared_ptr<Communicator> communicator, c10d::OpType type, const char *title, const Tensors &inputs,
            std::vector<Tensors> outputs)
     : c10d::Work(communicator->rank, type, title, Optional<Tensors>(inputs)), timeout(communicator->timeout),
-      communicator_(std::move(communicator)), progress_(is_message() ? message_progress() : communicator_->collectives), title_(title),
-      size_(communicator_->size), outputs_(std::move(outputs))
+      communicator_(std::move(communicator)), progress_(is_message() ? message_progress() : communicator_->collectives),
+      title_(title), size_(communicator_->size), outputs_(std::move(outputs))
 {
 }
 

@@ -124,8 +124,8 @@ std::shared_ptr<tc::TorchCommBackend> Comm::split(const std::vector<int> &ranks,
     auto place = std::find(ranks.begin(), ranks.end(), rank_);
     TORCH_CHECK(ranks.empty() || place != ranks.end(), "weft: split ", name, ": the ranks do not include this one, ", rank_);
     for (size_t i = 0; i < ranks.size(); i++)
-        TORCH_CHECK(ranks[i] >= 0 && ranks[i] < size_ && std::count(ranks.begin(), ranks.end(), ranks[i]) == 1, "weft: split ", name,
-                    ": rank ", ranks[i], " is twice in the list, or none of the ", size_, " ranks");
+        TORCH_CHECK(ranks[i] >= 0 && ranks[i] < size_ && std::count(ranks.begin(), ranks.end(), ranks[i]) == 1, "weft: split ",
+                    name, ": rank ", ranks[i], " is twice in the list, or none of the ", size_, " ranks");
     int colour = ranks.empty() ? WEFT_UNDEFINED : *std::min_element(ranks.begin(), ranks.end());
     auto part = communicator_->split(colour, (int)(place - ranks.begin()), options.timeout);
     if (!part)

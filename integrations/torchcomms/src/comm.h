@@ -55,24 +55,30 @@ class Comm : public tc::TorchCommBackend, public std::enable_shared_from_this<Co
                                const tc::BatchP2POptions &options) override;
     WorkPointer broadcast(Tensor &tensor, int root, bool async, const tc::BroadcastOptions &options) override;
     WorkPointer all_reduce(Tensor &tensor, const tc::ReduceOp &op, bool async, const tc::AllReduceOptions &options) override;
-    WorkPointer reduce(const Tensor &tensor, int root, const tc::ReduceOp &op, bool async, const tc::ReduceOptions &options) override;
+    WorkPointer reduce(const Tensor &tensor, int root, const tc::ReduceOp &op, bool async,
+                       const tc::ReduceOptions &options) override;
     WorkPointer all_gather(const Tensors &outputs, const Tensor &input, bool async, const tc::AllGatherOptions &options) override;
-    WorkPointer all_gather_v(const Tensors &outputs, const Tensor &input, bool async, const tc::AllGatherOptions &options) override;
-    WorkPointer all_gather_single(Tensor &output, const Tensor &input, bool async, const tc::AllGatherSingleOptions &options) override;
+    WorkPointer all_gather_v(const Tensors &outputs, const Tensor &input, bool async,
+                             const tc::AllGatherOptions &options) override;
+    WorkPointer all_gather_single(Tensor &output, const Tensor &input, bool async,
+                                  const tc::AllGatherSingleOptions &options) override;
     WorkPointer reduce_scatter(Tensor &output, const Tensors &inputs, const tc::ReduceOp &op, bool async,
                                const tc::ReduceScatterOptions &options) override;
     WorkPointer reduce_scatter_v(Tensor &output, const Tensors &inputs, const tc::ReduceOp &op, bool async,
                                  const tc::ReduceScatterOptions &options) override;
     WorkPointer reduce_scatter_single(Tensor &output, const Tensor &input, const tc::ReduceOp &op, bool async,
                                       const tc::ReduceScatterSingleOptions &options) override;
-    WorkPointer all_to_all_single(Tensor &output, const Tensor &input, bool async, const tc::AllToAllSingleOptions &options) override;
+    WorkPointer all_to_all_single(Tensor &output, const Tensor &input, bool async,
+                                  const tc::AllToAllSingleOptions &options) override;
     WorkPointer all_to_all_v_single(Tensor &output, const Tensor &input, const std::vector<uint64_t> &output_splits,
                                     const std::vector<uint64_t> &input_splits, bool async,
                                     const tc::AllToAllvSingleOptions &options) override;
-    WorkPointer all_to_all(const Tensors &outputs, const Tensors &inputs, bool async, const tc::AllToAllOptions &options) override;
+    WorkPointer all_to_all(const Tensors &outputs, const Tensors &inputs, bool async,
+                           const tc::AllToAllOptions &options) override;
     WorkPointer barrier(bool async, const tc::BarrierOptions &options) override;
     WorkPointer scatter(Tensor &output, const Tensors &inputs, int root, bool async, const tc::ScatterOptions &options) override;
-    WorkPointer gather(const Tensors &outputs, const Tensor &input, int root, bool async, const tc::GatherOptions &options) override;
+    WorkPointer gather(const Tensors &outputs, const Tensor &input, int root, bool async,
+                       const tc::GatherOptions &options) override;
 
     /* Collective over this communicator: ranks that are in no group call it with no ranks and get none. */
     std::shared_ptr<tc::TorchCommBackend> split(const std::vector<int> &ranks, const std::string &name,

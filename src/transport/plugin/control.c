@@ -133,7 +133,8 @@ static void heard(void *context, int peer, const unsigned char *bytes_of_header,
 static void inner_failed(void *context, int peer, weft_status status, const char *reason)
 {
     plugin_link *l;
-    if (weft_plugin_link_get(context, peer, &l) == WEFT_OK && !l->left) /* what it sent last is not waited for: it did not say how much that is */
+    /* What it sent last is not waited for: it did not say how much that is. */
+    if (weft_plugin_link_get(context, peer, &l) == WEFT_OK && !l->left)
         weft_plugin_link_fail(l, status, reason);
 }
 

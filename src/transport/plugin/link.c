@@ -111,8 +111,8 @@ void weft_plugin_link_end(plugin_link *l, weft_status status, const char *reason
     l->ending_ns = weft_now_ns() + END_NS;
 }
 
-/* Is there anything still to be waited for from a peer that ends? Without its word that it leaves, that word, or the inner transport's that it
- * is dead, for a while: it says better what happened than the plugin can. */
+/* Is there anything still to be waited for from a peer that ends? Without its word that it leaves, that word, or the inner
+ * transport's that it is dead, for a while: it says better what happened than the plugin can. */
 static bool is_over(const plugin_link *l)
 {
     if (weft_now_ns() > l->ending_ns)

@@ -20,7 +20,8 @@ enum {
     NCCL_NET_RECVS_MAX = 8         /* most that plugins are known to give in maxRecvs */
 };
 #define NCCL_NET_P2P_BYTES_MAX ((size_t)1 << 40)  /* most that maxP2pBytes and maxCollBytes may be */
-#define NCCL_NET_OPTIONAL_REQUEST ((void *)1) /* in *request on entry of irecv(), from v9: its completion may come late or early */
+/* In *request on entry of irecv(), from v9: its completion may come late or early. */
+#define NCCL_NET_OPTIONAL_REQUEST ((void *)1)
 
 typedef enum nccl_result {
     NCCL_SUCCESS = 0,
@@ -216,7 +217,8 @@ typedef nccl_result nccl_register_v8(void *comm, void *data, size_t bytes, int t
 /* Success with *request NULL: not now, to be called again. */
 typedef nccl_result nccl_send_v6(void *send_comm, void *data, int bytes, int tag, void *memory, void **request);
 typedef nccl_result nccl_send_v9(void *send_comm, void *data, size_t bytes, int tag, void *memory, void **request);
-typedef nccl_result nccl_send_v10(void *send_comm, void *data, size_t bytes, int tag, void *memory, void *profile, void **request);
+typedef nccl_result nccl_send_v10(void *send_comm, void *data, size_t bytes, int tag, void *memory, void *profile,
+                                  void **request);
 typedef nccl_result nccl_receive_v6(void *receive_comm, int n, void **data, int *bytes, int *tags, void **memory, void **request);
 typedef nccl_result nccl_receive_v9(void *receive_comm, int n, void **data, size_t *bytes, int *tags, void **memory,
                                     void **request);

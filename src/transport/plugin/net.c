@@ -72,8 +72,9 @@ static nccl_result get_properties(const weft_net *net, int device, device_proper
     memset(&p, 0, sizeof p);
     *out = (device_properties){.message_bytes = MESSAGE_BYTES};
     nccl_result result;
-#define COMMON(from)                                                                                          \
-    out->name = (from).name, out->memory = (from).ptrSupport, out->speed_Mbps = (from).speed, out->latency_us = (double)(from).latency
+#define COMMON(from)                                                                                                             \
+    out->name = (from).name, out->memory = (from).ptrSupport, out->speed_Mbps = (from).speed,                                    \
+    out->latency_us = (double)(from).latency
     if (net->version == 6) {
         nccl_net_properties_v6 v6 = {0};
         result = t->v6->getProperties(device, &v6);
@@ -98,7 +99,8 @@ static nccl_result get_properties(const weft_net *net, int device, device_proper
 #undef COMMON
     return result;
 }
-_Static_assert(offsetof(nccl_net_properties_v9, maxP2pBytes) == offsetof(nccl_net_properties_v11, maxP2pBytes), "v11 goes on where v9 ends");
+_Static_assert(offsetof(nccl_net_properties_v9, maxP2pBytes) == offsetof(nccl_net_properties_v11, maxP2pBytes),
+               "v11 goes on where v9 ends");
 
 /* The fastest device that takes host memory; of equal ones the first, as the plugin puts those in front that it prefers. */
 static weft_status choose_device(weft_net *net)
@@ -123,8 +125,8 @@ static weft_status choose_device(weft_net *net)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s (%s): none of its %d devices sends host memory", net->name,
                          net->library->path, count);
     if (status == WEFT_OK && net->message_bytes < SMALLEST_MESSAGE_BYTES)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s (%s): device %s sends %zu bytes at a time, at least %d are needed", net->name,
-                         net->library->path, net->device_name, net->message_bytes, SMALLEST_MESSAGE_BYTES);
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s (%s): device %s sends %zu bytes at a time, at least %d are needed",
+                         net->name, net->library->path, net->device_name, net->message_bytes, SMALLEST_MESSAGE_BYTES);
     return status;
 }
 

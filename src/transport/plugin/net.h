@@ -25,8 +25,8 @@ typedef struct weft_net {
 
 /* setting: WEFT_NET_PLUGIN; NULL or "": libnccl-net.so. */
 weft_status weft_net_open(const char *setting, uint64_t job, weft_net *net);
-/* Takes a zeroed one. Where a connection was left half made, the plugin may still be at it, and is not finalized: NCCL's interface
- * has no way to give one up, and plugins in use reach into what was closed meanwhile. */
+/* Takes a zeroed one. Where a connection was left half made, the plugin may still be at it, and is not finalized: NCCL's
+ * interface has no way to give one up, and plugins in use reach into what was closed meanwhile. */
 void weft_net_close(weft_net *net);
 
 /* As in the ABI; host memory only. None of them blocks. A failure is WEFT_ERR_SYSTEM, or WEFT_ERR_PEER for what the plugin says

@@ -44,7 +44,8 @@ void weft_net_log(nccl_log_level level, unsigned long flags, const char *file, i
     text[strcspn(text, "\n")] = '\0';
     if (level == NCCL_LOG_WARN)
         snprintf(warning, sizeof warning, "%.255s", text);
-    weft_log(level == NCCL_LOG_WARN ? WEFT_LOG_INFO : level == NCCL_LOG_TRACE ? WEFT_LOG_TRACE : WEFT_LOG_DEBUG, "plugin: %s", text);
+    weft_log_level ours = level == NCCL_LOG_WARN ? WEFT_LOG_INFO : level == NCCL_LOG_TRACE ? WEFT_LOG_TRACE : WEFT_LOG_DEBUG;
+    weft_log(ours, "plugin: %s", text);
 }
 
 /* ---- what is in a library ---------------------------------------------------------------------- */
@@ -83,24 +84,28 @@ static weft_status check_layout(const char *path, const void *table, int version
     const char *file = strrchr(path, '/');
     size_t bytes = symbol_bytes(table);
     if (strstr(file ? file : path, "nccom"))
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "%s: a plugin for Neuron, whose ncclNetPlugin_v%d is not NCCL's: use a build for NCCL or RCCL",
-                         path, version);
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "%s: a plugin for Neuron, whose ncclNetPlugin_v%d is not NCCL's: use a build for NCCL or RCCL", path,
+                         version);
     if (bytes != 0 && bytes != table_bytes[version])
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "%s: its ncclNetPlugin_v%d has %zu bytes, NCCL's has %zu: another interface under the same "
-                         "name (a build for Neuron?); use a build for NCCL or RCCL", path, version, bytes, table_bytes[version]);
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "%s: its ncclNetPlugin_v%d has %zu bytes, NCCL's has %zu: another interface under the same "
+                         "name (a build for Neuron?); use a build for NCCL or RCCL",
+                         path, version, bytes, table_bytes[version]);
     return WEFT_OK;
 }
 
 static weft_status lacks(const weft_net_library *l)
 {
-    return weft_fail(WEFT_ERR_UNSUPPORTED, "%s: its table of NCCL's plugin interface lacks an operation that host memory needs", l->path);
+    return weft_fail(WEFT_ERR_UNSUPPORTED, "%s: its table of NCCL's plugin interface lacks an operation that host memory needs",
+                     l->path);
 }
 
 weft_status weft_net_library_check(const weft_net_library *l)
 {
     const nccl_net_v6 *t = l->table.v6;
-    if (t->devices && t->getProperties && t->listen && t->connect && t->accept && t->regMr && t->deregMr && t->isend && t->irecv &&
-        t->test && t->closeSend && t->closeRecv && t->closeListen)
+    if (t->devices && t->getProperties && t->listen && t->connect && t->accept && t->regMr && t->deregMr && t->isend &&
+        t->irecv && t->test && t->closeSend && t->closeRecv && t->closeListen)
         return WEFT_OK;
     return lacks(l);
 }
@@ -120,11 +125,13 @@ static weft_status inspect(void *handle, weft_net_library *l)
     }
     int other = other_version(handle);
     if (other)
-        return weft_fail(WEFT_ERR_VERSION, "%s: has version %d of NCCL's network plugin interface, this Weft knows %d to %d", l->path,
-                         other, NCCL_NET_OLDEST, NCCL_NET_NEWEST);
+        return weft_fail(WEFT_ERR_VERSION, "%s: has version %d of NCCL's network plugin interface, this Weft knows %d to %d",
+                         l->path, other, NCCL_NET_OLDEST, NCCL_NET_NEWEST);
     if (dlsym(handle, WEFT_TRANSPORT_PLUGIN_SYMBOL))
-        return weft_fail(WEFT_ERR_INVALID, "%s: a transport for Weft itself, not a NCCL plugin: put its folder into WEFT_PLUGIN_PATH and its "
-                         "name into WEFT_TRANSPORTS", l->path);
+        return weft_fail(WEFT_ERR_INVALID,
+                         "%s: a transport for Weft itself, not a NCCL plugin: put its folder into WEFT_PLUGIN_PATH and its "
+                         "name into WEFT_TRANSPORTS",
+                         l->path);
     return weft_fail(WEFT_ERR_INVALID, "%s: exports no ncclNetPlugin_v%d to _v%d, so it is no NCCL network plugin", l->path,
                      NCCL_NET_OLDEST, NCCL_NET_NEWEST);
 }
@@ -169,8 +176,9 @@ static weft_status load(const char *text, weft_net_library **out)
     struct link_map *map = NULL;
     void *handle = open_named(text, why, sizeof why);
     if (!handle)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "no NCCL network plugin '%s': %s (WEFT_NET_PLUGIN is a path, or NAME for libnccl-net-NAME.so)",
-                         text, why);
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "no NCCL network plugin '%s': %s (WEFT_NET_PLUGIN is a path, or NAME for libnccl-net-NAME.so)", text,
+                         why);
     weft_net_library *l = weft_alloc(sizeof *l);
     if (!l) {
         dlclose(handle);

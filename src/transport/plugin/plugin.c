@@ -108,7 +108,8 @@ static weft_status plugin_open(const weft_transport_config *config, weft_transpo
     }
     if (status == WEFT_OK)
         status = open_descriptors(t);
-    t->config.interfaces = t->config.port_range = t->config.net_plugin = NULL; /* the caller's strings were needed for opening only */
+    /* The caller's strings were needed for opening only. */
+    t->config.interfaces = t->config.port_range = t->config.net_plugin = NULL;
     if (status != WEFT_OK) {
         plugin_destroy((weft_transport *)(void *)t);
         return status;
@@ -122,7 +123,8 @@ static weft_status plugin_open(const weft_transport_config *config, weft_transpo
 static weft_status plugin_address_of(weft_transport *transport, void *address, size_t *bytes)
 {
     plugin_transport *t = instance(transport);
-    plugin_address own = {.magic = ADDRESS_MAGIC, .short_bytes = (uint32_t)t->short_bytes, .piece_bytes = (uint32_t)t->piece_bytes};
+    plugin_address own = {
+        .magic = ADDRESS_MAGIC, .short_bytes = (uint32_t)t->short_bytes, .piece_bytes = (uint32_t)t->piece_bytes};
     if (*bytes < sizeof own)
         return weft_fail(WEFT_ERR_INVALID, "plugin: an address needs more than %zu bytes, there are %zu", sizeof own, *bytes);
     memcpy(own.name, t->net.name, sizeof own.name);
@@ -143,11 +145,12 @@ static weft_status plugin_reachable(weft_transport *transport, int peer, const v
     if (theirs.magic != ADDRESS_MAGIC)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin: what rank %d gave is no address", peer);
     if (strncmp(theirs.name, t->net.name, sizeof theirs.name) != 0)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "rank %d uses plugin %.*s, rank %d uses %s: WEFT_NET_PLUGIN must name the same everywhere",
-                         peer, (int)sizeof theirs.name - 1, theirs.name, t->config.rank, t->net.name);
+        return weft_fail(WEFT_ERR_UNSUPPORTED,
+                         "rank %d uses plugin %.*s, rank %d uses %s: WEFT_NET_PLUGIN must name the same everywhere", peer,
+                         (int)sizeof theirs.name - 1, theirs.name, t->config.rank, t->net.name);
     if (theirs.short_bytes != t->short_bytes || theirs.piece_bytes != t->piece_bytes)
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s: its device sends %u bytes at a time on rank %d, but %zu on rank %d", t->net.name,
-                         theirs.piece_bytes, peer, t->piece_bytes, t->config.rank);
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s: its device sends %u bytes at a time on rank %d, but %zu on rank %d",
+                         t->net.name, theirs.piece_bytes, peer, t->piece_bytes, t->config.rank);
     weft_status status = t->tcp->reachable(t->inner, peer, (const char *)address + sizeof theirs, bytes - sizeof theirs, NULL);
     if (status != WEFT_OK || !info)
         return status;

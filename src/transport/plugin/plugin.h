@@ -2,9 +2,9 @@
  *
  * NCCL's connections go one way, carry messages in order into buffers that the receiver has posted, and need a handle that the
  * receiver made for that one connection. From a rank to another there are up to two of them, made when they are first needed:
- * SHORT carries every slice's header, and the payload with it when it is small; its receiver keeps buffers posted. BULK carries larger payloads,
- * which the receiver posts when it knows from the header how long they are. Handles, and the word that a rank leaves, travel over an inner
- * instance of the tcp transport, which also notices when a peer dies.
+ * SHORT carries every slice's header, and the payload with it when it is small; its receiver keeps buffers posted. BULK carries
+ * larger payloads, which the receiver posts when it knows from the header how long they are. Handles, and the word that a rank
+ * leaves, travel over an inner instance of the tcp transport, which also notices when a peer dies.
  */
 #ifndef WEFT_PLUGIN_H
 #define WEFT_PLUGIN_H
@@ -106,7 +106,8 @@ typedef struct plugin_transport {
 
 /* Receiver: makes a handle in channel->handle. */
 weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, plugin_kind kind);
-/* Calls connect or accept once more; WEFT_IN_PROGRESS: again later. Up when there is a comm, and a sender's when it is accepted. */
+/* Calls connect or accept once more; WEFT_IN_PROGRESS: again later. Up when there is a comm, and a sender's when it
+ * is accepted. */
 weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c);
 /* Room for another message? The place where it is described; it counts from weft_plugin_channel_push on. */
 plugin_message *weft_plugin_channel_next(plugin_channel *c);

@@ -44,8 +44,8 @@ static void encode_entry(const weft_tcp_entry *entry, unsigned char *at)
     at[0] = v6 ? 6 : 4;
     at[1] = (unsigned char)entry->interface;
     at[2] = (unsigned char)entry->prefix;
-    at[3] =
-        (unsigned char)((entry->loopback ? ENTRY_LOOPBACK : 0) | (entry->link_local ? ENTRY_LINK_LOCAL : 0) | (entry->far ? ENTRY_FAR : 0));
+    at[3] = (unsigned char)((entry->loopback ? ENTRY_LOOPBACK : 0) | (entry->link_local ? ENTRY_LINK_LOCAL : 0) |
+                            (entry->far ? ENTRY_FAR : 0));
     memcpy(at + 4, &port, 2);
     memcpy(at + 8, &speed, 4);
     if (v6)

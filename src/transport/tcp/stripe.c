@@ -16,7 +16,8 @@ static bool same_address(const weft_tcp_sockaddr *a, const weft_tcp_sockaddr *b)
     return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
 }
 
-/* By what the peer's end is called: a socket that was accepted has no rail, but each of the peer's interfaces is of one rail only. */
+/* By what the peer's end is called: a socket that was accepted has no rail, but each of the peer's interfaces is of
+ * one rail only. */
 void weft_tcp_stripe_begin(tcp_socket *s)
 {
     const tcp_link *link = s->link;

@@ -75,8 +75,8 @@ static void land(weft_endpoint *e, ucx_arrival *a)
     a->status = UCS_INPROGRESS;
     *e->landing_end = a;
     e->landing_end = &a->next;
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.recv_am = on_landed,
-                                 .user_data = a};
+    ucp_request_param_t param = {
+        .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.recv_am = on_landed, .user_data = a};
     ucs_status_ptr_t request = ucp_am_recv_data_nbx(t->worker, a->data, a->memory, a->bytes, &param);
     if (request && !UCS_PTR_IS_ERR(request)) {
         t->pending++;

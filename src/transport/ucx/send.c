@@ -33,8 +33,8 @@ static void on_error(void *arg, ucp_ep_h ep, ucs_status_t status)
     weft_ucx_broke(arg, status);
 }
 
-/* UCX 1.13's shared memory cannot report a peer that died, and is not used where that is asked for. Where it is all that may be used, it
- * is not asked for: deaths are found by Weft's control plane in any case. */
+/* UCX 1.13's shared memory cannot report a peer that died, and is not used where that is asked for. Where it is all that may be
+ * used, it is not asked for: deaths are found by Weft's control plane in any case. */
 static bool shared_memory_only(void)
 {
     static const char *const names[] = {"posix", "sysv", "cma", "xpmem", "knem", "sm", "shm", "mm", "self"};
@@ -51,8 +51,8 @@ static bool shared_memory_only(void)
     return only;
 }
 
-/* Over shared memory UCX asks the peer for something before the first message that is not among the smallest; all after it wait. That is
- * better done at once than when a flush() waits for the last ones, whose receiver is busy with something else. */
+/* Over shared memory UCX asks the peer for something before the first message that is not among the smallest; all after it wait.
+ * That is better done at once than when a flush() waits for the last ones, whose receiver is busy with something else. */
 static void send_hello(weft_endpoint *e)
 {
     static const char anything[512];
@@ -245,8 +245,8 @@ void weft_ucx_disconnect(weft_endpoint *e, weft_status status)
 
 weft_status weft_ucx_register(weft_transport *t, void *base, size_t bytes, void **handle)
 {
-    ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH, .address = base,
-                                   .length = bytes};
+    ucp_mem_map_params_t params = {
+        .field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH, .address = base, .length = bytes};
     ucx_region *r = weft_alloc(sizeof *r);
     if (!r)
         return weft_ucx_fail(t, WEFT_ERR_MEMORY, "ucx: no memory to note a buffer");

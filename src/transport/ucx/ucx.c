@@ -26,12 +26,13 @@ weft_status weft_ucx_fail(const weft_transport *t, weft_status status, const cha
 
 weft_status weft_ucx_fail_ucs(const weft_transport *t, ucs_status_t status, const char *what)
 {
-    weft_status ours = status == UCS_ERR_NO_MEMORY ? WEFT_ERR_MEMORY
-                       : status == UCS_ERR_UNSUPPORTED || status == UCS_ERR_UNREACHABLE || status == UCS_ERR_NO_DEVICE
-                           ? WEFT_ERR_UNSUPPORTED
-                       : status == UCS_ERR_CONNECTION_RESET || status == UCS_ERR_ENDPOINT_TIMEOUT || status == UCS_ERR_NOT_CONNECTED
-                           ? WEFT_ERR_PEER
-                           : WEFT_ERR_SYSTEM;
+    weft_status ours = WEFT_ERR_SYSTEM;
+    if (status == UCS_ERR_NO_MEMORY)
+        ours = WEFT_ERR_MEMORY;
+    else if (status == UCS_ERR_UNSUPPORTED || status == UCS_ERR_UNREACHABLE || status == UCS_ERR_NO_DEVICE)
+        ours = WEFT_ERR_UNSUPPORTED;
+    else if (status == UCS_ERR_CONNECTION_RESET || status == UCS_ERR_ENDPOINT_TIMEOUT || status == UCS_ERR_NOT_CONNECTED)
+        ours = WEFT_ERR_PEER;
     return weft_ucx_fail(t, ours, "%s: %s (UCX_TLS and UCX_NET_DEVICES say what UCX uses)", what, ucs_status_string(status));
 }
 
@@ -111,7 +112,8 @@ static weft_status start_ucx(weft_transport *t)
     if (status != UCS_OK)
         return weft_ucx_fail_ucs(t, status, "ucx: reading UCX_* settings");
     ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_ESTIMATED_NUM_EPS | UCP_PARAM_FIELD_NAME,
-                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP, .estimated_num_eps = (size_t)t->config.ranks, .name = "weft"};
+                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP, .estimated_num_eps = (size_t)t->config.ranks,
+                           .name = "weft"};
     status = ucp_init(&params, settings, &t->context);
     ucp_config_release(settings);
     if (status != UCS_OK)
@@ -125,8 +127,10 @@ static weft_status start_ucx(weft_transport *t)
     if (status != UCS_OK)
         return weft_ucx_fail_ucs(t, status, "ucx: creating a worker");
     if (t->address_bytes + sizeof(ucx_address) > WEFT_TRANSPORT_ADDRESS_MAX)
-        return weft_ucx_fail(t, WEFT_ERR_UNSUPPORTED, "ucx: the worker's address has %zu bytes, at most %zu fit: let UCX use fewer devices "
-                             "(UCX_NET_DEVICES, UCX_TLS)", t->address_bytes, WEFT_TRANSPORT_ADDRESS_MAX - sizeof(ucx_address));
+        return weft_ucx_fail(t, WEFT_ERR_UNSUPPORTED,
+                             "ucx: the worker's address has %zu bytes, at most %zu fit: let UCX use fewer devices "
+                             "(UCX_NET_DEVICES, UCX_TLS)",
+                             t->address_bytes, WEFT_TRANSPORT_ADDRESS_MAX - sizeof(ucx_address));
     return weft_ucx_listen(t);
 }
 
@@ -143,7 +147,8 @@ static weft_status ucx_open(const weft_transport_config *config, weft_transport 
         t->peers[r].rank = r;
         t->peers[r].landing_end = &t->peers[r].landing;
     }
-    weft_status status = t->peers ? start_ucx(t) : weft_ucx_fail(t, WEFT_ERR_MEMORY, "ucx: no memory for %d peers", config->ranks);
+    weft_status status =
+        t->peers ? start_ucx(t) : weft_ucx_fail(t, WEFT_ERR_MEMORY, "ucx: no memory for %d peers", config->ranks);
     if (status == WEFT_OK)
         *out = t;
     else
@@ -155,9 +160,11 @@ static weft_status ucx_open(const weft_transport_config *config, weft_transport 
 
 static weft_status ucx_address_of(weft_transport *t, void *address, size_t *bytes)
 {
-    ucx_address own = {.magic = MAGIC, .hash = weft_hash(t->address, t->address_bytes, MAGIC), .bytes = (uint32_t)t->address_bytes};
+    ucx_address own = {
+        .magic = MAGIC, .hash = weft_hash(t->address, t->address_bytes, MAGIC), .bytes = (uint32_t)t->address_bytes};
     if (*bytes < sizeof own + t->address_bytes)
-        return weft_ucx_fail(t, WEFT_ERR_INVALID, "ucx: the address needs %zu bytes, there are %zu", sizeof own + t->address_bytes, *bytes);
+        return weft_ucx_fail(t, WEFT_ERR_INVALID, "ucx: the address needs %zu bytes, there are %zu",
+                             sizeof own + t->address_bytes, *bytes);
     memcpy(address, &own, sizeof own);
     memcpy((char *)address + sizeof own, t->address, t->address_bytes);
     *bytes = sizeof own + t->address_bytes;
@@ -219,7 +226,8 @@ static void end_if_over(weft_endpoint *e)
     if (!complete && !late)
         return;
     weft_status status = e->broken == UCS_ERR_NO_MEMORY ? WEFT_ERR_MEMORY : WEFT_ERR_PEER;
-    snprintf(e->reason, sizeof e->reason, "rank %d over ucx: %s", e->rank, e->left ? "closed by it" : ucs_status_string(e->broken));
+    snprintf(e->reason, sizeof e->reason, "rank %d over ucx: %s", e->rank,
+             e->left ? "closed by it" : ucs_status_string(e->broken));
     e->failed = true;
     weft_ucx_disconnect(e, WEFT_ERR_PEER);
     weft_ucx_drop_arrivals(e);

@@ -1,8 +1,8 @@
 /* The parts of the transport "ucx": slices as UCP active messages.
  *
- * It is a library of its own, libweft-transport-ucx.so, loaded when its name is asked for: libweft needs libc only, and a process that does
- * not use UCX does not get its threads, signal handlers and memory hooks. So nothing here reaches libweft but through the
- * configuration; what it takes of src/base is linked into it.
+ * It is a library of its own, libweft-transport-ucx.so, loaded when its name is asked for: libweft needs libc only, and a process
+ * that does not use UCX does not get its threads, signal handlers and memory hooks. So nothing here reaches libweft but through
+ * the configuration; what it takes of src/base is linked into it.
  */
 #ifndef WEFT_UCX_H
 #define WEFT_UCX_H
@@ -14,8 +14,8 @@
 
 enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO, UCX_AM_SMALL };
 
-/* In front of every active message: its header, or where it is small (UCX_AM_SMALL) the beginning of its data, as UCX sends at once only
- * what is either. UCX keeps no order between messages of different protocols: number does. */
+/* In front of every active message: its header, or where it is small (UCX_AM_SMALL) the beginning of its data, as UCX sends at
+ * once only what is either. UCX keeps no order between messages of different protocols: number does. */
 typedef struct ucx_header {
     unsigned char slice[WEFT_HEADER_BYTES];
     uint64_t job;

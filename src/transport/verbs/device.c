@@ -375,8 +375,9 @@ weft_status weft_verbs_ports_open(verbs_transport *t)
     int device_count = 0;
     struct ibv_device **devices = t->verbs->get_device_list(&device_count);
     if (!devices)
-        return errno == ENOSYS ? weft_fail(WEFT_ERR_UNSUPPORTED, "verbs: this kernel has no RDMA (no /sys/class/infiniband_verbs)")
-                               : weft_fail_errno(WEFT_ERR_UNSUPPORTED, "verbs: no list of RDMA devices");
+        return errno == ENOSYS
+                   ? weft_fail(WEFT_ERR_UNSUPPORTED, "verbs: this kernel has no RDMA (no /sys/class/infiniband_verbs)")
+                   : weft_fail_errno(WEFT_ERR_UNSUPPORTED, "verbs: no list of RDMA devices");
     int count = find_candidates(t, devices, device_count, found, (int)ARRAY_LEN(found));
     weft_status status = open_candidates(t, found, count);
     t->verbs->free_device_list(devices);

@@ -162,7 +162,8 @@ static weft_status leave_far_ports(verbs_transport *t)
     for (int i = 0; i < t->port_count; i++) {
         t->ports[i].card.far = device[i].far;
         if (device[i].far)
-            weft_log(WEFT_LOG_INFO, "verbs: rank %d leaves %s to ranks that are nearer to it", t->config.rank, t->ports[i].card.name);
+            weft_log(WEFT_LOG_INFO, "verbs: rank %d leaves %s to ranks that are nearer to it", t->config.rank,
+                     t->ports[i].card.name);
     }
     return status;
 }

@@ -1,6 +1,6 @@
-/* The plainest network plugin of NCCL over TCP, as a measure: one socket per connection, before each message its length in 4 bytes,
- * each request moved by its own test() in the order of posting, nothing cut, nothing striped, no thread. So are NCCL's own sockets
- * where it knows nothing of the NIC. Speaks version 6 of the ABI; the interface is the loopback, or TEST_NET_ADDRESS. */
+/* The plainest network plugin of NCCL over TCP, as a measure: one socket per connection, before each message its length in 4
+ * bytes, each request moved by its own test() in the order of posting, nothing cut, nothing striped, no thread. So are NCCL's own
+ * sockets where it knows nothing of the NIC. Speaks version 6 of the ABI; the interface is the loopback, or TEST_NET_ADDRESS. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -46,8 +46,8 @@ static nccl_result devices(int *count)
 
 static nccl_result properties(int device, nccl_net_properties_v6 *p)
 {
-    *p = (nccl_net_properties_v6){.name = (char *)(uintptr_t)"plain", .guid = (uint64_t)device + 1, .ptrSupport = NCCL_PTR_HOST, .speed = 10000,
-                                  .port = 1, .maxComms = 65536, .maxRecvs = 1};
+    *p = (nccl_net_properties_v6){.name = (char *)(uintptr_t) "plain", .guid = (uint64_t)device + 1, .ptrSupport = NCCL_PTR_HOST,
+                                  .speed = 10000, .port = 1, .maxComms = 65536, .maxRecvs = 1};
     return NCCL_SUCCESS;
 }
 
@@ -207,7 +207,7 @@ static nccl_result close_listener(void *listener)
 }
 
 const nccl_net_v6 ncclNetPlugin_v6 = {
-    .name = "plain", .init = init, .devices = devices, .getProperties = properties, .listen = listen_at, .connect = dial, .accept = take,
-    .regMr = register_memory, .deregMr = deregister_memory, .isend = post_send, .irecv = post_receive, .test = test,
-    .closeSend = close_connection, .closeRecv = close_connection, .closeListen = close_listener,
+    .name = "plain", .init = init, .devices = devices, .getProperties = properties, .listen = listen_at, .connect = dial,
+    .accept = take, .regMr = register_memory, .deregMr = deregister_memory, .isend = post_send, .irecv = post_receive,
+    .test = test, .closeSend = close_connection, .closeRecv = close_connection, .closeListen = close_listener,
 };
