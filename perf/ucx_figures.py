@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Weft's transports beside ucx_perftest (Debian: ucx-utils): medians of interleaved rounds between two processes on CPUs of
 their own. By hand on a quiet machine; arguments: what UCX_TLS shall be (default tcp), the number of rounds (default 3).
-With tcp, Weft's own TCP is a further column, and both sides want errors reported, which changes what UCX does with large messages.
+With tcp, Weft's own TCP is a further column, and both sides want errors reported, which changes what UCX does with large
+messages.
 SIZES: other sizes, in bytes."""
 import os
 import re
@@ -26,8 +27,8 @@ def perftest(kind, size):
     """Microseconds of half a round trip (median), or MB/s."""
     global PORT
     PORT += 1
-    command = ["ucx_perftest", "-t", "ucp_am_lat" if kind == "latency" else "ucp_am_bw", "-s", str(size), "-n", str(count(kind, size)),
-               "-w", "20", "-f", "-p", str(PORT), *(["-e"] if TLS == "tcp" else [])]
+    command = ["ucx_perftest", "-t", "ucp_am_lat" if kind == "latency" else "ucp_am_bw", "-s", str(size), "-n",
+               str(count(kind, size)), "-w", "20", "-f", "-p", str(PORT), *(["-e"] if TLS == "tcp" else [])]
     server = subprocess.Popen([*command, "-c", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(20):  # the server needs a moment until it listens

@@ -1,4 +1,5 @@
-"""Builds weft_torch._C for pip. Weft itself is found by WEFT_BUILD (a build folder), else beside this folder, else by pkg-config."""
+"""Builds weft_torch._C for pip. Weft itself is found by WEFT_BUILD (a build folder), else beside this folder, else by
+pkg-config."""
 import glob
 import os
 import shlex
@@ -32,6 +33,7 @@ def weft():
 
 compile_flags, library = weft()
 setup(ext_modules=[Extension(
-    "weft_torch._C", sorted(os.path.relpath(path, HERE) for path in glob.glob(os.path.join(HERE, "src", "*.cpp"))), language="c++",
+    "weft_torch._C", sorted(os.path.relpath(path, HERE) for path in glob.glob(os.path.join(HERE, "src", "*.cpp"))),
+    language="c++",
     extra_compile_args=["-O2", "-g1", "-fvisibility=hidden", *compile_flags, *flags("compile")],
     extra_link_args=["-L" + library, "-lweft", "-Wl,-rpath," + library, *flags("link")])])

@@ -84,14 +84,15 @@ def openmpi(library, case, crowded):
     if case.kind == "shm":
         shared = "vader" if library == "openmpi" else "sm"
         ob1 = common + ["--mca", "pml", "ob1", "--mca", "btl", f"self,{shared}"]
-        return [Variant(library, "ob1", ob1, {}), Variant(library, "ob1, coll sm", ob1 + ["--mca", "coll_sm_priority", "100"], {}),
+        return [Variant(library, "ob1", ob1, {}),
+                Variant(library, "ob1, coll sm", ob1 + ["--mca", "coll_sm_priority", "100"], {}),
                 Variant(library, "ucx", ucx, {})]
     if shares_hosts(case):
         # As it comes, with the network named and nothing else: it finds shared memory by itself. UCX gets what it needs for both.
         ucx_net = {"UCX_TLS": "tcp,sm,self", "UCX_NET_DEVICES": "eth0"}
         return [Variant(library, "as it comes", ["--mca", "btl_tcp_if_include", "eth0"], {}),
-                Variant(library, "ob1", common + ["--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp", "--mca", "btl_tcp_if_include",
-                                                  "eth0"], {}),
+                Variant(library, "ob1", common + ["--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp",
+                                                  "--mca", "btl_tcp_if_include", "eth0"], {}),
                 Variant(library, "ob1, yielding", ["--mca", "mpi_yield_when_idle", "1", "--mca", "pml", "ob1", "--mca",
                                                    "btl_tcp_if_include", "eth0"], {}),
                 Variant(library, "ucx", ucx, ucx_net)]
@@ -107,7 +108,8 @@ def mpich(case):
                 Variant("mpich", "ucx sm", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "sm,self"})]
     if shares_hosts(case):
         # As it comes, too, it works; hosts.py --peers measures that. Its ranks spin without end, so that it is slow on few cores.
-        return [Variant("mpich", "ucx tcp and sm", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,sm,self", "UCX_NET_DEVICES": "eth0"}),
+        return [Variant("mpich", "ucx tcp and sm", [],
+                        {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,sm,self", "UCX_NET_DEVICES": "eth0"}),
                 Variant("mpich", "ucx tcp", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"})]
     device = "lo" if case.kind == "tcp" else "eth0"
     return [Variant("mpich", "ucx tcp", [], {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": device})]

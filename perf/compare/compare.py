@@ -28,7 +28,8 @@ EVERYTHING = [*cases.CASES, "startup", "overlap"]
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Weft beside other libraries, measured.")
-    parser.add_argument("--programs", default="build/compare", help="folder of compare-weft, compare-openmpi, ... (default: %(default)s)")
+    parser.add_argument("--programs", default="build/compare",
+                        help="folder of compare-weft, compare-openmpi, ... (default: %(default)s)")
     parser.add_argument("--out", help="folder for table.txt, results.json and plot.svg (default: that of the programs)")
     parser.add_argument("--cases", help="of " + ",".join(EVERYTHING) + " (default: all)")
     parser.add_argument("--collectives", help="of " + ",".join(cases.COLLECTIVES))
@@ -38,7 +39,8 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ms", type=float, default=20, help="time per cell and launch (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="2 ranks on shared memory, fewer sizes: about three minutes")
-    parser.add_argument("--docs", action="store_true", help="also write docs/compare.svg and docs/compare.json (on a quiet machine)")
+    parser.add_argument("--docs", action="store_true",
+                        help="also write docs/compare.svg and docs/compare.json (on a quiet machine)")
     return parser.parse_args()
 
 
@@ -102,7 +104,9 @@ class Run:
         self.peers = [name for name in wanted if self.there(name)]
         for name in wanted:
             if name not in self.peers:
-                why = "COMPARE_DEBIAN13=1 was not asked for" if name == "openmpi5" else f"{self.programs}/compare-{name} is not built"
+                why = f"{self.programs}/compare-{name} is not built"
+                if name == "openmpi5":
+                    why = "COMPARE_DEBIAN13=1 was not asked for"
                 self.note(f"{cases.LIBRARIES[name]} is not compared: {why}")
 
     def there(self, peer):
@@ -208,8 +212,8 @@ class Run:
         rows = []
         for case in self.cases:
             cells = cases.cells_of(case, self.collectives, self.types, self.sizes)
-            rows += report.rows_of(self.times.get(case.name, {}), case, cells, ["registered", *self.peers], self.floors, self.cpus,
-                                   standins)
+            rows += report.rows_of(self.times.get(case.name, {}), case, cells, ["registered", *self.peers], self.floors,
+                                   self.cpus, standins)
         return rows
 
     def all(self):
@@ -243,7 +247,8 @@ def write(run, folder, name_of):
     text += ["", *["note: " + note for note in run.notes]]
     here = machine()
     document = {"machine": here, "versions": versions(), "rounds": run.options.rounds, "floors": run.floors, "rows": rows,
-                "memory_kb": run.memory, "startup": run.startup[0], "overlap": run.overlap, "settings": run.chosen, "notes": run.notes}
+                "memory_kb": run.memory, "startup": run.startup[0], "overlap": run.overlap, "settings": run.chosen,
+                "notes": run.notes}
     heading = f"all_reduce f32: time of each peer over Weft's ({here['cpus']} x {here['cpu']})"
     for key, content in (("table", "\n".join(text) + "\n"), ("json", json.dumps(document, indent=1) + "\n"),
                          ("svg", plot.draw(rows, heading))):

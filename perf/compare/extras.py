@@ -123,10 +123,12 @@ def startup_table(rows, given_up):
 def overlap_table(rows):
     if not rows:
         return []
-    lines = ["", "overlap of a non-blocking all_reduce f32 with computation of the same length: share hidden, and how much longer the "
-             "computation took; left alone / looked at every 20 us"]
+    lines = ["",
+             "overlap of a non-blocking all_reduce f32 with computation of the same length: share hidden, and how much longer "
+             "the computation took; left alone / looked at every 20 us"]
     lines.append(f"{'':>7}{'size':>8}{'':>12}{'alone us':>10}{'hidden':>16}{'slowed':>16}")
     for row in rows:
-        lines.append(f"{row['case']:>7}{cases.show_size(row['bytes']):>8}{cases.LIBRARIES[row['library']]:>12}{row['alone_us']:>10.0f}"
+        lines.append(f"{row['case']:>7}{cases.show_size(row['bytes']):>8}{cases.LIBRARIES[row['library']]:>12}"
+                     f"{row['alone_us']:>10.0f}"
                      f"{row['hidden']:>8.0%}{row['hidden_polled']:>8.0%}{row['slowed']:>8.0%}{row['slowed_polled']:>8.0%}")
     return lines

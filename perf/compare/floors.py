@@ -48,7 +48,8 @@ def socket_exchange(program, server, client, address):
                                preexec_fn=launch.die_with_parent)
     try:
         serving.stdout.readline()
-        done = subprocess.run(client + [program, "connect", address, port], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(client + [program, "connect", address, port], capture_output=True, text=True, timeout=120,
+                              check=False)
         return json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError, KeyError):
         return None
@@ -122,8 +123,8 @@ def of_memory(case, cell, floors, cpus):
 
 
 def of(case, cell, floors, cpus):
-    """us that the cell cannot well take less than; None: not known. The root of small broadcasts runs ahead of the others, so that
-    what crossing takes is no limit of theirs."""
+    """us that the cell cannot well take less than; None: not known. The root of small broadcasts runs ahead of the others, so
+    that what crossing takes is no limit of theirs."""
     if cell.collective == "broadcast" and cell.bytes < 4096:
         return None
     return of_memory(case, cell, floors, cpus) if case.kind in IN_MEMORY else of_socket(case, cell, floors)

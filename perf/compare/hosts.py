@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What follows from knowing the hosts, in figures: all_reduce over four hosts (network namespaces) by the schedule that Weft chooses,
-beside the link's floor, a flat ring in the worst order of ranks, Open MPI as it comes, and with two interfaces beside one; with
---peers also every other setting of Open MPI, MPICH and Gloo that might be quicker. Needs root, iperf3 and `make compare-programs`;
-prints a table. --only takes the rows whose names fit, so that parts of it can be run alone."""
+"""What follows from knowing the hosts, in figures: all_reduce over four hosts (network namespaces) by the schedule that Weft
+chooses, beside the link's floor, a flat ring in the worst order of ranks, Open MPI as it comes, and with two interfaces beside
+one; with --peers also every other setting of Open MPI, MPICH and Gloo that might be quicker. Needs root, iperf3 and `make
+compare-programs`; prints a table. --only takes the rows whose names fit, so that parts of it can be run alone."""
 import argparse
 import itertools
 import os
@@ -75,20 +75,23 @@ def rows(size):
 def peer_rows(size):
     """As rows(), two ranks on each of four hosts, by each setting of the other libraries that bears on a large all_reduce."""
     shape = ("4 hosts x 2 ranks", TWO_EACH, (GIGABIT,), size)
-    net, tuned = ["--mca", "btl_tcp_if_include", "eth0"], ("basic_linear", "nonoverlapping", "recursive_doubling", "ring", "segmented_ring",
-                                                            "rabenseifner")
+    net = ["--mca", "btl_tcp_if_include", "eth0"]
+    tuned = ("basic_linear", "nonoverlapping", "recursive_doubling", "ring", "segmented_ring", "rabenseifner")
     forced = ["--mca", "coll_tuned_use_dynamic_rules", "1", "--mca", "coll_tuned_allreduce_algorithm"]
     variants = cases.variants_of("openmpi", cases.CASES["hosts4x2"], 1)
     variants += [cases.Variant("openmpi", "tuned " + name, [*net, *forced, str(i + 1)], {}) for i, name in enumerate(tuned)]
     han = [*net, "--mca", "coll_han_priority", "100", "--mca"]
     variants += [cases.Variant("openmpi", "han over " + name, [*han, *more], {})
-                 for name, more in (("libnbc", ["coll_han_allreduce_up_module", "0"]), ("adapt", ["coll_han_allreduce_up_module", "1"]),
+                 for name, more in (("libnbc", ["coll_han_allreduce_up_module", "0"]),
+                                    ("adapt", ["coll_han_allreduce_up_module", "1"]),
                                     ("tuned, simple", ["coll_han_use_simple_allreduce", "1"]),
                                     ("tuned ring, simple", ["coll_han_use_simple_allreduce", "1", *forced, "4"]))]
     tcp = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"}
     variants += [cases.Variant("mpich", "as it comes", [], {}), cases.Variant("mpich", "tcp between hosts", [], tcp)]
-    variants += [cases.Variant("mpich", name, [], {**tcp, "MPIR_CVAR_ALLREDUCE_INTRA_ALGORITHM": name, "MPIR_CVAR_ENABLE_SMP_ALLREDUCE": smp})
-                 for name, smp in (("recursive_doubling", "1"), ("reduce_scatter_allgather", "1"), ("reduce_scatter_allgather", "0"))]
+    variants += [cases.Variant("mpich", name, [],
+                               {**tcp, "MPIR_CVAR_ALLREDUCE_INTRA_ALGORITHM": name, "MPIR_CVAR_ENABLE_SMP_ALLREDUCE": smp})
+                 for name, smp in (("recursive_doubling", "1"), ("reduce_scatter_allgather", "1"),
+                                   ("reduce_scatter_allgather", "0"))]
     variants += cases.variants_of("mpich", cases.CASES["hosts4x2"], 1) + cases.variants_of("gloo", cases.CASES["hosts4x2"], 1)
     return [(f"{cases.LIBRARIES[v.library]}, {v.name}", shape, v) for v in variants]
 
@@ -123,8 +126,10 @@ def main():
     options = parser.parse_args()
     options.programs = os.path.abspath(options.programs)
     launch.commands = split_ranks(launch.commands)
-    print(f"all_reduce of {cases.show_size(options.size)} f32, ms (floor: 2(h-1)/h x size over the goodput of iperf3)", flush=True)
-    chosen = [row for row in rows(options.size) + (peer_rows(options.size) if options.peers else []) if re.search(options.only, row[0])]
+    print(f"all_reduce of {cases.show_size(options.size)} f32, ms (floor: 2(h-1)/h x size over the goodput of iperf3)",
+          flush=True)
+    chosen = [row for row in rows(options.size) + (peer_rows(options.size) if options.peers else [])
+              if re.search(options.only, row[0])]
     for made, group in itertools.groupby(chosen, key=lambda row: row[1]):
         try:
             shape = Shape(*made)

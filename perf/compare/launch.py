@@ -56,11 +56,11 @@ def commands(variant, case, place, program, arguments, meeting):
             launcher = [DEBIAN13, "run", os.environ.get("COMPARE_DEBIAN13_FOLDER", ""), os.path.dirname(program), *launcher]
         crowded = case.ranks > len(os.sched_getaffinity(0))
         bind = ["--bind-to", "none"] if crowded or place.addresses else ["--bind-to", "core"]
-        return [(place.prefix(0) + [*launcher, "--oversubscribe", *bind, "-np", str(case.ranks), *place.openmpi(), *variant.options,
-                                    program, *arguments], {**quiet, **variant.environment})]
+        return [(place.prefix(0) + [*launcher, "--oversubscribe", *bind, "-np", str(case.ranks), *place.openmpi(),
+                                    *variant.options, program, *arguments], {**quiet, **variant.environment})]
     if variant.library == "mpich":
-        return [(place.prefix(0) + ["mpiexec.mpich", "-np", str(case.ranks), *place.mpich(), *variant.options, program, *arguments],
-                 variant.environment)]
+        return [(place.prefix(0) + ["mpiexec.mpich", "-np", str(case.ranks), *place.mpich(), *variant.options,
+                                    program, *arguments], variant.environment)]
     if variant.name:
         arguments = [*arguments, "--variant", variant.name]
     common = {"WORLD_SIZE": str(case.ranks), "MASTER_ADDR": place.addresses[0] if place.addresses else "127.0.0.1",

@@ -5,7 +5,8 @@ from xml.sax.saxutils import escape
 
 import cases
 
-COLOURS = {"weft": "#8a5cf6", "openmpi": "#e8710a", "openmpi5": "#b45309", "mpich": "#0e9f8e", "gloo": "#d6336c", "floor": "#868e96"}
+COLOURS = {"weft": "#8a5cf6", "openmpi": "#e8710a", "openmpi5": "#b45309", "mpich": "#0e9f8e", "gloo": "#d6336c",
+           "floor": "#868e96"}
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP_X, GAP_Y = 380, 230, 60, 76, 70, 74
 # Ratios outside are drawn at the edge; a floor is not.
 LEAST, MOST = 0.25, 128
@@ -61,7 +62,8 @@ class Panel:
             out.append(f'<polygon points="{" ".join(band)}" fill="{colour}" fill-opacity=".15"/>')
         out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         if name != "floor":
-            out += [f'<circle cx="{self.x(size):.1f}" cy="{self.y(middle):.1f}" r="3" fill="{colour}"/>' for size, middle, _, _ in points]
+            out += [f'<circle cx="{self.x(size):.1f}" cy="{self.y(middle):.1f}" r="3" fill="{colour}"/>'
+                    for size, middle, _, _ in points]
         return out
 
 
@@ -88,11 +90,11 @@ def draw(rows, heading, collective="all_reduce", kind="f32"):
     names = ["weft", *[name for name in cases.PEERS if any(name in row["ratio"] for row in chosen)]]
     if any("floor_us" in row for row in chosen):
         names.append("floor")
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
-           f"<title>{escape(heading)}</title>", f"<style>{STYLE}</style>",
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+           f'width="{width}" height="{height}" role="img">', f"<title>{escape(heading)}</title>", f"<style>{STYLE}</style>",
            f'<text class="title" x="{LEFT - 40}" y="22">{escape(heading)}</text>', *legend(names, LEFT - 40, 42),
-           f'<text x="{LEFT - 40}" y="{height - 10}">Above the line of Weft: slower than Weft. Bands: 95 % intervals of the median '
-           f'ratio. Points on the upper edge lie beyond {MOST}x.</text>']
+           f'<text x="{LEFT - 40}" y="{height - 10}">Above the line of Weft: slower than Weft. Bands: 95 % intervals of the '
+           f'median ratio. Points on the upper edge lie beyond {MOST}x.</text>']
     for index, case_name in enumerate(shown):
         mine = sorted((row for row in chosen if row["case"] == case_name), key=lambda row: row["bytes"])
         panel = Panel(LEFT + index % columns * (PANEL_WIDTH + GAP_X), TOP + index // columns * (PANEL_HEIGHT + GAP_Y),

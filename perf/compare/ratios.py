@@ -32,8 +32,8 @@ def interval(values):
 
 
 def ratio(ours, theirs):
-    """Time of a peer over our time, round by round, as rounds are interleaved: (median, low, high); above 1 we are faster. Rounds that
-    one of both lacks do not count. None: no round has both."""
+    """Time of a peer over our time, round by round, as rounds are interleaved: (median, low, high); above 1 we are faster. Rounds
+    that one of both lacks do not count. None: no round has both."""
     pairs = [t / o for o, t in zip(ours, theirs) if o is not None and t is not None]
     return interval(pairs) if pairs else None
 

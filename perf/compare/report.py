@@ -71,7 +71,8 @@ def table(rows, libraries):
         mine = [row for row in rows if row["case"] == case_name]
         used = [name for name in shown if any(name in row["us"] for row in mine)]
         standin = any("standin_us" in row for row in mine)
-        lines += ["", f"{cases.CASES[case_name].text} ({mine[0]['rounds']} rounds; us; best/Weft: time of the best peer over Weft's, "
+        lines += ["",
+                  f"{cases.CASES[case_name].text} ({mine[0]['rounds']} rounds; us; best/Weft: time of the best peer over Weft's, "
                   "above 1 Weft is faster)"]
         lines.append(f"{'':>21} {'size':>7}" + "".join(f"{names[n]:>11}" for n in used) + f"{'floor':>10}{'of floor':>9}" +
                      (f"{'stand-in':>10}" if standin else "") + "  best/Weft")
@@ -86,7 +87,8 @@ def table(rows, libraries):
             if standin:
                 line += f"{show_us(row.get('standin_us')):>10}"
             if "best" in row:
-                line += f"  {show_ratio(row['ratio'][row['best']])} {cases.LIBRARIES[row['best']]}" + ("  BEHIND" if row["behind"] else "")
+                behind = "  BEHIND" if row["behind"] else ""
+                line += f"  {show_ratio(row['ratio'][row['best']])} {cases.LIBRARIES[row['best']]}{behind}"
             lines.append(line)
     return lines
 
@@ -111,8 +113,9 @@ def large_rows(rows):
     lines = []
     for row in rows:
         if row["bytes"] >= LARGE_BYTES and "mapped_floor_us" in row and "floor_us" in row:
-            lines.append(f"{title(row)} {cases.show_size(row['bytes'])}: private buffers at {row['floor_us'] / row['us']['weft']:.0%} of the "
-                         f"staged plain loops, registered ones at {row['mapped_floor_us'] / row['us']['registered']:.0%} of the mapped ones")
+            staged, mapped = row["floor_us"] / row["us"]["weft"], row["mapped_floor_us"] / row["us"]["registered"]
+            lines.append(f"{title(row)} {cases.show_size(row['bytes'])}: private buffers at {staged:.0%} of the staged "
+                         f"plain loops, registered ones at {mapped:.0%} of the mapped ones")
     return lines
 
 
@@ -122,11 +125,13 @@ def summary(rows, memory):
         lines.append(f"  {case_name:<7} {collective:<15} {kind:<5} {mean:6.2f}   worst {worst['ratio'][worst['best']][0]:.2f} at "
                      f"{cases.show_size(worst['bytes']) if worst['bytes'] else 'any size'} ({cases.LIBRARIES[worst['best']]})")
     late = [row for row in rows if row.get("behind")]
-    lines.append(f"{len(late)} of {len([r for r in rows if 'best' in r])} cells behind the best peer (interval of the ratio below 0.95)")
+    compared = [row for row in rows if "best" in row]
+    lines.append(f"{len(late)} of {len(compared)} cells behind the best peer (interval of the ratio below 0.95)")
     lines += large_rows(rows)
     if memory:
         lines += ["", "memory of the hungriest rank above its buffers, after start and barrier / after all cells (MB):"]
         for case_name, by_library in memory.items():
             lines.append(f"  {case_name:<7} " + "   ".join(
-                f"{cases.LIBRARIES.get(name, name)} {low / 1024:.1f} / {high / 1024:.1f}" for name, (low, high) in by_library.items()))
+                f"{cases.LIBRARIES.get(name, name)} {low / 1024:.1f} / {high / 1024:.1f}"
+                for name, (low, high) in by_library.items()))
     return lines

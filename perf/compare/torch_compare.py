@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""torch on Weft beside torch on Gloo, and on MPI where torch was built with it: all_reduce by size, the gradient buckets of three models, a step of DDP, and the pattern of
-tensor-parallel inference; 2 and 4 ranks on this host, 4 hosts at 1 Gbit/s. Launches are interleaved round by round. Writes
-torch.txt and torch.json. `make compare-torch` runs it; ranks and cells are torch_rank.py's. --places, --cases and --backends make
-slices of it: they add to what is in torch.json."""
+"""torch on Weft beside torch on Gloo, and on MPI where torch was built with it: all_reduce by size, the gradient buckets of three
+models, a step of DDP, and the pattern of tensor-parallel inference; 2 and 4 ranks on this host, 4 hosts at 1 Gbit/s. Launches are
+interleaved round by round. Writes torch.txt and torch.json. `make compare-torch` runs it; ranks and cells are torch_rank.py's.
+--places, --cases and --backends make slices of it: they add to what is in torch.json."""
 import argparse
 import json
 import os
@@ -23,7 +23,8 @@ PLACES = {
     "shm2": (2, SIZES + PARALLEL + ["buckets:resnet50", "buckets:gpt2", "buckets:bert-large", "step:resnet50", "step:gpt2"]),
     "shm4": (4, SIZES + PARALLEL + ["buckets:resnet50", "buckets:gpt2", "buckets:bert-large", "step:resnet50"]),
     "hosts2": (2, SMALL_SIZES + ["parallel:65536", "buckets:resnet50"]),
-    "hosts4": (4, SMALL_SIZES + ["parallel:8192", "parallel:65536", "buckets:resnet50", "buckets:gpt2", "buckets:bert-large", "step:resnet50"]),
+    "hosts4": (4, SMALL_SIZES + ["parallel:8192", "parallel:65536", "buckets:resnet50", "buckets:gpt2", "buckets:bert-large",
+                                 "step:resnet50"]),
 }
 LIMIT_S = 240
 QUIET_MPI = {"OMPI_MCA_btl_base_warn_component_unused": "0", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -38,11 +39,13 @@ def start(backend, size, place, cases, options):
     rank_command = [options.python, os.path.join(HERE, "torch_rank.py"), backend, *cases]
     if backend == "mpi":
         bind = ["--bind-to", "core"] if size <= len(cpus) else ["--oversubscribe", "--bind-to", "none"]
-        return [subprocess.Popen(["mpirun.openmpi", *bind, "-n", str(size), *rank_command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        return [subprocess.Popen(["mpirun.openmpi", *bind, "-n", str(size), *rank_command], stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT,
                                  text=True, preexec_fn=launch.die_with_parent, env={**os.environ, **common, **QUIET_MPI})]
     bind = (lambda rank: ["taskset", "-c", str(cpus[rank])]) if size <= len(cpus) and not place.addresses else lambda rank: []
-    return [subprocess.Popen(place.prefix(rank) + bind(rank) + rank_command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             preexec_fn=launch.die_with_parent, env={**os.environ, **common, "RANK": str(rank)}) for rank in range(size)]
+    return [subprocess.Popen(place.prefix(rank) + bind(rank) + rank_command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, preexec_fn=launch.die_with_parent, env={**os.environ, **common, "RANK": str(rank)})
+            for rank in range(size)]
 
 
 def measure(backend, size, place, cases, options):
@@ -65,7 +68,8 @@ def measure(backend, size, place, cases, options):
 
 def has_mpi(python):
     script = "import torch.distributed as d; print(d.is_mpi_available())"
-    return subprocess.run([python, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout.strip() == "True"
+    return subprocess.run([python, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          check=True).stdout.strip() == "True"
 
 
 def table(name, times):

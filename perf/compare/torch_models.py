@@ -1,5 +1,5 @@
-"""What DistributedDataParallel sends for three models: the parameters' sizes by arithmetic from the published architectures, and the
-buckets that torch makes of them."""
+"""What DistributedDataParallel sends for three models: the parameters' sizes by arithmetic from the published architectures, and
+the buckets that torch makes of them."""
 
 FLOAT_BYTES = 4
 # torch's own: the first bucket is small so that it starts early.

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""One rank of the comparison of torch's backends: `torch_rank.py BACKEND CASE...`; writes lines `cell NAME VALUE` in us to stdout.
+"""One rank of the comparison of torch's backends: `torch_rank.py BACKEND CASE...`; writes lines `cell NAME VALUE` in us to
+stdout.
 Cases: size:BYTES (blocking all_reduces: p50), parallel:BYTES (many, as tensor-parallel inference makes them: p50 and p99),
 buckets:MODEL (the buckets of a step, begun one after the other and waited for as DDP does), step:MODEL (a step of DDP)."""
 import os

@@ -110,8 +110,8 @@ class Hosts:
 
     def openmpi(self):
         # A session folder per host, as they share this machine's /tmp.
-        return ["--mca", "plm_rsh_agent", self.agent, "--mca", "oob_tcp_if_include", "eth0", "--mca", "plm_rsh_no_tree_spawn", "1",
-                "-H", ",".join(f"{a}:{self.ranks_of(host)}" for host, a in enumerate(self.addresses))]
+        return ["--mca", "plm_rsh_agent", self.agent, "--mca", "oob_tcp_if_include", "eth0", "--mca", "plm_rsh_no_tree_spawn",
+                "1", "-H", ",".join(f"{a}:{self.ranks_of(host)}" for host, a in enumerate(self.addresses))]
 
     def mpich(self):
         hosts = ",".join(f"{a}:{self.ranks_of(host)}" for host, a in enumerate(self.addresses))

@@ -51,9 +51,11 @@ def statistics():
 def example_rows():
     case = cases.CASES["shm2"]
     cells = cases.cells_of(case, ["all_reduce", "barrier"], ["f32"])
-    times = {"weft": {c: [1.0 + c.bytes, 1.1 + c.bytes] for c in cells}, "openmpi": {c: [2.0 + c.bytes, 0.5 + c.bytes] for c in cells},
+    times = {"weft": {c: [1.0 + c.bytes, 1.1 + c.bytes] for c in cells},
+             "openmpi": {c: [2.0 + c.bytes, 0.5 + c.bytes] for c in cells},
              "gloo": {c: [None, 500.0 + c.bytes] for c in cells[:3]}}
-    standins = {"rows": [{"case": "shm2", "collective": "all_reduce", "type": "f32", "best_us": {"8": 3}, "openmpi_us": {"8": 6}}]}
+    standins = {"rows": [{"case": "shm2", "collective": "all_reduce", "type": "f32", "best_us": {"8": 3},
+                          "openmpi_us": {"8": 6}}]}
     measured = {key: {"8": 5.0, "4096": 3000.0, "268435456": 2e8} for key in ("flat_us", "staged_us", "copy_us")}
     return report.rows_of(times, case, cells, ["openmpi", "gloo"], {"exchange_us": 0.1, **measured}, 2, standins)
 
@@ -61,7 +63,8 @@ def example_rows():
 def table_and_picture():
     rows = example_rows()
     first = rows[0]
-    check(first["bytes"] == 8 and first["best"] == "openmpi" and first["standin_us"] == first["us"]["openmpi"] / 2, f"first row: {first}")
+    check(first["bytes"] == 8 and first["best"] == "openmpi" and first["standin_us"] == first["us"]["openmpi"] / 2,
+          f"first row: {first}")
     check(all(row["floor_us"] > 0 for row in rows), f"floors: {rows}")
     text = "\n".join(report.table(rows, ["openmpi", "gloo"]) + report.summary(rows, {"shm2": {"weft": (1024, 2048)}}))
     check("16 MB" in text and "Open MPI" in text and "1.0 / 2.0" in text, text)
@@ -78,7 +81,8 @@ def table_and_picture():
 
 def floors_between():
     check(floors.inside({"10": 1.0, "20": 3.0}, 15) == 2.0, "between two sizes")
-    check(floors.inside({"10": 1.0, "20": 3.0}, 5) == 1.0 and floors.inside({"10": 1.0, "20": 3.0}, 40) == 6.0, "beyond the sizes")
+    check(floors.inside({"10": 1.0, "20": 3.0}, 5) == 1.0 and floors.inside({"10": 1.0, "20": 3.0}, 40) == 6.0,
+          "beyond the sizes")
     check(floors.sent_bytes("all_reduce", 100, 4) == 150 and floors.sent_bytes("broadcast", 100, 4) == 100, "bytes sent")
 
 
@@ -89,7 +93,8 @@ def overlap_and_startup():
     check(all(abs(numbers[key] - value) < 1e-9 for key, value in wanted.items()), f"overlap: {numbers}")
     text = "\n".join(extras.overlap_table([{"case": "shm2", "library": "weft", "bytes": 1 << 20, **numbers}]))
     check("80%" in text and "1 MB" in text, text)
-    rows = [{"library": name, "ranks": ranks, "whole_s": 0.5, "init_s": 0.25} for name, ranks in (("weft", 2), ("weft", 512), ("mpich", 2))]
+    rows = [{"library": name, "ranks": ranks, "whole_s": 0.5, "init_s": 0.25}
+            for name, ranks in (("weft", 2), ("weft", 512), ("mpich", 2))]
     lines = extras.startup_table(rows, ["MPICH: 512 ranks: not today"])
     check(lines[-2].split() == ["512", "500", "/", "250", "-"] and "not today" in lines[-1], f"start-up: {lines}")
 
@@ -112,7 +117,8 @@ def smallest_run():
         check(document["floors"]["cpus"] < 2 or document["floors"]["exchange_us"] > 0, f"floors: {document['floors']}")
         with open(os.path.join(place, "table.txt"), encoding="utf-8") as file:
             check("geometric mean" in file.read(), "the table's summary")
-    done = subprocess.run([sys.executable, "-B", "perf/compare/compare.py", "--cases", "moon"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-B", "perf/compare/compare.py", "--cases", "moon"], capture_output=True, text=True,
+                          check=False)
     check(done.returncode != 0 and "moon" in done.stderr, f"a case that there is not: {done}")
 
 

@@ -17,7 +17,8 @@ def fails(what, job, limit, *parts, which=None):
     check(job.wait(limit), f"{what}: hangs: {job.all_errors()}")
     for rank, process in job.processes.items():
         said = job.err(rank)
-        check(process.returncode == 1 or process.returncode == 2, f"{what}: rank {rank} ended with {process.returncode}: {said[:300]}")
+        check(process.returncode == 1 or process.returncode == 2,
+              f"{what}: rank {rank} ended with {process.returncode}: {said[:300]}")
         for part in parts if which is None or rank in which else ():
             check(part in said, f"{what}: rank {rank} does not say '{part}': {said[:400]}")
     job.end()
@@ -28,11 +29,13 @@ def main():
     two = {"WEFT_CREATE_TIMEOUT": "2s"}
     fails("a rank that never comes", Job(4, RUN, two, only=[0, 1, 3]), 8, "rank 2", "did not join")
     fails("rank 0 never comes", Job(4, RUN, two, only=[1, 2]), 8, "127.0.0.1")
-    fails("two ranks with one number", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "10s"}, each=lambda r: {"RANK": str((r + 1) // 2)}), 9, "rank 1")
-    fails("two ranks 0, and one missing", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "10s"}, each=lambda r: {"RANK": "001"[r]}), 9, "rank 0 joined twice")
+    fails("two ranks with one number", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "10s"}, each=lambda r: {"RANK": str((r + 1) // 2)}), 9,
+          "rank 1")
+    fails("two ranks 0, and one missing", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "10s"}, each=lambda r: {"RANK": "001"[r]}), 9,
+          "rank 0 joined twice")
     port = free_port()
-    fails("two ranks 0 at a URL of one port", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "10s", "WEFT_RENDEZVOUS": f"tcp://127.0.0.1:{port}"},
-                                                  each=lambda r: {"RANK": "001"[r]}), 9, "rank 0 joined twice")
+    meeting = {"WEFT_CREATE_TIMEOUT": "10s", "WEFT_RENDEZVOUS": f"tcp://127.0.0.1:{port}"}
+    fails("two ranks 0 at a URL of one port", Job(3, RUN, meeting, each=lambda r: {"RANK": "001"[r]}), 9, "rank 0 joined twice")
     fails("ranks that do not agree how many they are",
           Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "10s"}, each=lambda r: {"WORLD_SIZE": "4" if r == 2 else "3"}), 9, "rank 2", "4")
     fails("a number beyond the size", Job(2, RUN, two, each=lambda r: {"RANK": str(2 * r)}), 8, "RANK", "2", which=[1])
@@ -51,7 +54,8 @@ def main():
                         ("WEFT_LANES", "-3"), ("WEFT_PORT_RANGE", "9-2"), ("WEFT_ALGORITHM", "quick"), ("WEFT_LOG", "loud")):
         fails(f"{name}={value}", Job(2, RUN, {**two, "WEFT_TRANSPORTS": "tcp", name: value}), 8, value.split(",")[-1])
     # One rank's bad setting: the others hear of it and need not wait until the deadline.
-    fails("one rank's bad transport", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "20s"}, each=lambda r: {"WEFT_TRANSPORTS": "xyz" if r == 1 else "auto"}),
+    fails("one rank's bad transport", Job(3, RUN, {"WEFT_CREATE_TIMEOUT": "20s"},
+                                          each=lambda r: {"WEFT_TRANSPORTS": "xyz" if r == 1 else "auto"}),
           9, "xyz")
     fails("no port of the range is free", Job(2, RUN, {**two, "WEFT_TRANSPORTS": "tcp", "WEFT_PORT_RANGE": "1-1"}), 8, which=[])
     # After all that, the world is as it was.

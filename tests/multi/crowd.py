@@ -27,9 +27,12 @@ def eight_ranks():
     for transport in ("shm", "tcp"):
         start = time.monotonic()
         for collective in COLLECTIVES:
-            done = run(collective, "--ranks", "8", "-b", "8", "-e", "4K", "-f", "512", "-n", "5", "-w", "1", "--transport", transport)
-            check(done.returncode == 0, f"8 ranks, {collective} over {transport}: {done.returncode} {done.stdout[-300:]} {done.stderr[:500]}")
-        print(f"8 ranks on {os.cpu_count()} cores, all collectives over {transport}: {time.monotonic() - start:.1f} s", flush=True)
+            done = run(collective, "--ranks", "8", "-b", "8", "-e", "4K", "-f", "512", "-n", "5", "-w", "1", "--transport",
+                       transport)
+            check(done.returncode == 0,
+                  f"8 ranks, {collective} over {transport}: {done.returncode} {done.stdout[-300:]} {done.stderr[:500]}")
+        print(f"8 ranks on {os.cpu_count()} cores, all collectives over {transport}: {time.monotonic() - start:.1f} s",
+              flush=True)
 
 
 def many_ranks():

@@ -1,12 +1,19 @@
 #!/bin/bash
-# A host that falls silent (its link goes down, nothing is closed) is noticed by the control plane of idle ranks on both sides, after
-# about the time that was set. Two hosts are network namespaces with a link between them.
+# A host that falls silent (its link goes down, nothing is closed) is noticed by the control plane of idle ranks on both sides,
+# after about the time that was set. Two hosts are network namespaces with a link between them.
 set -u
 
 [ "$(id -u)" = 0 ] || { echo "needs root, for network namespaces"; exit 77; }
 one=weft-test-$$-1 two=weft-test-$$-2 place=$(mktemp -d)
-trap 'for p in $(jobs -p); do kill -KILL "$p" 2>/dev/null; done; ip netns del $one 2>/dev/null; ip netns del $two 2>/dev/null; rm -rf "$place"' EXIT
-if ! { ip netns add $one && ip netns add $two && ip -n $one link add weft0 type veth peer name weft0 netns $two; } 2>"$place/log"; then
+end_all() {
+    for p in $(jobs -p); do kill -KILL "$p" 2>/dev/null; done
+    ip netns del $one 2>/dev/null
+    ip netns del $two 2>/dev/null
+    rm -rf "$place"
+}
+trap end_all EXIT
+if ! { ip netns add $one && ip netns add $two &&
+    ip -n $one link add weft0 type veth peer name weft0 netns $two; } 2>"$place/log"; then
     echo "network namespaces are not allowed here: $(tail -n 1 "$place/log")"
     exit 77
 fi
@@ -24,7 +31,8 @@ case $BUILD in
 *tsan) flags=-fsanitize=thread ;;
 esac
 # shellcheck disable=SC2086
-${CC:-gcc} -std=gnu11 -g $flags -Iinclude -Isrc tests/multi/launched.c "$BUILD/lib/libweft.a" -o "$program" -pthread -ldl -lm || exit 1
+${CC:-gcc} -std=gnu11 -g $flags -Iinclude -Isrc tests/multi/launched.c "$BUILD/lib/libweft.a" -o "$program" -pthread -ldl -lm ||
+    exit 1
 
 export WORLD_SIZE=6 WEFT_RENDEZVOUS=tcp://10.213.7.1:7000
 for rank in 0 1 2 3 4 5; do

@@ -99,7 +99,8 @@ def placements():
             good_run(placement, [collective, "-b", "64", "-e", "70000", "-f", "1000", "-n", "2", "-w", "1"])
     for placement in (two_each, uneven, interleaved):
         for collective in ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "barrier"):
-            good_run(placement, [collective, "--algorithm", "hierarchical", "-b", "4000", "-e", "70000", "-f", "17", "-n", "2", "-w", "1"])
+            good_run(placement, [collective, "--algorithm", "hierarchical", "-b", "4000", "-e", "70000", "-f", "17", "-n", "2",
+                                 "-w", "1"])
     print(f"uneven, interleaved, hierarchical: {time.monotonic() - start:.1f} s", flush=True)
 
 
@@ -120,7 +121,8 @@ def lost_host():
     """Nothing that a host sends arrives any more, as with a pulled cable or a power cut."""
     for host, collective in ((3, "all_reduce"), (1, "broadcast")):
         placement = [0, 1, 2, 3]
-        this = job(placement, [collective, "-b", "256K", "-e", "256K", *FOREVER], {"WEFT_DEAD_PEER": "3s", "WEFT_INTERFACES": "eth0"})
+        this = job(placement, [collective, "-b", "256K", "-e", "256K", *FOREVER],
+                   {"WEFT_DEAD_PEER": "3s", "WEFT_INTERFACES": "eth0"})
         what = f"host of rank {host} of 4 unreachable in {collective}"
         if this.wait_running():
             since = time.monotonic()
@@ -150,7 +152,8 @@ def interfaces():
     this = job([0, 1], ["all_reduce", "-e", "8"], {"WEFT_INTERFACES": "ib", "WEFT_CREATE_TIMEOUT": "5s"})
     check(this.wait(10), "WEFT_INTERFACES=ib: hangs")
     for rank in range(2):
-        check(this.processes[rank].returncode == 1 and "'ib'" in this.err(rank), f"WEFT_INTERFACES=ib: {this.codes()} {this.err(rank)}")
+        check(this.processes[rank].returncode == 1 and "'ib'" in this.err(rank),
+              f"WEFT_INTERFACES=ib: {this.codes()} {this.err(rank)}")
     this.end()
 
 
@@ -173,7 +176,8 @@ def rails(arguments):
 
 
 MACHINE = """<weft-topology version="1"><nodes><node id="0" kind="network" parent="-1"/><node id="1" kind="host" parent="-1"/>
-<node id="2" kind="numa" parent="1"><attributes cpus="%d"/></node><node id="3" kind="numa" parent="1"><attributes cpus="%d"/></node>
+<node id="2" kind="numa" parent="1"><attributes cpus="%d"/></node>
+<node id="3" kind="numa" parent="1"><attributes cpus="%d"/></node>
 <node id="4" kind="nic" parent="2" name="eth0"/><node id="5" kind="nic" parent="3" name="other0"/></nodes><edges>
 <edge kind="smp" a="2" b="3" bandwidth_Bps="1e10" latency_ns="100" source="table"/>
 <edge kind="bus" a="4" b="2" bandwidth_Bps="1e10" latency_ns="100" source="assumed"/>
@@ -182,8 +186,8 @@ MACHINE = """<weft-topology version="1"><nodes><node id="0" kind="network" paren
 
 
 def near():
-    """On a machine whose two interfaces are at a NUMA node each, two ranks keep to one each; one rank alone uses both, and so do two
-    at one NUMA node."""
+    """On a machine whose two interfaces are at a NUMA node each, two ranks keep to one each; one rank alone uses both, and so do
+    two at one NUMA node."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         print("skipped: the nearest interface: one processor", flush=True)
@@ -192,7 +196,8 @@ def near():
     with open(path, "w", encoding="utf-8") as file:
         file.write(MACHINE % tuple(cpus[:2]))
     split = {0: "other0", 1: "eth0", 2: "other0", 3: "eth0"}
-    # What other0 carries: of a gather to rank 0 rank 2's part goes over eth0, rank 3's over both, as neither is near at both ends.
+    # What other0 carries: of a gather to rank 0 rank 2's part goes over eth0, rank 3's over both, as neither is near at both
+    # ends.
     for collective, algorithm, placement, bound, expected, least, most in (
             ("all_reduce", "hierarchical", [0, 0, 1, 1], [0, 1, 0, 1], split, 0.35, 0.65),
             ("gather", "linear", [0, 0, 1, 1], [0, 1, 0, 1], split, 0.15, 0.35),

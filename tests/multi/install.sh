@@ -57,7 +57,8 @@ line='y = 3.00 x -2.00, loss [0-9.e-]*'
 "$place/sgd" | grep -qx "1 ranks: $line" || { "$place/sgd"; fail "sgd: wrong output as one rank"; }
 mpirun=$(command -v mpirun.openmpi || true)
 if [ -n "$mpirun" ]; then
-    "$mpirun" --oversubscribe -n 3 "$place/sgd" >"$place/sgd.out" 2>&1 || { cat "$place/sgd.out"; fail "sgd failed under mpirun"; }
+    "$mpirun" --oversubscribe -n 3 "$place/sgd" >"$place/sgd.out" 2>&1 ||
+        { cat "$place/sgd.out"; fail "sgd failed under mpirun"; }
     grep -qx "3 ranks: $line" "$place/sgd.out" || { cat "$place/sgd.out"; fail "sgd: wrong output of three ranks"; }
 else
     echo "Open MPI's mpirun (package openmpi-bin) is not there: sgd was not tried with it"

@@ -23,7 +23,8 @@ case $BUILD in
 *tsan) flags=-fsanitize=thread ;;
 esac
 # shellcheck disable=SC2086
-${CC:-gcc} -std=gnu11 -g -Wall -Wextra $flags -Iinclude -Isrc tests/multi/launched.c "$BUILD/lib/libweft.a" -o "$program" -pthread -ldl -lm ||
+${CC:-gcc} -std=gnu11 -g -Wall -Wextra $flags -Iinclude -Isrc tests/multi/launched.c "$BUILD/lib/libweft.a" -o "$program" \
+    -pthread -ldl -lm ||
     fail "cannot build the test program"
 
 # Output file $1 must show $2 ranks, each at each of $3 rounds, all by launcher $4.
@@ -47,7 +48,8 @@ done
 # PMIx alone, as under srun --mpi=pmix: rank and size from there too.
 # shellcheck disable=SC2016
 timeout 60 "$openmpi" --oversubscribe -n 3 sh -c \
-    'unset OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE; exec "$@"' sh "$program" 1 >"$place/out" 2>&1 || { cat "$place/out"; fail "PMIx failed"; }
+    'unset OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE; exec "$@"' sh "$program" 1 >"$place/out" 2>&1 ||
+        { cat "$place/out"; fail "PMIx failed"; }
 expect "$place/out" 3 1 "PMIx"
 
 hydra=$(command -v mpiexec.hydra)

@@ -22,13 +22,15 @@ expect() {
     [ "$code" = 0 ] || sanitizer=$sanitizer:detect_leaks=0
     ASAN_OPTIONS=$sanitizer timeout 100 "$tool" "$@" >"$out/stdout" 2>"$out/stderr" || got=$?
     [ $got -eq "$code" ] || fail "weft-net-test $*: exit code $got, not $code: $(tail -n 5 "$out/stdout" "$out/stderr")"
-    grep -qE -- "$text" "$out/stdout" "$out/stderr" || fail "weft-net-test $*: does not say '$text': $(tail -n 5 "$out/stdout" "$out/stderr")"
+    grep -qE -- "$text" "$out/stdout" "$out/stderr" ||
+        fail "weft-net-test $*: does not say '$text': $(tail -n 5 "$out/stdout" "$out/stderr")"
 }
 
 exported=$(nm -D --defined-only "$plugin" | awk '{print $3}' | grep -v '^__\|^_fini\|^_init' | sort | tr '\n' ' ')
 case $BUILD in
 *asan | *tsan) ;; # a sanitizer adds symbols of its own
-*) [ "$exported" = "ncclNetPlugin_v10 ncclNetPlugin_v11 ncclNetPlugin_v12 ncclNetPlugin_v8 ncclNetPlugin_v9 " ] || fail "exports: $exported" ;;
+*) [ "$exported" = "ncclNetPlugin_v10 ncclNetPlugin_v11 ncclNetPlugin_v12 ncclNetPlugin_v8 ncclNetPlugin_v9 " ] ||
+    fail "exports: $exported" ;;
 esac
 
 expect 0 'grouped receives +ok: 8' --check --connections "${NET_CONNECTIONS:-64}" --largest "${NET_LARGEST:-64M}" "$plugin"
@@ -36,7 +38,8 @@ grep -E 'killed|connections' "$out/stdout"
 for abi in 8 9 10 11; do
     expect 0 'many connections +ok' --check --no-kill --abi $abi --largest 300000 --connections 4 "$plugin"
 done
-(cd "$BUILD/lib" && LD_LIBRARY_PATH=. timeout 100 ../bin/weft-net-test --check --no-kill --largest 100 --connections 1 weft >/dev/null) ||
+(cd "$BUILD/lib" &&
+    LD_LIBRARY_PATH=. timeout 100 ../bin/weft-net-test --check --no-kill --largest 100 --connections 1 weft >/dev/null) ||
     fail "the plugin is not found by its name"
 
 expect 0 'usage: weft-net-test' --help

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The plugin for NCCL between two hosts (network namespaces) with two interfaces each: fused into one device both carry data; alone
-# the other one carries none.
+# The plugin for NCCL between two hosts (network namespaces) with two interfaces each: fused into one device both carry data;
+# alone the other one carries none.
 set -eu
 
 if [ "${1:-}" != inside ]; then
@@ -47,7 +47,8 @@ run() {
     local before0 before1
     before0=$(bytes_of rail0) before1=$(bytes_of rail1)
     WEFT_INTERFACES=rail timeout 60 "$BUILD/bin/weft-net-test" --netns $other --check --no-kill --connections 4 "$@" \
-        "$BUILD/lib/libnccl-net-weft.so" >"$BUILD/log/nccl_net_rails.out" 2>&1 || fail "$*: $(tail -n 5 "$BUILD/log/nccl_net_rails.out")"
+        "$BUILD/lib/libnccl-net-weft.so" >"$BUILD/log/nccl_net_rails.out" 2>&1 ||
+            fail "$*: $(tail -n 5 "$BUILD/log/nccl_net_rails.out")"
     grown0=$(($(bytes_of rail0) - before0)) grown1=$(($(bytes_of rail1) - before1))
     echo "${*:-first device alone}: rail0 received $grown0 bytes, rail1 $grown1"
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# NCCL network plugins under Weft: every collective over a third-party plugin of each version of the interface (a fake one), a rank
-# that dies, and libraries that have something else under NCCL's names refused.
+# NCCL network plugins under Weft: every collective over a third-party plugin of each version of the interface (a fake one), a
+# rank that dies, and libraries that have something else under NCCL's names refused.
 set -u
 
 place=$(mktemp -d)
@@ -26,11 +26,13 @@ for version in 6 7 8 9 10 11 12; do
             { cat "$place/result"; fail "$collective did not go over the plugin"; }
     done
 done
-# Weft's own NCCL plugin, loaded back. NCCL's interface has no way to give up a connect that is under way, so what that holds when a
-# peer dies is not given back: no leaks are counted here.
+# Weft's own NCCL plugin, loaded back. NCCL's interface has no way to give up a connect that is under way, so what that holds when
+# a peer dies is not given back: no leaks are counted here.
 own=${fakes%/tests/conformance}/lib/libnccl-net-weft.so
-ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" "$BUILD/tests/conformance/test_plugin" "$own" || fail "Weft's NCCL plugin does not pass the conformance suite"
-ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" WEFT_NET_PLUGIN=$own "$perf" all_reduce --ranks 3 -b 8 -e 2M -f 64 -n 2 -w 1 --transport plugin >"$place/out" 2>&1 ||
+ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" "$BUILD/tests/conformance/test_plugin" "$own" ||
+    fail "Weft's NCCL plugin does not pass the conformance suite"
+ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" WEFT_NET_PLUGIN=$own \
+    "$perf" all_reduce --ranks 3 -b 8 -e 2M -f 64 -n 2 -w 1 --transport plugin >"$place/out" 2>&1 ||
     { cat "$place/out"; fail "all_reduce over Weft's own NCCL plugin failed"; }
 # One communicator, two transports: shared memory on each of two hosts, the plugin between them. So it is by default, too, where
 # WEFT_NET_PLUGIN names one.

@@ -11,7 +11,8 @@ if [ ! -e "$BUILD/lib/openmpi/mca_coll_weft.so" ] || ! command -v mpirun.openmpi
 fi
 
 OMPI_MCA_mca_base_component_path=$PWD/$BUILD/lib/openmpi ompi_info --param coll weft --level 9 >"$place/log" 2>&1
-grep -q 'coll_weft_priority.*current value: "90"' "$place/log" || { cat "$place/log"; fail "ompi_info does not show the component"; }
+grep -q 'coll_weft_priority.*current value: "90"' "$place/log" ||
+    { cat "$place/log"; fail "ompi_info does not show the component"; }
 
 random_calls ompi-coll 3 1
 [ "$rounds" -le 100 ] || for seed in 2 3; do random_calls ompi-coll 4 $seed; done
@@ -20,7 +21,8 @@ threaded_calls ompi-coll
 lifetimes ompi-coll
 
 # Below the lowest of Open MPI's own, which has 10, then not at all.
-launch openmpi 2 "$place/random" 1 20 "$place/plain" blocking >"$place/log" 2>&1 || { cat "$place/log"; fail "fails without Weft"; }
+launch openmpi 2 "$place/random" 1 20 "$place/plain" blocking >"$place/log" 2>&1 ||
+    { cat "$place/log"; fail "fails without Weft"; }
 for priority in 5 0 -1; do
     OMPI_MCA_coll_weft_priority=$priority with_weft ompi-coll 2 "$place/random" 1 20 "$place/weft" blocking >"$place/log" 2>&1 ||
         { cat "$place/log"; fail "fails with priority $priority"; }

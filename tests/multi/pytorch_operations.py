@@ -204,7 +204,8 @@ def messages():
 
 def sparse():
     for nonzero in (0, RANK, 3):
-        indices = torch.tensor([[(RANK + i) % 5 for i in range(nonzero)], list(range(nonzero))], dtype=torch.int64).reshape(2, nonzero)
+        places = [[(RANK + i) % 5 for i in range(nonzero)], list(range(nonzero))]
+        indices = torch.tensor(places, dtype=torch.int64).reshape(2, nonzero)
         x = torch.sparse_coo_tensor(indices, torch.ones(nonzero, 2) * (RANK + 1), (5, 4, 2))
         parts = every(lambda r: torch.empty(5, 4, 2))
         dist.all_gather(parts, x.to_dense())
@@ -301,7 +302,8 @@ def failures():
 
 # In torch 2 each device may have a backend of its own; no GPU is needed to say so.
 dist.init_process_group("cpu:weft,cuda:gloo" if int(torch.__version__.split(".")[0]) >= 2 else "weft")
-for part in (reductions, no_single_piece, moving, coalesced_and_split, scattering, messages, sparse, works, repeated, groups, failures):
+for part in (reductions, no_single_piece, moving, coalesced_and_split, scattering, messages, sparse, works, repeated, groups,
+             failures):
     part()
     print(part.__name__, flush=True)
 dist.barrier()

@@ -54,7 +54,8 @@ def torchrun(folder, *meeting, **variables):
     """Two ranks, one of which dies once. torch 1.13 needs -r and -t on Python 3.11: its default for them is refused."""
     return subprocess.run(
         [torch_ranks.PYTHON, "-m", "torch.distributed.run", "-r", "1", "-t", "1", "--nproc_per_node", "2", "--max_restarts", "1",
-         "--monitor_interval", "0.2", "--log_dir", folder, "--rdzv_backend", "c10d", *meeting, TRAIN, "--steps", "12", "--die-at", "5"],
+         "--monitor_interval", "0.2", "--log_dir", folder, "--rdzv_backend", "c10d", *meeting, TRAIN, "--steps", "12", "--die-at",
+         "5"],
         env=torch_ranks.environment(USE_LIBUV="0", **variables), capture_output=True, text=True, timeout=100, check=False)
 
 
@@ -63,9 +64,10 @@ def restart():
     try:
         done = torchrun(folder, "--rdzv_endpoint", "127.0.0.1:0")
         if "libuv" in done.stderr:
-            # Debian's torch 2.6: what torchrun itself meets by over TCP asks for a libuv that torch was built without. A file instead.
-            done = torchrun(folder, "--rdzv_endpoint", os.path.join(folder, "meet"), "--rdzv_conf", "store_type=file", "--local_addr",
-                            "127.0.0.1", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+            # Debian's torch 2.6: what torchrun itself meets by over TCP asks for a libuv that torch was built without. A file
+            # instead.
+            done = torchrun(folder, "--rdzv_endpoint", os.path.join(folder, "meet"), "--rdzv_conf", "store_type=file",
+                            "--local_addr", "127.0.0.1", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
     finally:
         shutil.rmtree(folder)
     found = [line.split("]:", 1)[-1] for line in done.stdout.splitlines()]

@@ -41,8 +41,10 @@ def too_slow(transport, collective, size):
         for rank in job.processes:
             said = job.err(rank)
             check("flight recorder" in said, f"{what}: rank {rank} shows no flight recorder: {said[:500]}")
-            check(re.search(rf"{collective}.*under way", said), f"{what}: rank {rank}'s recorder does not show the call: {said[-700:]}")
-            check(f"recorder: communicator 1, rank {rank} of {RANKS}, timed out: " in said and f"; absent: rank {STOPPED}" in said,
+            check(re.search(rf"{collective}.*under way", said),
+                  f"{what}: rank {rank}'s recorder does not show the call: {said[-700:]}")
+            check(f"recorder: communicator 1, rank {rank} of {RANKS}, timed out: " in said
+                  and f"; absent: rank {STOPPED}" in said,
                   f"{what}: rank {rank}'s recorder does not name the absent one: {said[-700:]}")
         job.processes[STOPPED] = stopped
         print(f"{what}: the last one ended after {slowest:.2f} s", flush=True)

@@ -25,8 +25,10 @@ same() {
 }
 # The same machine comes back from Weft's XML and JSON, and NCCL's XML from NCCL's XML.
 round_trip() {
-    "$topo" --xml "$1" >"$out/1.xml" && "$topo" --xml "$out/1.xml" >"$out/2.xml" && cmp "$out/1.xml" "$out/2.xml" || fail "$1: XML"
-    "$topo" --json "$1" >"$out/1.json" && "$topo" --xml "$out/1.json" >"$out/2.xml" && cmp "$out/1.xml" "$out/2.xml" || fail "$1: JSON"
+    "$topo" --xml "$1" >"$out/1.xml" && "$topo" --xml "$out/1.xml" >"$out/2.xml" && cmp "$out/1.xml" "$out/2.xml" ||
+        fail "$1: XML"
+    "$topo" --json "$1" >"$out/1.json" && "$topo" --xml "$out/1.json" >"$out/2.xml" && cmp "$out/1.xml" "$out/2.xml" ||
+        fail "$1: JSON"
     "$topo" --nccl-xml "$1" >"$out/nccl.xml" && "$topo" "$out/nccl.xml" >/dev/null || fail "$1: NCCL XML"
 }
 # FILE: exit code 1 and "FILE:LINE: reason".
@@ -35,7 +37,8 @@ refuses() {
     "$topo" "$1" >"$out/printed" 2>"$out/reason" || code=$?
     [ $code -eq 1 ] || fail "weft-topo $1: exit code $code, not 1"
     [ ! -s "$out/printed" ] || fail "weft-topo $1: prints to stdout as well"
-    grep -qF "$1:" "$out/reason" && grep -qE ':[0-9]+: .' "$out/reason" || fail "weft-topo $1: no file and line: $(cat "$out/reason")"
+    grep -qF "$1:" "$out/reason" && grep -qE ':[0-9]+: .' "$out/reason" ||
+        fail "weft-topo $1: no file and line: $(cat "$out/reason")"
 }
 
 for machine in "$golden"/*.xml "$golden"/matrix.txt; do
@@ -67,14 +70,16 @@ diff "$golden/cubemesh8.xml.check" "$out/printed" || fail "--check prints someth
 sed 's/count="1"/count="2"/; s/0000:30:00.0/0000:31:00.0/' "$golden/xgmi4.xml" >"$out/other.xml"
 "$topo" --diff "$golden/xgmi4.xml" "$out/other.xml" >"$out/printed" && fail "--diff ends with 0 though machines differ"
 grep -q '^- 0000:30:00.0: NIC0' "$out/printed" && grep -q '^+ 0000:31:00.0: NIC0' "$out/printed" &&
-    grep -q '^~ 0000:21:00.0 - 0000:22:00.0 xgmi: 96 GB/s x2, was 48 GB/s x1' "$out/printed" || fail "--diff: $(cat "$out/printed")"
+    grep -q '^~ 0000:21:00.0 - 0000:22:00.0 xgmi: 96 GB/s x2, was 48 GB/s x1' "$out/printed" ||
+        fail "--diff: $(cat "$out/printed")"
 
 if command -v python3 >/dev/null; then
     for machine in switched8.xml matrix.txt c2c-two-hosts.xml xgmi4.xml; do
         "$topo" --svg "$golden/$machine" | python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' ||
             fail "--svg of $machine is not XML"
         "$topo" --rings --trees --svg "$golden/$machine" |
-            python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' || fail "channels of $machine are no picture"
+            python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.stdin)' ||
+                fail "channels of $machine are no picture"
     done
     "$topo" --svg "$golden/xgmi4.xml" | grep -q 'xGMI 1x, 48.0 GB/s' || fail "--svg does not tell what links between GPUs carry"
     "$topo" --json "$golden/switched8.xml" | python3 -m json.tool >/dev/null || fail "--json is not JSON"
@@ -100,7 +105,8 @@ usage '--diff names both machines' --diff a b c
 [ "$("$topo" --explain GPU0 mlx5_3 "$golden/switched8.xml" | grep -c 'narrowest')" = 1 ] || fail "--explain names no bottleneck"
 # As many hops as a ring has ends, for each ring that is drawn.
 rings=$("$topo" --rings --dot "$golden/switched8.xml")
-[ "$(grep -c 'subgraph' <<<"$rings")" -ge 1 ] && [ "$(grep -c -- '->' <<<"$rings")" = $((8 * $(grep -c 'subgraph' <<<"$rings"))) ] ||
+[ "$(grep -c 'subgraph' <<<"$rings")" -ge 1 ] &&
+    [ "$(grep -c -- '->' <<<"$rings")" = $((8 * $(grep -c 'subgraph' <<<"$rings"))) ] ||
     fail "--rings --dot: $rings"
 if "$topo" --explain GPU0 GPU99 "$golden/switched8.xml" 2>"$out/reason"; then fail "--explain finds GPU99"; fi
 grep -q 'there is no GPU99' "$out/reason" || fail "--explain does not say that there is no GPU99"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# weft-topo on a live machine: this one, and one made of files (a tree like /sys and /proc) with a library that has NVML's interface:
-# what no machine here has (InfiniBand, SR-IOV, NVLink, bonds) is read from there. WEFT_TOPO_FILE and WEFT_TOPO_DUMP_FILE.
+# weft-topo on a live machine: this one, and one made of files (a tree like /sys and /proc) with a library that has NVML's
+# interface: what no machine here has (InfiniBand, SR-IOV, NVLink, bonds) is read from there. WEFT_TOPO_FILE and
+# WEFT_TOPO_DUMP_FILE.
 set -eu
 
 topo=$BUILD/bin/weft-topo
@@ -34,7 +35,8 @@ pci() {
 }
 
 echo fakehost >"$fake/proc/sys/kernel/hostname"
-put proc/cpuinfo "$(printf 'processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: Made-up CPU\n')"
+put proc/cpuinfo "$(printf '%s\t: %s\n' processor 0 vendor_id AuthenticAMD \
+    'cpu family' 25 $'model\t' 1 'model name' 'Made-up CPU')"
 put proc/self/status "$(printf 'Name:\tx\nCpus_allowed_list:\t0-3\nMems_allowed_list:\t0-1\n')"
 put proc/sys/net/core/rmem_max 212992
 put proc/sys/net/core/wmem_max 212992
@@ -94,7 +96,8 @@ mkdir -p "$fake/sys/class/net/bond0.7/lower_bond0"
 put sys/class/net/veth1/operstate up
 put sys/class/net/lo/type 772
 
-${CC:-cc} -shared -fPIC -o "$out/libnvidia-ml.so.1" tests/multi/support/fake_nvml.c || fail "the stand-in for NVML does not compile"
+${CC:-cc} -shared -fPIC -o "$out/libnvidia-ml.so.1" tests/multi/support/fake_nvml.c ||
+    fail "the stand-in for NVML does not compile"
 export LD_LIBRARY_PATH=$PWD/$out
 [[ $BUILD = /* ]] && LD_LIBRARY_PATH=$out
 
@@ -169,8 +172,10 @@ grep -q '^3 ranks on 2 hosts' "$out/printed" && grep -q '^host1 fakehost: 1 rank
 "$topo" --measure "$out/measured.json" --ranks 3 >"$out/printed" || fail "--measure --ranks 3: exit code $?"
 [ "$(wc -l <"$out/printed")" -ge 2 ] || fail "--measure prints no way between ranks"
 grep -qE 'measured_Bps|"source": "measured"' "$out/measured.json" || fail "--measure writes nothing that was measured"
-WEFT_TOPO_FILE=$out/measured.json "$BUILD/bin/weft-perf" all_reduce --ranks 2 -e 4K -n 2 >/dev/null || fail "a job with a measured machine"
-for wrong in "--measure $out/x.xml" "--ranks 2" "--measure $out/x.xml --ranks 1" "--measure $out/x.xml --ranks 2 $out/dump.json"; do
+WEFT_TOPO_FILE=$out/measured.json "$BUILD/bin/weft-perf" all_reduce --ranks 2 -e 4K -n 2 >/dev/null ||
+    fail "a job with a measured machine"
+for wrong in "--measure $out/x.xml" "--ranks 2" "--measure $out/x.xml --ranks 1" \
+    "--measure $out/x.xml --ranks 2 $out/dump.json"; do
     code=0
     # shellcheck disable=SC2086
     env -u WORLD_SIZE -u PMIX_RANK -u PMI_SIZE -u SLURM_STEP_ID "$topo" $wrong >/dev/null 2>"$out/printed" || code=$?

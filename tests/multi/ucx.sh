@@ -1,6 +1,6 @@
 #!/bin/bash
-# The transport "ucx", a library of its own: the conformance suite over UCX's TCP and shared memory, every collective over TCP and shared memory, and a
-# UCX that can reach nobody says so.
+# The transport "ucx", a library of its own: the conformance suite over UCX's TCP and shared memory, every collective over TCP and
+# shared memory, and a UCX that can reach nobody says so.
 set -u
 
 place=$(mktemp -d)

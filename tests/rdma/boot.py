@@ -23,7 +23,8 @@ def need_verbs():
 
 def run(limit, command, *options):
     """Ends the test as the command in the machine ended, which has so many seconds."""
-    result = subprocess.run([os.path.join(HERE, "machine"), *options, "--timeout", str(limit), "--environment", "BUILD", "--", *command],
+    result = subprocess.run([os.path.join(HERE, "machine"), *options, "--timeout", str(limit), "--environment", "BUILD", "--",
+                             *command],
                             check=False)
     sys.exit(result.returncode)
 

@@ -18,8 +18,8 @@ def perftest(program, column, arguments):
     try:
         for _ in range(20):  # the server needs a moment until it listens
             time.sleep(0.25)
-            result = subprocess.run([program, "-d", "rxe0", "-F", *arguments, "10.77.0.2"], capture_output=True, text=True, timeout=60,
-                                    check=False)
+            result = subprocess.run([program, "-d", "rxe0", "-F", *arguments, "10.77.0.2"], capture_output=True, text=True,
+                                    timeout=60, check=False)
             for line in result.stdout.splitlines():
                 words = line.split()
                 if words and words[0] == arguments[arguments.index("-s") + 1] and len(words) > column:
@@ -36,8 +36,8 @@ def perftest(program, column, arguments):
 
 def weft(*arguments):
     try:
-        result = subprocess.run([os.path.join(BUILD, "bin", "bench_pair"), "verbs", *arguments], capture_output=True, text=True, timeout=60,
-                                check=False)
+        result = subprocess.run([os.path.join(BUILD, "bin", "bench_pair"), "verbs", *arguments], capture_output=True, text=True,
+                                timeout=60, check=False)
     except subprocess.TimeoutExpired:
         return None
     return float(result.stdout) if re.fullmatch(r"[\d.]+\s*", result.stdout) else None
@@ -59,7 +59,8 @@ def inside(rounds):
         if figure is not None:
             figures[name].append(figure * (1.048576 if name.startswith("ib_write") else 1))  # its MB are MiB
     for name, values in figures.items():
-        print(f"{name:24} {statistics.median(values) if values else float('nan'):10.2f}   of {' '.join(f'{v:.1f}' for v in values)}")
+        median = statistics.median(values) if values else float("nan")
+        print(f"{name:24} {median:10.2f}   of {' '.join(f'{v:.1f}' for v in values)}")
 
 
 if len(sys.argv) > 2 and sys.argv[1] == "inside":

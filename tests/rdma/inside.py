@@ -65,8 +65,8 @@ def conformance():
 
 def collectives():
     """Two devices, one for each rank: all bytes between even and odd ranks cross the link."""
-    for ranks, name, largest in ((2, "all_reduce", "1M"), (4, "all_gather", "128K"), (8, "all_reduce", "64K"), (3, "all_to_all", "96K"),
-                                 (4, "broadcast", "300000")):
+    for ranks, name, largest in ((2, "all_reduce", "1M"), (4, "all_gather", "128K"), (8, "all_reduce", "64K"),
+                                 (3, "all_to_all", "96K"), (4, "broadcast", "300000")):
         size = int(largest.replace("M", "000000").replace("K", "000"))
         _, sent = collective(ranks, [name, "-b", largest, "-e", largest, "-n", "2", "-w", "1"], one_device)
         check(sum(sent) > size, f"{ranks} ranks, {name}: only {sent} bytes crossed the link")
@@ -90,8 +90,8 @@ def settings():
                lambda rank: {**one_device(rank), "WEFT_IB_GID_INDEX": "2", "WEFT_IB_MTU": "1024", "WEFT_IB_TC": "104"})
     for variable, value, word in (("WEFT_IB_GID_INDEX", "77", "GID 77"), ("WEFT_IB_PKEY", "99", "partition key 99"),
                                   ("WEFT_IB_HCA", "mlx5", "mlx5")):
-        result = subprocess.run([PERF, "barrier", "--ranks", "2", "--transport", "verbs"], capture_output=True, text=True, timeout=60,
-                                env={**os.environ, variable: value}, check=False)
+        result = subprocess.run([PERF, "barrier", "--ranks", "2", "--transport", "verbs"], capture_output=True, text=True,
+                                timeout=60, env={**os.environ, variable: value}, check=False)
         check(result.returncode == 1 and word in result.stderr, f"{variable}={value}: {result.returncode}, {result.stderr[:400]}")
 
 
@@ -102,7 +102,8 @@ def mixed():
     before = crossed()
     for algorithm in ("ring", "direct"):
         name = "all_reduce" if algorithm == "ring" else "all_to_all"
-        arguments = [name, "-b", "64K", "-e", "64K", "-n", "2", "-w", "1"] + (["--algorithm", "ring"] if algorithm == "ring" else [])
+        chosen = ["--algorithm", "ring"] if algorithm == "ring" else []
+        arguments = [name, "-b", "64K", "-e", "64K", "-n", "2", "-w", "1", *chosen]
         job = Job(4, arguments, {"WEFT_LOG": "info"}, each=each)
         if check(job.wait(60), f"mixed transports, {name}: {job.all_errors()}"):
             check(set(job.codes().values()) == {0}, f"mixed transports, {name}: {job.codes()}: {job.all_errors()}")
@@ -144,8 +145,10 @@ def link_down():
 # UCX's connectionless ud compares addresses as its own adapters report them: with rdma_rxe only IPv6 ones match. It also
 # makes the connections of rc.
 UCX = {"WEFT_TRANSPORTS": "ucx", "UCX_IB_GID_INDEX": "2", "UCX_WARN_UNUSED_ENV_VARS": "n"}
-# What UCX needs to notice a death by itself within seconds; its defaults take a minute, and 7 retries are "for ever" with rdma_rxe.
-UCX_NOTICES = {"UCX_KEEPALIVE_INTERVAL": "1s", "UCX_UD_VERBS_TIMEOUT": "3s", "UCX_RC_VERBS_TIMEOUT": "0.1s", "UCX_RC_VERBS_RETRY_COUNT": "6"}
+# What UCX needs to notice a death by itself within seconds; its defaults take a minute, and 7 retries are "for ever" with
+# rdma_rxe.
+UCX_NOTICES = {"UCX_KEEPALIVE_INTERVAL": "1s", "UCX_UD_VERBS_TIMEOUT": "3s", "UCX_RC_VERBS_TIMEOUT": "0.1s",
+               "UCX_RC_VERBS_RETRY_COUNT": "6"}
 OVER_UCX = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "reduce", "gather", "scatter", "sendrecv")
 
 
@@ -154,11 +157,13 @@ def ucx_device(rank):
 
 
 def ucx_conformance(kind):
-    result = subprocess.run([os.path.join(BUILD, "tests", "conformance", "test_library"), "ucx", "dies", "24"], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, timeout=200, check=False,
-                            env={**os.environ, **UCX, **UCX_NOTICES, "UCX_TLS": kind, "WEFT_PLUGIN_PATH": os.path.join(BUILD, "lib", "weft")})
+    result = subprocess.run([os.path.join(BUILD, "tests", "conformance", "test_library"), "ucx", "dies", "24"],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200, check=False,
+                            env={**os.environ, **UCX, **UCX_NOTICES, "UCX_TLS": kind,
+                                 "WEFT_PLUGIN_PATH": os.path.join(BUILD, "lib", "weft")})
     passed = re.search(r"\[  PASSED  \] (\d+) test", result.stdout)
-    check(result.returncode == 0, f"ucx over {kind}: the conformance suite ended with {result.returncode}:\n{result.stdout[-3000:]}")
+    check(result.returncode == 0,
+          f"ucx over {kind}: the conformance suite ended with {result.returncode}:\n{result.stdout[-3000:]}")
     note(f"ucx over {kind}, conformance: {passed.group(1) if passed else 'no'} tests passed")
 
 
@@ -190,8 +195,8 @@ def over_ucx():
         ucx_conformance(kind)
 
 
-PARTS = {"conformance": conformance, "collectives": collectives, "rails": rails, "settings": settings, "mixed": mixed, "kill_a_rank": kill_a_rank,
-         "link_down": link_down, "ucx": over_ucx}
+PARTS = {"conformance": conformance, "collectives": collectives, "rails": rails, "settings": settings, "mixed": mixed,
+         "kill_a_rank": kill_a_rank, "link_down": link_down, "ucx": over_ucx}
 
 try:
     for part in sys.argv[1:] or [name for name in PARTS if name != "ucx"]:

@@ -11,7 +11,8 @@ import torch_ranks  # noqa: E402
 
 if not torch_ranks.is_rank():
     library = os.path.join(torch_ranks.BUILD, "python", "weft_torchcomms", "libweft-torchcomms.so")
-    found = subprocess.run([torch_ranks.PYTHON, "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('torchcomms') is None)"],
+    found = subprocess.run([torch_ranks.PYTHON, "-c",
+                            "import importlib.util as u, sys; sys.exit(u.find_spec('torchcomms') is None)"],
                            env=torch_ranks.environment(), stderr=subprocess.DEVNULL, check=False)
     if found.returncode:
         jobs.skip(f"{torch_ranks.PYTHON} has no torchcomms")

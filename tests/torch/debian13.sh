@@ -1,6 +1,6 @@
 #!/bin/bash
-# weft_torch with torch 2.6: built and tested in a Debian 13 in a folder (made once; root, network, 3 GB). DEBIAN_SUITE=forky and another
-# DEBIAN13_FOLDER: with the next Debian and its torch.
+# weft_torch with torch 2.6: built and tested in a Debian 13 in a folder (made once; root, network, 3 GB). DEBIAN_SUITE=forky and
+# another DEBIAN13_FOLDER: with the next Debian and its torch.
 # time limit: 1500 s
 set -eu
 cd "$(dirname "$0")/../.."

@@ -51,7 +51,8 @@ def stand_in_for_expecttest():
 
 def open_gates(source):
     """The gates by name: what Gloo or MPI may do on the CPU, Weft may too."""
-    source = re.sub(r'BACKEND (!=|==) "(gloo|mpi)"', lambda m: f'BACKEND {"not in" if m[1] == "!=" else "in"} ("{m[2]}", "weft")', source)
+    source = re.sub(r'BACKEND (!=|==) "(gloo|mpi)"', lambda m: f'BACKEND {"not in" if m[1] == "!=" else "in"} ("{m[2]}", "weft")',
+                    source)
     return source.replace('require_backend({"gloo"})', 'require_backend({"gloo", "weft"})')
 
 
@@ -92,7 +93,8 @@ class Told(unittest.TestResult):
     """A line of JSON for each test."""
 
     def tell(self, test, outcome, why=""):
-        print("RESULT " + json.dumps([test.id().rsplit(".", 1)[1], outcome, why[-4000:], time.monotonic() - self.begun]), flush=True)
+        print("RESULT " + json.dumps([test.id().rsplit(".", 1)[1], outcome, why[-4000:], time.monotonic() - self.begun]),
+              flush=True)
 
     def startTest(self, test):
         self.begun = time.monotonic()
@@ -164,8 +166,8 @@ def main():
     if options.shard is not None:
         return shard(options.backend, options.world, options.names, options.shard, options.shards)
     torch_ranks.skip_without_torch()
-    version = subprocess.run([torch_ranks.PYTHON, "-c", "import torch; print(torch.__version__)"], stdout=subprocess.PIPE, text=True,
-                             check=True).stdout.strip()
+    version = subprocess.run([torch_ranks.PYTHON, "-c", "import torch; print(torch.__version__)"], stdout=subprocess.PIPE,
+                             text=True, check=True).stdout.strip()
     if not version.startswith("1.13"):
         jobs.skip(f"torch {version}: what this suite can do here is listed for torch 1.13")
     results = run(options, options.world, options.names)
@@ -185,8 +187,8 @@ def main():
             print(f"passes although it is listed as one that fails: {name}")
         elif options.v:
             print(f"{outcome} {name} ({seconds:.1f} s) {why.strip().splitlines()[-1] if why.strip() else ''}")
-    print(f"PyTorch's distributed_test.py on {options.backend}: {count['ok']} ok, {count['fail']} failed ({problems} unexpectedly), "
-          f"{count['skip']} skipped")
+    print(f"PyTorch's distributed_test.py on {options.backend}: {count['ok']} ok, {count['fail']} failed "
+          f"({problems} unexpectedly), {count['skip']} skipped")
     return 1 if problems or not count["ok"] else 0
 
 

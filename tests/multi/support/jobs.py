@@ -197,7 +197,8 @@ class Job:
 
 def blamed(text):
     """The ranks that what a rank said on stderr names as culprits: all but the speaker and those who told it."""
-    text = re.sub(r"(?m)^weft\[\d+\]|^weft-perf: rank \d+:|reported by rank \d+:|from rank \d+|by rank \d+|rank \d+ of \d+", "", text)
+    text = re.sub(r"(?m)^weft\[\d+\]|^weft-perf: rank \d+:|reported by rank \d+:|from rank \d+|by rank \d+|rank \d+ of \d+", "",
+                  text)
     return {int(number) for number in re.findall(r"\brank (\d+)\b", text)}
 
 
@@ -220,7 +221,8 @@ def check_survivors(job, what, victims, since, limit=NOTICE_S, names=blamed):
         if not check(rank in job.ends, f"{what}: rank {rank} did not end"):
             continue
         slowest = max(slowest, job.ends[rank] - since)
-        check(job.ends[rank] - since <= limit, f"{what}: rank {rank} ended after {job.ends[rank] - since:.2f} s: {job.err(rank)[:300]}")
+        check(job.ends[rank] - since <= limit,
+              f"{what}: rank {rank} ended after {job.ends[rank] - since:.2f} s: {job.err(rank)[:300]}")
         code = job.processes[rank].returncode
         check(code == 1, f"{what}: rank {rank} ended with {code}: {job.err(rank)[:300]}")
         named = names(job.err(rank))

@@ -34,7 +34,8 @@ def environment(**more):
 def start_ranks(script, size, *arguments, **more):
     """The processes of a job, by the variables that torchrun sets."""
     common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(jobs.free_port()), "USE_LIBUV": "0"}
-    return [subprocess.Popen([PYTHON, script, *arguments], env=environment(**common, RANK=str(rank), LOCAL_RANK=str(rank), **more),
+    return [subprocess.Popen([PYTHON, script, *arguments],
+                             env=environment(**common, RANK=str(rank), LOCAL_RANK=str(rank), **more),
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=jobs.die_with_parent)
             for rank in range(size)]
 
