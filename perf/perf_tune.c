@@ -11,9 +11,11 @@
 #include "perf_tune.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "perf_run.h"
 
@@ -24,7 +26,10 @@ static const double FASTER = 0.95, HOPELESS = 4;
 typedef struct tuning {
     perf_context *x;
     weft_comm *all;       /* the communicator of the job */
-    FILE *file;           /* rank 0 */
+    int fd;               /* rank 0: the table's file, and what will be in it */
+    FILE *file;
+    char *text;
+    size_t bytes;
     perf_buffers *buffers;
     int collective;
     uint64_t sizes[MOST_SIZES];
@@ -204,32 +209,43 @@ static weft_status tune_collective(tuning *t, int collective)
     return status;
 }
 
-static FILE *open_table(const perf_context *x)
+/* The file is opened first, so that nobody measures for nothing, and written last: an earlier table survives a run that is
+ * broken off. */
+static bool open_table(const perf_context *x, tuning *t)
 {
-    FILE *file = fopen(x->args->tune_file, "we");
-    if (file == NULL)
+    int fd = open(x->args->tune_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
         fprintf(stderr, "%s: --tune %s: cannot open: %s; give a file that can be written\n", x->args->program,
                 x->args->tune_file, strerror(errno));
-    else
-        fprintf(
-            file,
+        return false;
+    }
+    t->fd = fd;
+    t->file = open_memstream(&t->text, &t->bytes);
+    if (t->file == NULL) {
+        fprintf(stderr, "%s: no memory for the table\n", x->args->program);
+        return false;
+    }
+    fprintf(t->file,
             "# weft-perf --tune, weft %s: where another algorithm is faster than the untuned choice, from that many bytes on\n"
-            "# collective ranks hosts bytes algorithm\n",
-            weft_version());
-    return file;
+            "# collective ranks hosts bytes algorithm\n", weft_version());
+    return true;
 }
 
-static bool close_table(const perf_context *x, FILE *file)
+static bool close_table(const perf_context *x, tuning *t, bool complete)
 {
-    bool written = fflush(file) == 0 && ferror(file) == 0;
-    int error = errno;
-    if (fclose(file) != 0 && written) {
-        written = false;
-        error = errno;
+    bool written = fclose(t->file) == 0;
+    if (written && complete) {
+        FILE *file = ftruncate(t->fd, 0) == 0 || errno == EINVAL ? fdopen(t->fd, "w") : NULL; /* EINVAL: no regular file */
+        written = file != NULL && fwrite(t->text, 1, t->bytes, file) == t->bytes && fflush(file) == 0;
+        if (!written)
+            fprintf(stderr, "%s: --tune %s: cannot write: %s; give a file on a disk with room\n", x->args->program,
+                    x->args->tune_file, strerror(errno));
+        if (file != NULL)
+            fclose(file);
+    } else {
+        close(t->fd);
     }
-    if (!written)
-        fprintf(stderr, "%s: --tune %s: cannot write: %s; give a file on a disk with room\n",
-                x->args->program, x->args->tune_file, strerror(error));
+    free(t->text);
     return written;
 }
 
@@ -238,9 +254,7 @@ int perf_tune(perf_context *x)
     static tuning t; /* too large for the stack */
     const perf_args *args = x->args;
     t = (tuning){ .x = x, .all = x->comm };
-    if (x->rank == 0)
-        t.file = open_table(x);
-    double ready = x->rank != 0 || t.file != NULL;
+    double ready = x->rank != 0 || open_table(x, &t);
     weft_status status =
         perf_report(x, weft_broadcast(x->comm, &ready, &ready, 1, WEFT_F64, 0, NULL), "broadcast");
     if (status != WEFT_OK || ready == 0)
@@ -249,6 +263,6 @@ int perf_tune(perf_context *x)
     int last = args->collective >= 0 ? args->collective : WEFT_COLLECTIVE_COUNT - 1;
     for (int collective = first; collective <= last && status == WEFT_OK; collective++)
         status = tune_collective(&t, collective);
-    bool written = x->rank != 0 || close_table(x, t.file);
+    bool written = x->rank != 0 || close_table(x, &t, status == WEFT_OK);
     return status == WEFT_OK && written ? PERF_OK : PERF_FAILED;
 }

@@ -3,8 +3,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -283,62 +285,13 @@ static void print_ways(const measuring *m)
     }
 }
 
-/* ---- a job of our own ---------------------------------------------------------------------------- */
-
-/* Starts the ranks as processes that meet by a file; the exit code of the first that failed. */
-static int start_ranks(const weft_topology *t, const char *path, int ranks)
+/* Of one rank; takes the communicator. */
+static int measure(weft_comm *comm, const weft_topology *t, const char *path)
 {
-    char folder[] = "/tmp/weft-topo-XXXXXX", url[64], number[16];
-    int code = 0, status;
-    if (!mkdtemp(folder)) {
-        fprintf(stderr, "weft-topo: no folder in /tmp to meet in: %s\n", strerror(errno));
-        return TOPO_EXIT_FAILED;
-    }
-    snprintf(url, sizeof url, "file://%s/meeting", folder);
-    setenv("WEFT_RENDEZVOUS", url, 1);
-    snprintf(number, sizeof number, "%d", ranks);
-    setenv("WORLD_SIZE", number, 1);
-    fflush(stdout);
-    int started = 0;
-    for (; started < ranks; started++) {
-        pid_t child = fork();
-        if (child < 0)
-            break;
-        if (child == 0) {
-            snprintf(number, sizeof number, "%d", started);
-            setenv("RANK", number, 1);
-            int result = topo_measure(t, path, 0);
-            fflush(stdout);
-            _exit(result);
-        }
-    }
-    if (started < ranks) {
-        fprintf(stderr, "weft-topo: cannot start rank %d: %s\n", started, strerror(errno));
-        code = TOPO_EXIT_FAILED;
-    }
-    for (int i = 0; i < started; i++)
-        if (wait(&status) > 0 && status != 0 && code == 0)
-            code = WIFEXITED(status) ? WEXITSTATUS(status) : TOPO_EXIT_FAILED;
-    char meeting[80];
-    snprintf(meeting, sizeof meeting, "%s/meeting", folder);
-    (void)unlink(meeting);
-    (void)rmdir(folder);
-    return code;
-}
-
-int topo_measure(const weft_topology *t, const char *path, int ranks)
-{
-    if (ranks > 0)
-        return start_ranks(t, path, ranks);
-    measuring m = { .comm = NULL };
-    weft_status status = weft_comm_create_env(NULL, &m.comm);
-    if (status == WEFT_OK) {
-        m.rank = weft_comm_rank(m.comm);
-        m.ranks = weft_comm_size(m.comm);
-        m.place = calloc((size_t)m.ranks, sizeof *m.place);
-        m.buffer = malloc(MESSAGE_BYTES);
-        status = m.place && m.buffer ? tell_places(&m, t) : WEFT_ERR_MEMORY;
-    }
+    measuring m = { .comm = comm, .rank = weft_comm_rank(comm), .ranks = weft_comm_size(comm) };
+    m.place = calloc((size_t)m.ranks, sizeof *m.place);
+    m.buffer = malloc(MESSAGE_BYTES);
+    weft_status status = m.place && m.buffer ? tell_places(&m, t) : WEFT_ERR_MEMORY;
     if (status == WEFT_OK) {
         memset(m.buffer, 1, MESSAGE_BYTES);
         list_ways(&m);
@@ -354,4 +307,85 @@ int topo_measure(const weft_topology *t, const char *path, int ranks)
     free(m.buffer);
     weft_comm_destroy(m.comm);
     return status == WEFT_OK ? 0 : TOPO_EXIT_FAILED;
+}
+
+/* ---- a job of our own ---------------------------------------------------------------------------- */
+
+/* Rank 0 makes the id that all meet by and writes it once for each other rank; a pipe delivers one this short whole. */
+static bool share_id(int rank, int ranks, const int ends[2], weft_unique_id *id)
+{
+    bool shared = true;
+    if (rank != 0) {
+        close(ends[1]);
+        shared = read(ends[0], id, sizeof *id) == (ssize_t)sizeof *id;
+    } else if (weft_get_unique_id(id) != WEFT_OK) {
+        fprintf(stderr, "weft-topo: %s\n", weft_last_error());
+        shared = false;
+    }
+    for (int r = 1; rank == 0 && shared && r < ranks; r++)
+        shared = write(ends[1], id, sizeof *id) == (ssize_t)sizeof *id;
+    close(ends[0]);
+    if (rank == 0)
+        close(ends[1]);
+    return shared;
+}
+
+static int be_rank(const weft_topology *t, const char *path, int rank, int ranks, const int ends[2])
+{
+    weft_unique_id id;
+    weft_comm *comm = NULL;
+    if (!share_id(rank, ranks, ends, &id))
+        return TOPO_EXIT_FAILED; /* rank 0 has said why */
+    weft_status status = weft_comm_create_id(&id, rank, ranks, NULL, &comm);
+    if (status != WEFT_OK) {
+        fprintf(stderr, "weft-topo: %s: %s\n", weft_status_text(status), weft_last_error());
+        return TOPO_EXIT_FAILED;
+    }
+    return measure(comm, t, path);
+}
+
+/* Starts the ranks as processes, which end with this one; the exit code of the first that failed. */
+static int start_ranks(const weft_topology *t, const char *path, int ranks)
+{
+    int ends[2], code = 0, status, started = 0;
+    pid_t parent = getpid();
+    if (pipe(ends) != 0) {
+        fprintf(stderr, "weft-topo: cannot make a pipe: %s\n", strerror(errno));
+        return TOPO_EXIT_FAILED;
+    }
+    fflush(stdout);
+    for (; started < ranks; started++) {
+        pid_t child = fork();
+        if (child < 0)
+            break;
+        if (child == 0) {
+            bool orphan = prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent;
+            int result = orphan ? TOPO_EXIT_FAILED : be_rank(t, path, started, ranks, ends);
+            fflush(stdout);
+            _exit(result);
+        }
+    }
+    if (started < ranks) {
+        fprintf(stderr, "weft-topo: cannot start rank %d: %s\n", started, strerror(errno));
+        code = TOPO_EXIT_FAILED;
+    }
+    close(ends[0]);
+    close(ends[1]);
+    for (int i = 0; i < started; i++)
+        if (wait(&status) > 0 && status != 0 && code == 0)
+            code = WIFEXITED(status) ? WEXITSTATUS(status) : TOPO_EXIT_FAILED;
+    return code;
+}
+
+int topo_measure(const weft_topology *t, const char *path, int ranks)
+{
+    if (ranks > 0)
+        return start_ranks(t, path, ranks);
+    weft_comm *comm = NULL;
+    weft_status status = weft_comm_create_env(NULL, &comm);
+    if (status != WEFT_OK) {
+        fprintf(stderr, "weft-topo: %s: %s\n", weft_status_text(status), weft_last_error());
+        return TOPO_EXIT_FAILED;
+    }
+    return measure(comm, t, path);
 }

@@ -1,5 +1,6 @@
 /* weft-plan: prints, draws, verifies and costs the schedule of a collective, and says why an algorithm would
  * be chosen. Uses only the public headers. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,7 +186,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "weft-plan: %s\n", args.error);
     plan_args_free(&args);
     if (fflush(stdout) != 0 && code == 0) {
-        fprintf(stderr, "weft-plan: cannot write the output\n");
+        fprintf(stderr, "weft-plan: cannot write to standard output: %s\n", strerror(errno));
         code = PLAN_EXIT_FAILED;
     }
     return code;

@@ -1,5 +1,6 @@
 /* weft-topo: shows a machine, live or from a file: tree, matrix, pictures, paths, channels, what is wrong with it. Uses only the
  * public headers. */
+#include <errno.h>
 #include <string.h>
 
 #include "topo_args.h"
@@ -79,7 +80,7 @@ int main(int argc, char **argv)
     else
         fprintf(stderr, "weft-topo: %s\n", args.error);
     if (fflush(stdout) != 0 && code == 0) {
-        fprintf(stderr, "weft-topo: cannot write the output\n");
+        fprintf(stderr, "weft-topo: cannot write to standard output: %s\n", strerror(errno));
         code = TOPO_EXIT_FAILED;
     }
     return code;

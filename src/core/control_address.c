@@ -134,6 +134,17 @@ static bool interface_allowed(const char *list, const char *name)
     return found != except;
 }
 
+/* Each once: an interface comes up for each of its addresses. */
+static void add_name(char *names, size_t bytes, const char *name)
+{
+    size_t used = strlen(names), length = strlen(name);
+    for (const char *at = names; (at = strstr(at, name)) != NULL; at += length) {
+        if ((at == names || at[-1] == ' ') && (at[length] == ',' || at[length] == '\0'))
+            return;
+    }
+    snprintf(names + used, bytes - used, "%s%s", used != 0 ? ", " : "", name);
+}
+
 weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoint)
 {
     struct ifaddrs *all;
@@ -152,8 +163,7 @@ weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoi
             if (i->ifa_addr == NULL || i->ifa_addr->sa_family != rounds[r].family || !(i->ifa_flags & IFF_UP) ||
                 ((i->ifa_flags & IFF_LOOPBACK) != 0) != rounds[r].loopback)
                 continue;
-            size_t used = strlen(names);
-            snprintf(names + used, sizeof names - used, "%s%s", used != 0 ? ", " : "", i->ifa_name);
+            add_name(names, sizeof names, i->ifa_name);
             struct sockaddr_storage address = { 0 };
             memcpy(&address, i->ifa_addr,
                    rounds[r].family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
@@ -164,6 +174,9 @@ weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoi
         }
     }
     freeifaddrs(all);
+    if (endpoint->count == 0 && names[0] == '\0')
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "no network interface is up, not even the loopback, and ranks meet over TCP: "
+                         "ip link set lo up");
     if (endpoint->count == 0)
         return weft_fail(WEFT_ERR_INVALID, "no network interface matches '%s' (WEFT_INTERFACES); there are: %s",
                          interfaces != NULL ? interfaces : "", names);

@@ -7,6 +7,8 @@
 #include "core/control_socket.h"
 
 enum { WEFT_MEETING_TEXT_BYTES = 480, WEFT_TREE_FANOUT = 4 };
+/* After that long without all ranks it is said, once, what is waited for. */
+enum { WEFT_MEETING_SILENCE_MS = 10000 };
 
 /* ---- shape of the tree: every subtree is a range of ranks --------------------------------------- */
 typedef struct weft_tree_place {

@@ -239,9 +239,16 @@ weft_status weft_meeting_connect_edges(int meeting, int listener, const weft_ass
         struct pollfd polled[3 + CALLERS] = { { .fd = meeting, .events = POLLIN }, { .fd = listener, .events = POLLIN } };
         polled[2].fd = c->call == CALL_CONNECTING || c->call == CALL_WAITING ? result->parent : -1;
         polled[2].events = c->call == CALL_CONNECTING ? POLLOUT : POLLIN;
-        for (int i = 0; i < CALLERS; i++)
+        nfds_t used = 3; /* poll() takes no more entries than this process may have descriptors */
+        for (int i = 0; i < CALLERS; i++) {
             polled[3 + i] = (struct pollfd){ .fd = c->callers[i].fd, .events = POLLIN };
-        poll(polled, ARRAY_LEN(polled), weft_control_poll_ms(deadline_ns, resting ? 20 : 500));
+            if (c->callers[i].fd >= 0)
+                used = (nfds_t)(4 + i);
+        }
+        if (poll(polled, used, weft_control_poll_ms(deadline_ns, resting ? 20 : 500)) < 0 && errno != EINTR) {
+            status = weft_fail_errno(WEFT_ERR_SYSTEM, "cannot wait for the neighbours in the tree");
+            break;
+        }
         round_of_calls(c, polled);
         if (polled[0].revents != 0)
             status = called_off(meeting, deadline_ns);

@@ -191,6 +191,8 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
     int64_t pause_ms = RETRY_LEAST_MS, patience_ms = guest->patience_ms, greeting_ms = guest->greeting_patience_ms;
     weft_meeting_places places; /* not allocated: who has no memory can still say so */
     weft_status status = WEFT_OK;
+    int64_t tell_at_ns = weft_deadline_ns(WEFT_MEETING_SILENCE_MS);
+    bool told = false;
     int retries = 0;
     *result = (weft_meeting_result){ .parent = -1, .children = { -1, -1, -1, -1 } };
     for (;;) {
@@ -223,6 +225,11 @@ weft_status weft_meeting_join(const weft_guest *guest, weft_meeting_result *resu
         if (weft_now_ns() >= guest->deadline_ns) {
             status = nobody_there(guest, status, reason);
             break;
+        }
+        if (!told && weft_now_ns() >= tell_at_ns) {
+            weft_log(WEFT_LOG_WARN, "the meeting place %s is not reached yet: %s; trying on (WEFT_CREATE_TIMEOUT says how long)",
+                     guest->place, status == WEFT_ERR_TIMEOUT ? weft_last_error() : reason);
+            told = true;
         }
         pause_until(guest->deadline_ns, pause_ms);
         pause_ms = pause_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : pause_ms * 2;

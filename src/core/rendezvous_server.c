@@ -459,6 +459,35 @@ static void accept_all(weft_meeting_server *s)
 
 /* ---- the thread ----------------------------------------------------------------------------------- */
 
+/* Which ranks the meeting still waits for, as text. */
+static void list_missing(const weft_meeting_server *s, char *list, size_t bytes)
+{
+    uint64_t *missing = weft_alloc_array(((size_t)s->size + 63) / 64, sizeof *missing);
+    snprintf(list, bytes, "some ranks");
+    for (int r = 0; r < s->size && missing != NULL; r++) {
+        const weft_meeting_guest *g = s->by_rank[r];
+        bool gone = (s->absent[r / 64] >> (r % 64) & 1) != 0;
+        if (!gone && (g == NULL || (s->phase == MEETING_CONNECTING && g->state != GUEST_CONNECTED)))
+            missing[r / 64] |= 1ull << (r % 64);
+    }
+    if (missing != NULL)
+        weft_rank_list(missing, s->size, list, bytes);
+    weft_free(missing);
+}
+
+/* Once, so that nobody looks at a silent job for minutes. */
+static void say_who_is_late(weft_meeting_server *s, int64_t now)
+{
+    if (s->said_who_is_late || s->size == 0 || s->phase > MEETING_CONNECTING ||
+        now < s->started_ns + (int64_t)WEFT_MEETING_SILENCE_MS * WEFT_NS_PER_MS)
+        return;
+    char list[256];
+    list_missing(s, list, sizeof list);
+    s->said_who_is_late = true;
+    weft_log(WEFT_LOG_WARN, "%d ranks meet here, and %s did not %s yet: waiting (WEFT_CREATE_TIMEOUT says how long)", s->size,
+             list, s->phase == MEETING_CONNECTING ? "finish connecting" : "join");
+}
+
 static void check_time(weft_meeting_server *s)
 {
     int64_t now = weft_now_ns();
@@ -470,24 +499,16 @@ static void check_time(weft_meeting_server *s)
     weft_meeting_check_probes(s, now);
     if (s->phase == MEETING_FAILED && (now >= s->deadline_ns || s->told_count == s->size))
         s->phase = MEETING_ENDED;
-    if (now < s->deadline_ns || s->phase == MEETING_ENDED)
+    if (now < s->deadline_ns || s->phase == MEETING_ENDED) {
+        say_who_is_late(s, now);
         return;
-    char list[256], text[WEFT_MEETING_TEXT_BYTES];
-    size_t words = ((size_t)s->size + 63) / 64;
-    uint64_t *missing = weft_alloc_array(words, sizeof *missing);
-    for (int r = 0; r < s->size && missing != NULL; r++) {
-        const weft_meeting_guest *g = s->by_rank[r];
-        bool gone = (s->absent[r / 64] >> (r % 64) & 1) != 0;
-        if (!gone && (g == NULL || (s->phase == MEETING_CONNECTING && g->state != GUEST_CONNECTED)))
-            missing[r / 64] |= 1ull << (r % 64);
     }
-    if (missing != NULL)
-        weft_rank_list(missing, s->size, list, sizeof list);
+    char list[256], text[WEFT_MEETING_TEXT_BYTES];
+    list_missing(s, list, sizeof list);
     int64_t since = s->own_deadline ? s->started_ns : s->first_join_ns;
-    snprintf(text, sizeof text, "%s did not %s within %.3g s", missing != NULL ? list : "some ranks",
+    snprintf(text, sizeof text, "%s did not %s within %.3g s", list,
              s->phase == MEETING_CONNECTING ? "finish connecting to their neighbours" : "join",
              (double)((now - since) / WEFT_NS_PER_MS) / 1000);
-    weft_free(missing);
     weft_meeting_fail(s, WEFT_ERR_TIMEOUT, text);
 }
 

@@ -37,7 +37,7 @@ struct weft_meeting_server {
     char sized_by[WEFT_ADDRESS_TEXT_BYTES];
     uint64_t token;
     int64_t deadline_ns, started_ns, first_join_ns;
-    bool own_deadline;
+    bool own_deadline, said_who_is_late;
     weft_meeting_guest *guests, *dropped, **by_rank;
     int strangers, joined, connected, told_count, absent_count;
     uint64_t *told, *absent;      /* bits per rank */
