@@ -1,6 +1,7 @@
 /* The nonblocking collectives of MPI: on Weft, or passed on. */
 #include "prepare.h"
 
+#ifndef WEFT_MPI_LARGE
 WEFT_MPI_EXPORT int MPI_Ibarrier(MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -8,8 +9,9 @@ WEFT_MPI_EXPORT int MPI_Ibarrier(MPI_Comm comm, MPI_Request *request)
         return weft_mpi_run(&o, request);
     return PMPI_Ibarrier(comm, request);
 }
+#endif
 
-WEFT_MPI_EXPORT int MPI_Ibcast(void *buffer, int count, MPI_Datatype type, int root, MPI_Comm comm,
+WEFT_MPI_EXPORT int MPI_Ibcast(void *buffer, COUNT count, MPI_Datatype type, int root, MPI_Comm comm,
                                MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -18,7 +20,7 @@ WEFT_MPI_EXPORT int MPI_Ibcast(void *buffer, int count, MPI_Datatype type, int r
     return PMPI_Ibcast(buffer, count, type, root, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Ireduce(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op, int root,
+WEFT_MPI_EXPORT int MPI_Ireduce(const void *send, void *recv, COUNT count, MPI_Datatype type, MPI_Op op, int root,
                                 MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -27,7 +29,7 @@ WEFT_MPI_EXPORT int MPI_Ireduce(const void *send, void *recv, int count, MPI_Dat
     return PMPI_Ireduce(send, recv, count, type, op, root, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Iallreduce(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op,
+WEFT_MPI_EXPORT int MPI_Iallreduce(const void *send, void *recv, COUNT count, MPI_Datatype type, MPI_Op op,
                                    MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -36,7 +38,7 @@ WEFT_MPI_EXPORT int MPI_Iallreduce(const void *send, void *recv, int count, MPI_
     return PMPI_Iallreduce(send, recv, count, type, op, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Ireduce_scatter_block(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op,
+WEFT_MPI_EXPORT int MPI_Ireduce_scatter_block(const void *send, void *recv, COUNT count, MPI_Datatype type, MPI_Op op,
                                               MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -45,16 +47,16 @@ WEFT_MPI_EXPORT int MPI_Ireduce_scatter_block(const void *send, void *recv, int 
     return PMPI_Ireduce_scatter_block(send, recv, count, type, op, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Ireduce_scatter(const void *send, void *recv, const int counts[], MPI_Datatype type,
+WEFT_MPI_EXPORT int MPI_Ireduce_scatter(const void *send, void *recv, const COUNT counts[], MPI_Datatype type,
                                         MPI_Op op, MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_REQUEST, send, recv, counts, type, op, comm))
+    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_REQUEST, send, recv, NUMBERS(counts), type, op, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Ireduce_scatter(send, recv, counts, type, op, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Igather(const void *send, int send_count, MPI_Datatype send_type, void *recv, int recv_count,
+WEFT_MPI_EXPORT int MPI_Igather(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv, COUNT recv_count,
                                 MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -64,18 +66,18 @@ WEFT_MPI_EXPORT int MPI_Igather(const void *send, int send_count, MPI_Datatype s
     return PMPI_Igather(send, send_count, send_type, recv, recv_count, recv_type, root, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Igatherv(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                 const int counts[], const int displs[], MPI_Datatype recv_type, int root,
+WEFT_MPI_EXPORT int MPI_Igatherv(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                 const COUNT counts[], const DISPL displs[], MPI_Datatype recv_type, int root,
                                  MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, counts, displs,
-                                 recv_type, root, comm))
+    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                 NUMBERS(displs), recv_type, root, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Igatherv(send, send_count, send_type, recv, counts, displs, recv_type, root, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Iscatter(const void *send, int send_count, MPI_Datatype send_type, void *recv, int recv_count,
+WEFT_MPI_EXPORT int MPI_Iscatter(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv, COUNT recv_count,
                                  MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -85,19 +87,19 @@ WEFT_MPI_EXPORT int MPI_Iscatter(const void *send, int send_count, MPI_Datatype 
     return PMPI_Iscatter(send, send_count, send_type, recv, recv_count, recv_type, root, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Iscatterv(const void *send, const int counts[], const int displs[], MPI_Datatype send_type,
-                                  void *recv, int recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm,
+WEFT_MPI_EXPORT int MPI_Iscatterv(const void *send, const COUNT counts[], const DISPL displs[], MPI_Datatype send_type,
+                                  void *recv, COUNT recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm,
                                   MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_REQUEST, send, counts, displs, send_type, recv, (size_t)recv_count,
-                                  recv_type, root, comm))
+    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_REQUEST, send, NUMBERS(counts), NUMBERS(displs), send_type, recv,
+                                  (size_t)recv_count, recv_type, root, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Iscatterv(send, counts, displs, send_type, recv, recv_count, recv_type, root, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Iallgather(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                   int recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Request *request)
+WEFT_MPI_EXPORT int MPI_Iallgather(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                   COUNT recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
     if (weft_mpi_prepare_allgather(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv,
@@ -106,19 +108,19 @@ WEFT_MPI_EXPORT int MPI_Iallgather(const void *send, int send_count, MPI_Datatyp
     return PMPI_Iallgather(send, send_count, send_type, recv, recv_count, recv_type, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Iallgatherv(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                    const int counts[], const int displs[], MPI_Datatype recv_type, MPI_Comm comm,
+WEFT_MPI_EXPORT int MPI_Iallgatherv(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                    const COUNT counts[], const DISPL displs[], MPI_Datatype recv_type, MPI_Comm comm,
                                     MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, counts, displs,
-                                    recv_type, comm))
+    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                    NUMBERS(displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Iallgatherv(send, send_count, send_type, recv, counts, displs, recv_type, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Ialltoall(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                  int recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Request *request)
+WEFT_MPI_EXPORT int MPI_Ialltoall(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                  COUNT recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Request *request)
 {
     weft_mpi_operation o;
     if (weft_mpi_prepare_alltoall(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, (size_t)recv_count,
@@ -127,14 +129,14 @@ WEFT_MPI_EXPORT int MPI_Ialltoall(const void *send, int send_count, MPI_Datatype
     return PMPI_Ialltoall(send, send_count, send_type, recv, recv_count, recv_type, comm, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Ialltoallv(const void *send, const int send_counts[], const int send_displs[],
-                                   MPI_Datatype send_type, void *recv, const int recv_counts[],
-                                   const int recv_displs[], MPI_Datatype recv_type, MPI_Comm comm,
+WEFT_MPI_EXPORT int MPI_Ialltoallv(const void *send, const COUNT send_counts[], const DISPL send_displs[],
+                                   MPI_Datatype send_type, void *recv, const COUNT recv_counts[],
+                                   const DISPL recv_displs[], MPI_Datatype recv_type, MPI_Comm comm,
                                    MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_REQUEST, send, send_counts, send_displs, send_type, recv, recv_counts,
-                                   recv_displs, recv_type, comm))
+    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_REQUEST, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type,
+                                   recv, NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Ialltoallv(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,
                            request);

@@ -58,33 +58,33 @@ void weft_mpi_side_set(weft_mpi_operation *o, weft_mpi_side *s, const void *buff
 }
 
 /* Weft's displacements are not negative, MPI's may be: they count from the lowest block. */
-void weft_mpi_side_set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, const int *counts,
-                              const int *displs, MPI_Datatype type, int blocks)
+void weft_mpi_side_set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, weft_mpi_numbers counts,
+                              weft_mpi_numbers displs, MPI_Datatype type, int blocks)
 {
     s->user = (char *)buffer;
     s->type = type;
     s->blocks = blocks;
-    s->counts = counts;
-    s->displs = displs;
-    s->bytes = weft_mpi_memory(o, 2 * (size_t)blocks * sizeof *s->bytes);
+    s->bytes = weft_mpi_memory(o, 3 * (size_t)blocks * sizeof *s->bytes);
     if (!s->bytes)
         return;
     s->offsets = s->bytes + blocks;
+    s->places = (ptrdiff_t *)(s->offsets + blocks);
     ptrdiff_t lowest = 0;
     for (int i = 0; i < blocks; i++) {
-        s->bytes[i] = (size_t)counts[i] * s->layout.size;
+        s->bytes[i] = (size_t)weft_mpi_number(counts, i) * s->layout.size;
         s->offsets[i] = s->total;
+        s->places[i] = s->bytes[i] ? weft_mpi_number(displs, i) * s->layout.extent : 0;
         s->total += s->bytes[i];
-        if (counts[i] > 0 && displs[i] < lowest)
-            lowest = displs[i];
+        if (s->places[i] < lowest)
+            lowest = s->places[i];
     }
     place(o, s);
     if (s->packed)
         return;
     for (int i = 0; i < blocks; i++)
-        s->offsets[i] = counts[i] > 0 ? (size_t)(displs[i] - lowest) * s->layout.size : 0;
+        s->offsets[i] = s->bytes[i] ? (size_t)(s->places[i] - lowest) : 0;
     if (lowest)
-        s->data += lowest * s->layout.extent;
+        s->data += lowest;
 }
 
 void weft_mpi_operation_clear(weft_mpi_operation *o)
@@ -133,10 +133,10 @@ static void copy_blocks(const weft_mpi_side *s, bool to_packed, int only)
 {
     size_t offset = 0;
     for (int i = 0; i < s->blocks; i++) {
-        size_t count = s->counts ? (size_t)s->counts[i] : s->block_count;
-        ptrdiff_t at = s->displs ? s->displs[i] : (ptrdiff_t)((size_t)i * s->block_count);
+        size_t count = s->bytes ? s->bytes[i] / s->layout.size : s->block_count;
+        ptrdiff_t at = s->places ? s->places[i] : (ptrdiff_t)((size_t)i * s->block_count) * s->layout.extent;
         if (only < 0 || only == i)
-            copy_packed(s->user + at * s->layout.extent, count, s, s->data + offset, to_packed);
+            copy_packed(s->user + at, count, s, s->data + offset, to_packed);
         offset += count * s->layout.size;
     }
 }

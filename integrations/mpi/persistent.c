@@ -41,6 +41,7 @@
 
 #ifdef HAVE_PERSISTENT
 
+#ifndef WEFT_MPI_LARGE
 WEFT_MPI_EXPORT int MPI_Barrier_init(MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -48,8 +49,9 @@ WEFT_MPI_EXPORT int MPI_Barrier_init(MPI_Comm comm, MPI_Info info, MPI_Request *
         return weft_mpi_run(&o, request);
     return PMPI_Barrier_init(comm, info, request);
 }
+#endif
 
-WEFT_MPI_EXPORT int MPI_Bcast_init(void *buffer, int count, MPI_Datatype type, int root, MPI_Comm comm, MPI_Info info,
+WEFT_MPI_EXPORT int MPI_Bcast_init(void *buffer, COUNT count, MPI_Datatype type, int root, MPI_Comm comm, MPI_Info info,
                                    MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -58,7 +60,7 @@ WEFT_MPI_EXPORT int MPI_Bcast_init(void *buffer, int count, MPI_Datatype type, i
     return PMPI_Bcast_init(buffer, count, type, root, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Reduce_init(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op, int root,
+WEFT_MPI_EXPORT int MPI_Reduce_init(const void *send, void *recv, COUNT count, MPI_Datatype type, MPI_Op op, int root,
                                     MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -67,7 +69,7 @@ WEFT_MPI_EXPORT int MPI_Reduce_init(const void *send, void *recv, int count, MPI
     return PMPI_Reduce_init(send, recv, count, type, op, root, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Allreduce_init(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op,
+WEFT_MPI_EXPORT int MPI_Allreduce_init(const void *send, void *recv, COUNT count, MPI_Datatype type, MPI_Op op,
                                        MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -76,7 +78,7 @@ WEFT_MPI_EXPORT int MPI_Allreduce_init(const void *send, void *recv, int count, 
     return PMPI_Allreduce_init(send, recv, count, type, op, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Reduce_scatter_block_init(const void *send, void *recv, int count, MPI_Datatype type,
+WEFT_MPI_EXPORT int MPI_Reduce_scatter_block_init(const void *send, void *recv, COUNT count, MPI_Datatype type,
                                                   MPI_Op op, MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -85,17 +87,17 @@ WEFT_MPI_EXPORT int MPI_Reduce_scatter_block_init(const void *send, void *recv, 
     return PMPI_Reduce_scatter_block_init(send, recv, count, type, op, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Reduce_scatter_init(const void *send, void *recv, const int counts[], MPI_Datatype type,
+WEFT_MPI_EXPORT int MPI_Reduce_scatter_init(const void *send, void *recv, const COUNT counts[], MPI_Datatype type,
                                             MPI_Op op, MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_PERSISTENT, send, recv, counts, type, op, comm))
+    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_PERSISTENT, send, recv, NUMBERS(counts), type, op, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Reduce_scatter_init(send, recv, counts, type, op, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Gather_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                    int recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Info info,
+WEFT_MPI_EXPORT int MPI_Gather_init(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                    COUNT recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Info info,
                                     MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -105,19 +107,19 @@ WEFT_MPI_EXPORT int MPI_Gather_init(const void *send, int send_count, MPI_Dataty
     return PMPI_Gather_init(send, send_count, send_type, recv, recv_count, recv_type, root, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Gatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                     const int counts[], const int displs[], MPI_Datatype recv_type, int root,
+WEFT_MPI_EXPORT int MPI_Gatherv_init(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                     const COUNT counts[], const DISPL displs[], MPI_Datatype recv_type, int root,
                                      MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, counts, displs,
-                                 recv_type, root, comm))
+    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                 NUMBERS(displs), recv_type, root, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Gatherv_init(send, send_count, send_type, recv, counts, displs, recv_type, root, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Scatter_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                     int recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Info info,
+WEFT_MPI_EXPORT int MPI_Scatter_init(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                     COUNT recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm, MPI_Info info,
                                      MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -127,20 +129,20 @@ WEFT_MPI_EXPORT int MPI_Scatter_init(const void *send, int send_count, MPI_Datat
     return PMPI_Scatter_init(send, send_count, send_type, recv, recv_count, recv_type, root, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Scatterv_init(const void *send, const int counts[], const int displs[],
-                                      MPI_Datatype send_type, void *recv, int recv_count, MPI_Datatype recv_type,
+WEFT_MPI_EXPORT int MPI_Scatterv_init(const void *send, const COUNT counts[], const DISPL displs[],
+                                      MPI_Datatype send_type, void *recv, COUNT recv_count, MPI_Datatype recv_type,
                                       int root, MPI_Comm comm, MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_PERSISTENT, send, counts, displs, send_type, recv, (size_t)recv_count,
-                                  recv_type, root, comm))
+    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_PERSISTENT, send, NUMBERS(counts), NUMBERS(displs), send_type, recv,
+                                  (size_t)recv_count, recv_type, root, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Scatterv_init(send, counts, displs, send_type, recv, recv_count, recv_type, root, comm, info,
                               request);
 }
 
-WEFT_MPI_EXPORT int MPI_Allgather_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                       int recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
+WEFT_MPI_EXPORT int MPI_Allgather_init(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                       COUNT recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
                                        MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -150,19 +152,19 @@ WEFT_MPI_EXPORT int MPI_Allgather_init(const void *send, int send_count, MPI_Dat
     return PMPI_Allgather_init(send, send_count, send_type, recv, recv_count, recv_type, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Allgatherv_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                        const int counts[], const int displs[], MPI_Datatype recv_type, MPI_Comm comm,
+WEFT_MPI_EXPORT int MPI_Allgatherv_init(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                        const COUNT counts[], const DISPL displs[], MPI_Datatype recv_type, MPI_Comm comm,
                                         MPI_Info info, MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, counts,
-                                    displs, recv_type, comm))
+    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                    NUMBERS(displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Allgatherv_init(send, send_count, send_type, recv, counts, displs, recv_type, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Alltoall_init(const void *send, int send_count, MPI_Datatype send_type, void *recv,
-                                      int recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
+WEFT_MPI_EXPORT int MPI_Alltoall_init(const void *send, COUNT send_count, MPI_Datatype send_type, void *recv,
+                                      COUNT recv_count, MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
                                       MPI_Request *request)
 {
     weft_mpi_operation o;
@@ -172,14 +174,14 @@ WEFT_MPI_EXPORT int MPI_Alltoall_init(const void *send, int send_count, MPI_Data
     return PMPI_Alltoall_init(send, send_count, send_type, recv, recv_count, recv_type, comm, info, request);
 }
 
-WEFT_MPI_EXPORT int MPI_Alltoallv_init(const void *send, const int send_counts[], const int send_displs[],
-                                       MPI_Datatype send_type, void *recv, const int recv_counts[],
-                                       const int recv_displs[], MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
+WEFT_MPI_EXPORT int MPI_Alltoallv_init(const void *send, const COUNT send_counts[], const DISPL send_displs[],
+                                       MPI_Datatype send_type, void *recv, const COUNT recv_counts[],
+                                       const DISPL recv_displs[], MPI_Datatype recv_type, MPI_Comm comm, MPI_Info info,
                                        MPI_Request *request)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_PERSISTENT, send, send_counts, send_displs, send_type, recv,
-                                   recv_counts, recv_displs, recv_type, comm))
+    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_PERSISTENT, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type,
+                                   recv, NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     return PMPI_Alltoallv_init(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type,
                                comm, info, request);

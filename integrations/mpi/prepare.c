@@ -5,15 +5,12 @@
 #include <string.h>
 
 /* No rank's own count may decide between Weft and the MPI, but a wrong one is an error anyway. */
-static bool is_count(size_t count)
-{
-    return count <= PTRDIFF_MAX; /* a negative int became larger */
-}
+static bool is_count(size_t count) { return count <= PTRDIFF_MAX; /* a negative one became larger */ }
 
-static bool are_counts(const int *counts, int size)
+static bool are_counts(weft_mpi_numbers counts, int size)
 {
     for (int i = 0; i < size; i++)
-        if (!counts || counts[i] < 0)
+        if (!counts.values || weft_mpi_number(counts, i) < 0)
             return false;
     return true;
 }
@@ -28,7 +25,8 @@ static bool set_in_place(weft_mpi_side *s)
 }
 
 /* A side of equal blocks. */
-static bool set(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, size_t count, MPI_Datatype type, int blocks)
+static bool set(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, size_t count, MPI_Datatype type,
+                int blocks)
 {
     if (!is_count(count) || !weft_mpi_type_find(type, &s->layout))
         return false;
@@ -36,11 +34,11 @@ static bool set(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, siz
     return true;
 }
 
-static bool set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, const int *counts, const int *displs,
-                       MPI_Datatype type)
+static bool set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, weft_mpi_numbers counts,
+                       weft_mpi_numbers displs, MPI_Datatype type)
 {
     int size = o->comm->size;
-    if (!displs || !are_counts(counts, size) || !weft_mpi_type_find(type, &s->layout))
+    if (!displs.values || !are_counts(counts, size) || !weft_mpi_type_find(type, &s->layout))
         return false;
     weft_mpi_side_set_vector(o, s, buffer, counts, displs, type, size);
     return true;
@@ -89,8 +87,8 @@ bool weft_mpi_prepare_barrier(weft_mpi_operation *o, weft_mpi_form form, MPI_Com
     return begin(o, WEFT_MPI_BARRIER, form, comm);
 }
 
-bool weft_mpi_prepare_bcast(weft_mpi_operation *o, weft_mpi_form form, void *buffer, size_t count, MPI_Datatype type, int root,
-                            MPI_Comm comm)
+bool weft_mpi_prepare_bcast(weft_mpi_operation *o, weft_mpi_form form, void *buffer, size_t count, MPI_Datatype type,
+                            int root, MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_BCAST, form, comm))
         return false;
@@ -146,7 +144,7 @@ bool weft_mpi_prepare_reduce_scatter_block(weft_mpi_operation *o, weft_mpi_form 
 }
 
 bool weft_mpi_prepare_reduce_scatter(weft_mpi_operation *o, weft_mpi_form form, const void *send, void *recv,
-                                     const int *counts, MPI_Datatype type, MPI_Op op, MPI_Comm comm)
+                                     weft_mpi_numbers counts, MPI_Datatype type, MPI_Op op, MPI_Comm comm)
 {
     if (!begin_reduction(o, WEFT_MPI_REDUCE_SCATTER, form, comm, 0, type, op))
         return false;
@@ -157,10 +155,11 @@ bool weft_mpi_prepare_reduce_scatter(weft_mpi_operation *o, weft_mpi_form form, 
     if (!o->counts)
         return true; /* marked as failed */
     for (size_t i = 0; i < size; i++) {
-        o->counts[i] = (size_t)counts[i] * o->send.layout.lanes;
-        o->send.total += (size_t)counts[i] * o->send.layout.size;
+        size_t count = (size_t)weft_mpi_number(counts, (int)i);
+        o->counts[i] = count * o->send.layout.lanes;
+        o->send.total += count * o->send.layout.size;
     }
-    set_scattered(o, send, recv, (size_t)counts[o->comm->rank] * o->recv.layout.size);
+    set_scattered(o, send, recv, (size_t)weft_mpi_number(counts, o->comm->rank) * o->recv.layout.size);
     return true;
 }
 
@@ -173,7 +172,8 @@ bool weft_mpi_prepare_gather(weft_mpi_operation *o, weft_mpi_form form, const vo
     if (!valid_root(o, root))
         return refuse(o);
     bool at_root = root == o->comm->rank;
-    bool good = at_root && send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, 1);
+    bool good =
+        at_root && send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, 1);
     good = good && (!at_root || set(o, &o->recv, recv, recv_count, recv_type, o->comm->size));
     if (!good)
         return refuse(o);
@@ -182,7 +182,7 @@ bool weft_mpi_prepare_gather(weft_mpi_operation *o, weft_mpi_form form, const vo
 }
 
 bool weft_mpi_prepare_gatherv(weft_mpi_operation *o, weft_mpi_form form, const void *send, size_t send_count,
-                              MPI_Datatype send_type, void *recv, const int *counts, const int *displs,
+                              MPI_Datatype send_type, void *recv, weft_mpi_numbers counts, weft_mpi_numbers displs,
                               MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_GATHERV, form, comm))
@@ -190,7 +190,8 @@ bool weft_mpi_prepare_gatherv(weft_mpi_operation *o, weft_mpi_form form, const v
     if (!valid_root(o, root))
         return refuse(o);
     bool at_root = root == o->comm->rank;
-    bool good = at_root && send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, 1);
+    bool good =
+        at_root && send == MPI_IN_PLACE ? set_in_place(&o->send) : set(o, &o->send, send, send_count, send_type, 1);
     good = good && (!at_root || set_vector(o, &o->recv, recv, counts, displs, recv_type));
     if (!good)
         return refuse(o);
@@ -207,7 +208,8 @@ bool weft_mpi_prepare_scatter(weft_mpi_operation *o, weft_mpi_form form, const v
     if (!valid_root(o, root))
         return refuse(o);
     bool at_root = root == o->comm->rank;
-    bool good = at_root && recv == MPI_IN_PLACE ? set_in_place(&o->recv) : set(o, &o->recv, recv, recv_count, recv_type, 1);
+    bool good =
+        at_root && recv == MPI_IN_PLACE ? set_in_place(&o->recv) : set(o, &o->recv, recv, recv_count, recv_type, 1);
     good = good && (!at_root || set(o, &o->send, send, send_count, send_type, o->comm->size));
     if (!good)
         return refuse(o);
@@ -215,8 +217,8 @@ bool weft_mpi_prepare_scatter(weft_mpi_operation *o, weft_mpi_form form, const v
     return true;
 }
 
-bool weft_mpi_prepare_scatterv(weft_mpi_operation *o, weft_mpi_form form, const void *send, const int *counts,
-                               const int *displs, MPI_Datatype send_type, void *recv, size_t recv_count,
+bool weft_mpi_prepare_scatterv(weft_mpi_operation *o, weft_mpi_form form, const void *send, weft_mpi_numbers counts,
+                               weft_mpi_numbers displs, MPI_Datatype send_type, void *recv, size_t recv_count,
                                MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_SCATTERV, form, comm))
@@ -224,7 +226,8 @@ bool weft_mpi_prepare_scatterv(weft_mpi_operation *o, weft_mpi_form form, const 
     if (!valid_root(o, root))
         return refuse(o);
     bool at_root = root == o->comm->rank;
-    bool good = at_root && recv == MPI_IN_PLACE ? set_in_place(&o->recv) : set(o, &o->recv, recv, recv_count, recv_type, 1);
+    bool good =
+        at_root && recv == MPI_IN_PLACE ? set_in_place(&o->recv) : set(o, &o->recv, recv, recv_count, recv_type, 1);
     good = good && (!at_root || set_vector(o, &o->send, send, counts, displs, send_type));
     if (!good)
         return refuse(o);
@@ -233,7 +236,8 @@ bool weft_mpi_prepare_scatterv(weft_mpi_operation *o, weft_mpi_form form, const 
 }
 
 bool weft_mpi_prepare_allgather(weft_mpi_operation *o, weft_mpi_form form, const void *send, size_t send_count,
-                                MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type, MPI_Comm comm)
+                                MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type,
+                                MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_ALLGATHER, form, comm))
         return false;
@@ -245,7 +249,7 @@ bool weft_mpi_prepare_allgather(weft_mpi_operation *o, weft_mpi_form form, const
 }
 
 bool weft_mpi_prepare_allgatherv(weft_mpi_operation *o, weft_mpi_form form, const void *send, size_t send_count,
-                                 MPI_Datatype send_type, void *recv, const int *counts, const int *displs,
+                                 MPI_Datatype send_type, void *recv, weft_mpi_numbers counts, weft_mpi_numbers displs,
                                  MPI_Datatype recv_type, MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_ALLGATHERV, form, comm))
@@ -258,7 +262,8 @@ bool weft_mpi_prepare_allgatherv(weft_mpi_operation *o, weft_mpi_form form, cons
 }
 
 bool weft_mpi_prepare_alltoall(weft_mpi_operation *o, weft_mpi_form form, const void *send, size_t send_count,
-                               MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type, MPI_Comm comm)
+                               MPI_Datatype send_type, void *recv, size_t recv_count, MPI_Datatype recv_type,
+                               MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_ALLTOALL, form, comm))
         return false;
@@ -270,9 +275,10 @@ bool weft_mpi_prepare_alltoall(weft_mpi_operation *o, weft_mpi_form form, const 
     return true;
 }
 
-bool weft_mpi_prepare_alltoallv(weft_mpi_operation *o, weft_mpi_form form, const void *send, const int *send_counts,
-                                const int *send_displs, MPI_Datatype send_type, void *recv, const int *recv_counts,
-                                const int *recv_displs, MPI_Datatype recv_type, MPI_Comm comm)
+bool weft_mpi_prepare_alltoallv(weft_mpi_operation *o, weft_mpi_form form, const void *send,
+                                weft_mpi_numbers send_counts, weft_mpi_numbers send_displs, MPI_Datatype send_type,
+                                void *recv, weft_mpi_numbers recv_counts, weft_mpi_numbers recv_displs,
+                                MPI_Datatype recv_type, MPI_Comm comm)
 {
     if (!begin(o, WEFT_MPI_ALLTOALLV, form, comm))
         return false;

@@ -1,6 +1,12 @@
 /* The MPI and Weft progress each other: who waits in Weft calls the MPI's progress, who waits in the MPI Weft's. */
 #include "weft_mpi.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 /* This thread is in the MPI because it waits in Weft. */
 static _Thread_local bool inside;
 
@@ -19,6 +25,8 @@ static int poll_from_open_mpi(void)
     return 0;
 }
 
+void weft_mpi_help_begin(void) {}
+void weft_mpi_help_end(void) {}
 static bool begin_mpi(void) { return opal_progress && opal_progress_register && opal_progress_unregister; }
 static void progress_mpi(void) { opal_progress(); }
 static void end_mpi(void) { opal_progress_unregister(poll_from_open_mpi); }
@@ -34,8 +42,85 @@ void weft_mpi_progress_join(void)
 
 static MPI_Comm self; /* a duplicate of MPI_COMM_SELF: no message ever waits there */
 
+/* The thread that progresses Weft while others block in the MPI; it never calls the MPI. */
+static pthread_mutex_t help_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t help_changed = PTHREAD_COND_INITIALIZER;
+static pthread_t helper;
+static bool helper_runs, helper_ends;
+static int helped_threads;
+static _Thread_local bool helped;
+
+static void *help(void *unused)
+{
+    inside = true;
+    pthread_mutex_lock(&help_lock);
+    while (!helper_ends) {
+        if (helped_threads == 0) {
+            pthread_cond_wait(&help_changed, &help_lock);
+            continue;
+        }
+        pthread_mutex_unlock(&help_lock);
+        weft_progress();
+        usleep(20);
+        pthread_mutex_lock(&help_lock);
+    }
+    pthread_mutex_unlock(&help_lock);
+    return unused;
+}
+
+static void start_helper_locked(void)
+{
+    sigset_t every, before; /* signals are for the program's threads */
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    helper_runs = pthread_create(&helper, NULL, help, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!helper_runs) {
+        fprintf(stderr, "weft-mpi: cannot begin the thread that progresses nonblocking collectives\n");
+        abort(); /* other ranks might wait for this one for ever */
+    }
+}
+
+void weft_mpi_help_begin(void)
+{
+    pthread_mutex_lock(&help_lock);
+    if (!helper_runs)
+        start_helper_locked();
+    helped_threads++;
+    helped = true;
+    pthread_cond_signal(&help_changed);
+    pthread_mutex_unlock(&help_lock);
+}
+
+void weft_mpi_help_end(void)
+{
+    if (!helped)
+        return;
+    pthread_mutex_lock(&help_lock);
+    helped_threads--;
+    helped = false;
+    pthread_mutex_unlock(&help_lock);
+}
+
+static void end_helper(void)
+{
+    pthread_mutex_lock(&help_lock);
+    bool runs = helper_runs;
+    helper_ends = true;
+    helper_runs = false;
+    pthread_cond_signal(&help_changed);
+    pthread_mutex_unlock(&help_lock);
+    if (runs)
+        pthread_join(helper, NULL);
+}
+
 static bool begin_mpi(void) { return PMPI_Comm_dup(MPI_COMM_SELF, &self) == MPI_SUCCESS; }
-static void end_mpi(void) { PMPI_Comm_free(&self); }
+
+static void end_mpi(void)
+{
+    end_helper();
+    PMPI_Comm_free(&self);
+}
 
 static void progress_mpi(void)
 {
@@ -43,7 +128,7 @@ static void progress_mpi(void)
     PMPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, self, &flag, MPI_STATUS_IGNORE);
 }
 
-/* MPICH calls nobody while it waits: the calls that wait poll (weft_mpi_must_poll). */
+/* MPICH calls nobody while it waits: the calls that wait poll (weft_mpi_must_poll) or are helped. */
 void weft_mpi_progress_join(void) {}
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Open MPI progresses functions of others; MPICH does not, so there more of its calls are taken (see progress.c). */
 #ifdef OPEN_MPI
@@ -25,14 +26,17 @@
 
 #define WEFT_MPI_EXPORT __attribute__((visibility("default")))
 
-/* The collectives that Weft serves. */
+/* The collectives that are served or counted. */
 #define WEFT_MPI_KINDS(X)                                                                                            \
     X(WEFT_MPI_BARRIER, "Barrier") X(WEFT_MPI_BCAST, "Bcast") X(WEFT_MPI_REDUCE, "Reduce")                           \
     X(WEFT_MPI_ALLREDUCE, "Allreduce") X(WEFT_MPI_REDUCE_SCATTER_BLOCK, "Reduce_scatter_block")                      \
     X(WEFT_MPI_REDUCE_SCATTER, "Reduce_scatter") X(WEFT_MPI_GATHER, "Gather") X(WEFT_MPI_GATHERV, "Gatherv")         \
     X(WEFT_MPI_SCATTER, "Scatter") X(WEFT_MPI_SCATTERV, "Scatterv") X(WEFT_MPI_ALLGATHER, "Allgather")               \
     X(WEFT_MPI_ALLGATHERV, "Allgatherv") X(WEFT_MPI_ALLTOALL, "Alltoall") X(WEFT_MPI_ALLTOALLV, "Alltoallv")         \
-    X(WEFT_MPI_ALLTOALLW, "Alltoallw") X(WEFT_MPI_SCAN, "Scan") X(WEFT_MPI_EXSCAN, "Exscan")
+    X(WEFT_MPI_ALLTOALLW, "Alltoallw") X(WEFT_MPI_SCAN, "Scan") X(WEFT_MPI_EXSCAN, "Exscan")                         \
+    X(WEFT_MPI_NEIGHBOR_ALLGATHER, "Neighbor_allgather") X(WEFT_MPI_NEIGHBOR_ALLGATHERV, "Neighbor_allgatherv")      \
+    X(WEFT_MPI_NEIGHBOR_ALLTOALL, "Neighbor_alltoall") X(WEFT_MPI_NEIGHBOR_ALLTOALLV, "Neighbor_alltoallv")          \
+    X(WEFT_MPI_NEIGHBOR_ALLTOALLW, "Neighbor_alltoallw")
 #define WEFT_MPI_KIND_ENUM(name, text) name,
 typedef enum weft_mpi_kind { WEFT_MPI_KINDS(WEFT_MPI_KIND_ENUM) WEFT_MPI_KIND_COUNT } weft_mpi_kind;
 #undef WEFT_MPI_KIND_ENUM
@@ -48,6 +52,21 @@ typedef enum weft_mpi_fate { WEFT_MPI_FATES(WEFT_MPI_FATE_ENUM) WEFT_MPI_FATE_CO
 #undef WEFT_MPI_FATE_ENUM
 
 typedef enum weft_mpi_form { WEFT_MPI_BLOCKING, WEFT_MPI_REQUEST, WEFT_MPI_PERSISTENT } weft_mpi_form;
+
+/* Counts or displacements of a call: of int, or of 64 bits in the large-count forms. */
+typedef struct weft_mpi_numbers {
+    const void *values;
+    size_t width; /* bytes of one */
+} weft_mpi_numbers;
+
+static inline ptrdiff_t weft_mpi_number(weft_mpi_numbers numbers, int i)
+{
+    if (numbers.width == sizeof(int))
+        return ((const int *)numbers.values)[i];
+    int64_t value;
+    memcpy(&value, (const char *)numbers.values + (size_t)i * sizeof value, sizeof value);
+    return (ptrdiff_t)value;
+}
 
 /* ---- communicators (communicator.c) ------------------------------------------------------------ */
 
@@ -88,6 +107,9 @@ void weft_mpi_progress_end(void);
 void weft_mpi_progress_join(void);
 /* This thread is in the MPI because it waits in Weft, which must not be entered again. */
 bool weft_mpi_inside(void);
+/* Another thread progresses Weft while this one is in the MPI; the end may come without a beginning. */
+void weft_mpi_help_begin(void);
+void weft_mpi_help_end(void);
 
 /* ---- types and operations (types.c) ------------------------------------------------------------ */
 
@@ -119,10 +141,10 @@ typedef struct weft_mpi_side {
     bool own_type;   /* type is a duplicate: the user may free theirs */
     weft_mpi_type layout;
     int blocks;
-    size_t block_count;         /* elements of each block where counts is NULL */
-    const int *counts, *displs; /* the caller's; must live as long as the call by MPI's rules */
-    size_t *bytes, *offsets;    /* of each block in data, for vector forms; one allocation at bytes */
-    size_t total;               /* bytes of all blocks */
+    size_t block_count;      /* elements of each block where bytes is NULL */
+    size_t *bytes, *offsets; /* of each block in data, for vector forms; one allocation at bytes */
+    ptrdiff_t *places;       /* of each block in user, in bytes, for packed vector forms; of the same allocation */
+    size_t total;            /* bytes of all blocks */
 } weft_mpi_side;
 
 typedef struct weft_mpi_operation {
@@ -154,8 +176,8 @@ void weft_mpi_operation_begin(weft_mpi_operation *o, weft_mpi_kind kind, weft_mp
 /* The call is to be passed on after all, for this reason; false. */
 bool weft_mpi_pass(weft_mpi_operation *o, weft_mpi_fate fate);
 void weft_mpi_side_set(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, size_t count, MPI_Datatype type, int blocks);
-void weft_mpi_side_set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, const int *counts,
-                              const int *displs, MPI_Datatype type, int blocks);
+void weft_mpi_side_set_vector(weft_mpi_operation *o, weft_mpi_side *s, const void *buffer, weft_mpi_numbers counts,
+                              weft_mpi_numbers displs, MPI_Datatype type, int blocks);
 /* Memory that goes with the operation; on failure the operation is marked as failed. */
 void *weft_mpi_memory(weft_mpi_operation *o, size_t bytes);
 /* The prepared operation: blocking, or begun with *request, or persistent. An MPI error code. Owns *o's memory. */
@@ -175,8 +197,21 @@ int weft_mpi_start(weft_mpi_operation *o);
 void weft_mpi_operation_destroy(weft_mpi_operation *o);
 /* Operations of Weft under way that a request stands for. */
 bool weft_mpi_any_active(void);
-/* A call that blocks in the MPI must be replaced by one that does not and polling: the MPI does not progress Weft. */
+/* A call that blocks in the MPI while Weft must be progressed, which this MPI does not do. */
 static inline bool weft_mpi_must_poll(void) { return !WEFT_MPI_OPEN_MPI && weft_mpi_any_active(); }
+/* Around a blocking collective of the MPI: if need be, another thread progresses Weft meanwhile. It cannot be replaced by a
+ * nonblocking one and polling, as the MPI does not match the two and other ranks need not have anything under way. */
+static inline void weft_mpi_enter(void)
+{
+    if (weft_mpi_must_poll())
+        weft_mpi_help_begin();
+}
+static inline int weft_mpi_leave(int code)
+{
+    if (!WEFT_MPI_OPEN_MPI)
+        weft_mpi_help_end();
+    return code;
+}
 /* Progresses them; completes the requests of those that are done. */
 void weft_mpi_poll(void);
 /* Waits for Weft's part of a request, if it has one. */

@@ -56,7 +56,8 @@ static int reduce_scatter(const void *send, void *recv, const int *counts, struc
                           struct ompi_communicator_t *comm, mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (!weft_mpi_own_call() && weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_BLOCKING, send, recv, counts, type, op, comm))
+    if (!weft_mpi_own_call() &&
+        weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_BLOCKING, send, recv, NUMBERS(counts), type, op, comm))
         return weft_mpi_run(&o, NULL);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_reduce_scatter(send, recv, counts, type, op, comm, next->coll_reduce_scatter_module);
@@ -79,9 +80,8 @@ static int gatherv(const void *send, int send_count, struct ompi_datatype_t *sen
                    mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (!weft_mpi_own_call() &&
-        weft_mpi_prepare_gatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, counts, displs, recv_type,
-                                 root, comm))
+    if (!weft_mpi_own_call() && weft_mpi_prepare_gatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type,
+                                                         recv, NUMBERS(counts), NUMBERS(displs), recv_type, root, comm))
         return weft_mpi_run(&o, NULL);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_gatherv(send, send_count, send_type, recv, counts, displs, recv_type, root, comm,
@@ -106,9 +106,8 @@ static int scatterv(const void *send, const int *counts, const int *displs, stru
                     mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (!weft_mpi_own_call() &&
-        weft_mpi_prepare_scatterv(&o, WEFT_MPI_BLOCKING, send, counts, displs, send_type, recv, (size_t)recv_count, recv_type,
-                                  root, comm))
+    if (!weft_mpi_own_call() && weft_mpi_prepare_scatterv(&o, WEFT_MPI_BLOCKING, send, NUMBERS(counts), NUMBERS(displs),
+                                                          send_type, recv, (size_t)recv_count, recv_type, root, comm))
         return weft_mpi_run(&o, NULL);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_scatterv(send, counts, displs, send_type, recv, recv_count, recv_type, root, comm,
@@ -132,9 +131,8 @@ static int allgatherv(const void *send, int send_count, struct ompi_datatype_t *
                       mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (!weft_mpi_own_call() &&
-        weft_mpi_prepare_allgatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, counts, displs, recv_type,
-                                    comm))
+    if (!weft_mpi_own_call() && weft_mpi_prepare_allgatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type,
+                                                            recv, NUMBERS(counts), NUMBERS(displs), recv_type, comm))
         return weft_mpi_run(&o, NULL);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_allgatherv(send, send_count, send_type, recv, counts, displs, recv_type, comm,
@@ -159,8 +157,8 @@ static int alltoallv(const void *send, const int *send_counts, const int *send_d
 {
     weft_mpi_operation o;
     if (!weft_mpi_own_call() &&
-        weft_mpi_prepare_alltoallv(&o, WEFT_MPI_BLOCKING, send, send_counts, send_displs, send_type, recv, recv_counts,
-                                   recv_displs, recv_type, comm))
+        weft_mpi_prepare_alltoallv(&o, WEFT_MPI_BLOCKING, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type,
+                                   recv, NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
         return weft_mpi_run(&o, NULL);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_alltoallv(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,

@@ -82,7 +82,7 @@ static int ireduce_scatter(const void *send, void *recv, const int *counts, stru
 {
     weft_mpi_operation o;
     if (by_program(WEFT_MPI_REDUCE_SCATTER, __builtin_return_address(0)) &&
-        weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_REQUEST, send, recv, counts, type, op, comm))
+        weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_REQUEST, send, recv, NUMBERS(counts), type, op, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_ireduce_scatter(send, recv, counts, type, op, comm, request, next->coll_ireduce_scatter_module);
@@ -108,8 +108,8 @@ static int igatherv(const void *send, int send_count, struct ompi_datatype_t *se
 {
     weft_mpi_operation o;
     if (by_program(WEFT_MPI_GATHERV, __builtin_return_address(0)) &&
-        weft_mpi_prepare_gatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, counts, displs, recv_type,
-                                 root, comm))
+        weft_mpi_prepare_gatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                 NUMBERS(displs), recv_type, root, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_igatherv(send, send_count, send_type, recv, counts, displs, recv_type, root, comm, request,
@@ -136,8 +136,8 @@ static int iscatterv(const void *send, const int *counts, const int *displs, str
 {
     weft_mpi_operation o;
     if (by_program(WEFT_MPI_SCATTERV, __builtin_return_address(0)) &&
-        weft_mpi_prepare_scatterv(&o, WEFT_MPI_REQUEST, send, counts, displs, send_type, recv, (size_t)recv_count, recv_type,
-                                  root, comm))
+        weft_mpi_prepare_scatterv(&o, WEFT_MPI_REQUEST, send, NUMBERS(counts), NUMBERS(displs), send_type, recv,
+                                  (size_t)recv_count, recv_type, root, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_iscatterv(send, counts, displs, send_type, recv, recv_count, recv_type, root, comm, request,
@@ -164,8 +164,8 @@ static int iallgatherv(const void *send, int send_count, struct ompi_datatype_t 
 {
     weft_mpi_operation o;
     if (by_program(WEFT_MPI_ALLGATHERV, __builtin_return_address(0)) &&
-        weft_mpi_prepare_allgatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, counts, displs, recv_type,
-                                    comm))
+        weft_mpi_prepare_allgatherv(&o, WEFT_MPI_REQUEST, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                    NUMBERS(displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_iallgatherv(send, send_count, send_type, recv, counts, displs, recv_type, comm, request,
@@ -192,8 +192,8 @@ static int ialltoallv(const void *send, const int *send_counts, const int *send_
 {
     weft_mpi_operation o;
     if (by_program(WEFT_MPI_ALLTOALLV, __builtin_return_address(0)) &&
-        weft_mpi_prepare_alltoallv(&o, WEFT_MPI_REQUEST, send, send_counts, send_displs, send_type, recv, recv_counts,
-                                   recv_displs, recv_type, comm))
+        weft_mpi_prepare_alltoallv(&o, WEFT_MPI_REQUEST, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type,
+                                   recv, NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_ialltoallv(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,

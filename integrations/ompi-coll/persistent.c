@@ -60,7 +60,7 @@ static int reduce_scatter_init(const void *send, void *recv, const int *counts, 
                                ompi_request_t **request, mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_PERSISTENT, send, recv, counts, type, op, comm))
+    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_PERSISTENT, send, recv, NUMBERS(counts), type, op, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_reduce_scatter_init(send, recv, counts, type, op, comm, info, request,
@@ -85,8 +85,8 @@ static int gatherv_init(const void *send, int send_count, struct ompi_datatype_t
                         struct ompi_info_t *info, ompi_request_t **request, mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, counts, displs, recv_type,
-                                 root, comm))
+    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                 NUMBERS(displs), recv_type, root, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_gatherv_init(send, send_count, send_type, recv, counts, displs, recv_type, root, comm, info, request,
@@ -111,8 +111,8 @@ static int scatterv_init(const void *send, const int *counts, const int *displs,
                          struct ompi_info_t *info, ompi_request_t **request, mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_PERSISTENT, send, counts, displs, send_type, recv, (size_t)recv_count, recv_type,
-                                  root, comm))
+    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_PERSISTENT, send, NUMBERS(counts), NUMBERS(displs), send_type, recv,
+                                  (size_t)recv_count, recv_type, root, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_scatterv_init(send, counts, displs, send_type, recv, recv_count, recv_type, root, comm, info, request,
@@ -137,8 +137,8 @@ static int allgatherv_init(const void *send, int send_count, struct ompi_datatyp
                            struct ompi_info_t *info, ompi_request_t **request, mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, counts, displs,
-                                    recv_type, comm))
+    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_PERSISTENT, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+                                    NUMBERS(displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_allgatherv_init(send, send_count, send_type, recv, counts, displs, recv_type, comm, info, request,
@@ -164,8 +164,8 @@ static int alltoallv_init(const void *send, const int *send_counts, const int *s
                           mca_coll_base_module_t *module)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_PERSISTENT, send, send_counts, send_displs, send_type, recv, recv_counts,
-                                   recv_displs, recv_type, comm))
+    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_PERSISTENT, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type,
+                                   recv, NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
         return weft_mpi_run(&o, request);
     const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
     return next->coll_alltoallv_init(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,
