@@ -108,12 +108,38 @@ void weft_mpi_operation_clear(weft_mpi_operation *o)
 
 /* ---- packing ----------------------------------------------------------------------------------- */
 
+/* One element of more bytes than MPI_Pack can count: as a message from this rank to itself. */
+static int copy_huge(char *user, const weft_mpi_side *s, char *packed, bool to_packed)
+{
+    enum { PART = 1 << 20 };
+    size_t parts = s->layout.size / PART;
+    int lengths[] = {(int)parts, (int)(s->layout.size % PART)};
+    MPI_Aint places[] = {0, (MPI_Aint)(parts * PART)};
+    MPI_Datatype types[] = {MPI_DATATYPE_NULL, MPI_BYTE}, bytes;
+    MPI_Comm self;
+    int code = PMPI_Type_contiguous(PART, MPI_BYTE, &types[0]);
+    if (code != MPI_SUCCESS || (code = PMPI_Type_create_struct(2, lengths, places, types, &bytes)) != MPI_SUCCESS ||
+        (code = PMPI_Type_commit(&bytes)) != MPI_SUCCESS || (code = PMPI_Comm_dup(MPI_COMM_SELF, &self)) != MPI_SUCCESS)
+        return code; /* MPI_COMM_SELF's error handler knows */
+    code = to_packed ? PMPI_Sendrecv(user, 1, s->type, 0, 0, packed, 1, bytes, 0, 0, self, MPI_STATUS_IGNORE)
+                     : PMPI_Sendrecv(packed, 1, bytes, 0, 0, user, 1, s->type, 0, 0, self, MPI_STATUS_IGNORE);
+    PMPI_Comm_free(&self);
+    PMPI_Type_free(&bytes);
+    PMPI_Type_free(&types[0]);
+    return code;
+}
+
 /* Between the user's elements and their packed copy, in pieces that MPI's int can count. */
 static int copy_packed(char *user, size_t count, const weft_mpi_side *s, char *packed, bool to_packed)
 {
-    size_t most = s->layout.size ? ((size_t)1 << 30) / s->layout.size : INT_MAX;
-    if (most == 0)
-        most = 1;
+    size_t most = s->layout.size ? INT_MAX / s->layout.size : INT_MAX;
+    for (; most == 0 && count > 0; count--) {
+        int code = copy_huge(user, s, packed, to_packed);
+        if (code != MPI_SUCCESS)
+            return code;
+        user += s->layout.extent;
+        packed += s->layout.size;
+    }
     while (count > 0) {
         size_t n = count < most ? count : most;
         int bytes = (int)(n * s->layout.size), position = 0;

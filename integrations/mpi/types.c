@@ -2,6 +2,7 @@
  * each call. Which types a reduction takes follows MPI's table of types and operations. */
 #include "weft_mpi.h"
 
+#include <limits.h>
 #include <string.h>
 
 enum { CLASS_DATA, CLASS_INTEGER, CLASS_FLOAT, CLASS_COMPLEX, CLASS_LOGICAL, CLASS_BYTE };
@@ -75,7 +76,7 @@ static void add_all(const MPI_Datatype *types, int count, int class, bool is_uns
 
 static void add_types(void)
 {
-    const MPI_Datatype data[] = {MPI_CHAR, MPI_CHARACTER, MPI_WCHAR, MPI_PACKED, MPI_LONG_DOUBLE, MPI_C_LONG_DOUBLE_COMPLEX,
+    const MPI_Datatype data[] = {MPI_CHARACTER, MPI_WCHAR, MPI_PACKED, MPI_LONG_DOUBLE, MPI_C_LONG_DOUBLE_COMPLEX,
                                  MPI_2INT, MPI_2INTEGER, MPI_2REAL, MPI_2DOUBLE_PRECISION, MPI_FLOAT_INT, MPI_DOUBLE_INT,
                                  MPI_LONG_INT, MPI_SHORT_INT, MPI_LONG_DOUBLE_INT};
     const MPI_Datatype integers[] = {MPI_SIGNED_CHAR, MPI_SHORT, MPI_INT, MPI_LONG, MPI_LONG_LONG, MPI_INT8_T, MPI_INT16_T,
@@ -94,6 +95,7 @@ static void add_types(void)
     add_all(complexes, COUNT_OF(complexes), CLASS_COMPLEX, false);
     add_all(logicals, COUNT_OF(logicals), CLASS_LOGICAL, true);
     add(MPI_BYTE, CLASS_BYTE, true);
+    add(MPI_CHAR, CLASS_INTEGER, CHAR_MIN == 0); /* a letter by the standard, but both MPIs reduce it */
 }
 
 /* ---- logical operations: Weft has them on bits only -------------------------------------------- */

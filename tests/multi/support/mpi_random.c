@@ -48,7 +48,7 @@ typedef struct layout { MPI_Datatype type; const char *name; } layout;
 /* Types of reductions, with what fills them: small whole numbers, so that every result is exact. */
 static const struct { const char *name; int kind; } numbers[] = {
     {"int", 'i'}, {"double", 'd'}, {"float", 'f'}, {"unsigned char", 'b'}, {"long", 'l'}, {"short", 's'}, {"double complex", 'z'},
-    {"long double", 'L'}, {"bool", 'o'}, {"double int", 'p'}, {"byte", 'y'}};
+    {"char", 'c'}, {"long double", 'L'}, {"bool", 'o'}, {"double int", 'p'}, {"byte", 'y'}};
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 static MPI_Datatype number_type(int index)
@@ -58,6 +58,7 @@ static MPI_Datatype number_type(int index)
     case 'd': return MPI_DOUBLE;
     case 'f': return MPI_FLOAT;
     case 'b': return MPI_UNSIGNED_CHAR;
+    case 'c': return MPI_CHAR;
     case 'l': return MPI_LONG;
     case 's': return MPI_SHORT;
     case 'z': return MPI_C_DOUBLE_COMPLEX;
@@ -104,7 +105,7 @@ static MPI_Op pick_op(int index, MPI_Op user)
     unsigned which = pick(10);
     switch (numbers[index].kind) {
     case 'i': return pick(8) == 0 ? user : all[which];
-    case 'b': case 'l': case 's': return all[which];
+    case 'b': case 'l': case 's': case 'c': return all[which];
     case 'd': case 'f': case 'L': return all[which % 4];
     case 'z': return all[which % 2];
     case 'o': return all[4 + which % 3];
@@ -114,12 +115,12 @@ static MPI_Op pick_op(int index, MPI_Op user)
 }
 
 /* Layouts of 24 bytes of data each: ranks may differ in them, as their signatures are the same six ints. */
-enum { LAYOUTS = 6 };
+enum { LAYOUTS = 9 };
 static layout layouts[LAYOUTS];
 
 static void make_layouts(void)
 {
-    MPI_Datatype strided;
+    MPI_Datatype strided, couple;
     int lengths[] = {2, 4}, places[] = {7, 1};
     MPI_Aint addresses[] = {4 * 5, 4 * 1};
     MPI_Datatype pair[] = {MPI_INT, MPI_INT};
@@ -131,6 +132,23 @@ static void make_layouts(void)
     MPI_Type_create_resized(strided, 0, 12 * 4, &layouts[4].type);
     MPI_Type_free(&strided);
     MPI_Type_dup(layouts[0].type, &layouts[5].type);
+    int ordered[] = {2, 0, 4}; /* without gaps, in order */
+    MPI_Aint ordered_addresses[] = {0, 100, 4 * 2};
+    MPI_Datatype ordered_types[] = {MPI_INT, MPI_CHAR, MPI_INT};
+    MPI_Type_create_struct(3, ordered, ordered_addresses, ordered_types, &layouts[6].type);
+    MPI_Type_vector(3, 2, 2, MPI_INT, &layouts[7].type);
+    MPI_Type_contiguous(2, MPI_INT, &couple);
+    MPI_Type_contiguous(3, couple, &layouts[8].type);
+    MPI_Type_free(&couple);
+#if MPI_VERSION >= 4 /* some by large-count constructors */
+    MPI_Count large_lengths[] = {4, 2};
+    MPI_Count large_addresses[] = {0, 4 * 4};
+    for (int i = 6; i < LAYOUTS; i++)
+        MPI_Type_free(&layouts[i].type);
+    MPI_Type_create_struct_c(2, large_lengths, large_addresses, pair, &layouts[6].type);
+    MPI_Type_vector_c(2, 3, 3, MPI_INT, &layouts[7].type);
+    MPI_Type_contiguous_c(6, MPI_INT, &layouts[8].type);
+#endif
     for (int i = 0; i < LAYOUTS; i++)
         MPI_Type_commit(&layouts[i].type);
 }
