@@ -133,12 +133,23 @@ void weft_mpi_progress_join(void) {}
 
 #endif
 
+static int threads_allowed; /* what MPI_Init_thread granted */
+
+/* A thread that waits in Weft may be one that knows nothing of the MPI: of another user of Weft in this process. */
+static bool may_enter_mpi(void)
+{
+    int main_thread = 0;
+    return threads_allowed >= MPI_THREAD_SERIALIZED ||
+           (PMPI_Is_thread_main(&main_thread) == MPI_SUCCESS && main_thread);
+}
+
 /* Called while this thread waits in Weft: what the MPI has under way must come on, or a rank that waits in the MPI for this one
- * would never enter the collective. */
+ * would never enter the collective. The lock of Weft's engine is held: no callback of the MPI that runs under a lock of the MPI
+ * may enter Weft (communicator.c, handles.c). */
 static void progress_from_weft(void *context)
 {
     (void)context;
-    if (inside)
+    if (inside || !may_enter_mpi())
         return;
     inside = true;
     progress_mpi();
@@ -147,7 +158,7 @@ static void progress_from_weft(void *context)
 
 bool weft_mpi_progress_begin(void)
 {
-    if (!begin_mpi())
+    if (PMPI_Query_thread(&threads_allowed) != MPI_SUCCESS || !begin_mpi())
         return false;
     weft_set_progress_hook(progress_from_weft, NULL);
     return true;

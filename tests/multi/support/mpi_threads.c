@@ -17,6 +17,23 @@ static void expect(int got, int expected, const char *what)
     MPI_Abort(MPI_COMM_WORLD, 1);
 }
 
+/* A communicator comes and goes while other threads wait in Weft and in the MPI. */
+static void come_and_go(MPI_Comm parent, int round)
+{
+    MPI_Comm comm;
+    MPI_Request request;
+    int mine = rank + round, sum = 0;
+    MPI_Comm_dup(parent, &comm);
+    MPI_Barrier(comm);
+    MPI_Iallreduce(&mine, &sum, 1, MPI_INT, MPI_SUM, comm, &request);
+#ifdef OPEN_MPI /* 4.1 crashes by itself when a communicator is freed with an operation under way */
+    MPI_Wait(&request, MPI_STATUS_IGNORE);
+#endif
+    MPI_Comm_free(&comm);
+    MPI_Wait(&request, MPI_STATUS_IGNORE);
+    expect(sum, size * (size - 1) / 2 + round * size, "iallreduce on a communicator of a few calls");
+}
+
 static void *work(void *context)
 {
     MPI_Comm comm = *(MPI_Comm *)context;
@@ -34,6 +51,14 @@ static void *work(void *context)
         expect(token, (rank + size - 1) % size + i, "message");
         MPI_Bcast(&mine, 1, MPI_INT, root, comm);
         expect(mine, root + i, "bcast");
+        mine = 1; /* which Weft does not have, beside one that it has */
+        MPI_Iallreduce(&mine, &later, 1, MPI_INT, MPI_SUM, comm, &requests[0]);
+        MPI_Scan(&mine, &sum, 1, MPI_INT, MPI_SUM, comm);
+        MPI_Wait(&requests[0], MPI_STATUS_IGNORE);
+        expect(sum, rank + 1, "scan");
+        expect(later, size, "iallreduce beside a scan");
+        if (i % 20 == 0)
+            come_and_go(comm, i);
     }
     return NULL;
 }
