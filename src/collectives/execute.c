@@ -19,7 +19,7 @@ static bool is_local(const weft_execution *x)
 
 void weft_exec_ring_all(const weft_exec *e)
 {
-    weft_fence_store_load(); /* partner: weft_host_prepare_sleep */
+    weft_host_fence(e->host);
     for (int i = 0; i < e->local_count; i++)
         if (e->local_ranks[i] != e->rank)
             weft_host_ring_fenced(e->host, e->local_host_index[i]);

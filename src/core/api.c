@@ -50,13 +50,13 @@ static weft_status enter(weft_request *r, bool persistent, weft_request **reques
     if (persistent) {
         r->persistent = true;
         *request = r;
-        pthread_mutex_unlock(&c->engine->lock);
+        weft_lock_release(&c->engine->lock);
         return WEFT_OK;
     }
     if (weft_group_open()) {
         if (request)
             weft_request_put(r);
-        pthread_mutex_unlock(&c->engine->lock);
+        weft_lock_release(&c->engine->lock);
         return request ? weft_fail(WEFT_ERR_USAGE, "inside a group request must be NULL: weft_group_end has it")
                        : weft_group_add(r);
     }
@@ -75,7 +75,7 @@ static weft_status submit(weft_comm *c, const weft_call *call, bool persistent, 
         status = weft_call_check(c, call);
     if (status != WEFT_OK)
         return status;
-    pthread_mutex_lock(&c->engine->lock);
+    weft_lock_take(&c->engine->lock);
     weft_request *r = weft_request_get(c, WEFT_REQUEST_COLLECTIVE);
     if (r) {
         r->call = *call;
@@ -414,7 +414,7 @@ static weft_status submit_message(weft_comm *c, const weft_call *call, weft_requ
         status = weft_fail(WEFT_ERR_INVALID, "request is NULL: a persistent request needs a place");
     if (status != WEFT_OK)
         return status;
-    pthread_mutex_lock(&c->engine->lock);
+    weft_lock_take(&c->engine->lock);
     weft_request *r = weft_request_get(c, kind);
     if (!r)
         return weft_request_finish_call(c, NULL, WEFT_ERR_MEMORY, NULL);

@@ -262,7 +262,7 @@ weft_status weft_collective_begin(weft_request *r)
 
 weft_status weft_call_run(weft_comm *c, const weft_call *call)
 {
-    pthread_mutex_lock(&c->engine->lock);
+    weft_lock_take(&c->engine->lock);
     weft_request *r = weft_request_get(c, WEFT_REQUEST_COLLECTIVE);
     weft_status status = WEFT_OK;
     if (r) {

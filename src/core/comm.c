@@ -370,7 +370,7 @@ weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, co
         }
         status = init_parts(c, agreed);
     }
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     weft_engine_retain(e);
     c->next = e->comms;
     c->link = &e->comms;
@@ -379,7 +379,7 @@ weft_status weft_comm_build(weft_engine *e, uint32_t id, int rank, int ranks, co
     e->comms = c;
     if (status == WEFT_OK)
         weft_wire_add_client(&e->wire, &c->client);
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     if (status != WEFT_OK) {
         weft_comm_free(c);
         return status;
@@ -399,7 +399,7 @@ void weft_comm_free(weft_comm *c)
     if (!c)
         return;
     weft_engine *e = c->engine;
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     if (c->requests) {
         c->from_notice = true; /* others are not concerned */
         weft_comm_set_error(c, WEFT_ERR_ABORTED, -1, "the communicator was destroyed");
@@ -420,7 +420,7 @@ void weft_comm_free(weft_comm *c)
         c->idle = r->next;
         weft_request_destroy(r);
     }
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     weft_tuner_clear(&c->tuner);
     weft_segment_destroy(c->segment);
     weft_free(c->regions);
@@ -469,11 +469,11 @@ weft_status weft_comm_async_error(weft_comm *c, weft_status *error)
     if (!c || !error)
         return weft_fail(WEFT_ERR_INVALID, "comm or error is NULL");
     /* what another rank reported may lie there unread, where this one does nothing but ask; who has the lock reads it */
-    if (pthread_mutex_trylock(&c->engine->lock) == 0) {
+    if (weft_lock_try(&c->engine->lock)) {
         weft_engine_take_news(c->engine);
         if (c->verdict_ns)
             weft_comm_judge(c, weft_now_ns());
-        pthread_mutex_unlock(&c->engine->lock);
+        weft_lock_release(&c->engine->lock);
     }
     *error = (weft_status)atomic_load_explicit(&c->error, memory_order_acquire);
     weft_notice first;
@@ -525,9 +525,9 @@ void weft_comm_dump(weft_comm *c, FILE *stream)
 {
     if (!c || !stream)
         return;
-    pthread_mutex_lock(&c->engine->lock);
+    weft_lock_take(&c->engine->lock);
     weft_record_dump(c, stream);
-    pthread_mutex_unlock(&c->engine->lock);
+    weft_lock_release(&c->engine->lock);
 }
 
 void weft_comm_describe(weft_comm *c, const char *collective, size_t bytes, char *text, size_t text_bytes)
@@ -539,7 +539,7 @@ void weft_comm_describe(weft_comm *c, const char *collective, size_t bytes, char
     weft_algorithm algorithm;
     if (!c || !collective || weft_collective_parse(collective, &which) != WEFT_OK)
         return;
-    pthread_mutex_lock(&c->engine->lock);
+    weft_lock_take(&c->engine->lock);
     weft_status status = weft_tuner_choose(&c->tuner, which, 0, bytes, false, true, &algorithm);
     char transports[64] = "";
     for (int i = 0; i < c->engine->wire.route_count; i++)
@@ -547,7 +547,7 @@ void weft_comm_describe(weft_comm *c, const char *collective, size_t bytes, char
             size_t used = strlen(transports);
             snprintf(transports + used, sizeof transports - used, "%s%s", used ? "+" : "", c->engine->wire.routes[i].ops->name);
         }
-    pthread_mutex_unlock(&c->engine->lock);
+    weft_lock_release(&c->engine->lock);
     if (status == WEFT_OK)
         snprintf(text, text_bytes, "%s %s", weft_algorithm_name(algorithm), *transports ? transports : "none");
 }

@@ -344,6 +344,12 @@ static void say_leave(weft_control *c)
         weft_edge_send_bytes(c, &c->edges[i], frame, sizeof frame);
 }
 
+void weft_control_run_errand(weft_control *c, void (*errand)(void))
+{
+    atomic_store_explicit(&c->errand, errand, memory_order_release);
+    weft_control_wake(c->wake);
+}
+
 static bool has_queued(const weft_control *c)
 {
     for (int i = 0; i < c->edge_count; i++) {

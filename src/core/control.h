@@ -63,6 +63,8 @@ weft_status weft_control_shrink(weft_control *c, int64_t deadline_ns, weft_notic
 void weft_control_give_up(weft_control *c);
 /* Before there is a control plane, the same: tells those who meet as config says, as far as that takes little time. */
 void weft_control_refuse(const weft_control_config *config, weft_status status);
+/* The control thread calls it, soon and once; what takes milliseconds and nobody waits for. Any thread, never blocks. */
+void weft_control_run_errand(weft_control *c, void (*errand)(void));
 int weft_control_rank(const weft_control *c);
 int weft_control_size(const weft_control *c);
 /* Leaves in order (peers are told, so that this is no death): waits at most linger_ms for the others to leave too. */

@@ -57,6 +57,7 @@ struct weft_control {
     pthread_t thread;
     bool running;
     bool has_lock;
+    void (*_Atomic errand)(void); /* for the thread; NULL: none */
 
     pthread_mutex_t lock;       /* all below but the atomics */
     pthread_cond_t changed;

@@ -327,6 +327,16 @@ static void deliver(weft_control *c)
     }
 }
 
+static void run_errand(weft_control *c)
+{
+    void (*errand)(void) = atomic_exchange_explicit(&c->errand, NULL, memory_order_acquire);
+    if (!errand)
+        return;
+    pthread_mutex_unlock(&c->lock);
+    errand();
+    pthread_mutex_lock(&c->lock);
+}
+
 void *weft_control_run(void *control)
 {
     weft_control *c = control;
@@ -351,6 +361,7 @@ void *weft_control_run(void *control)
         }
         judge_ends(c);
         deliver(c);
+        run_errand(c);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/membarrier.h"
 #include "core/comm.h"
 #include "core/routes.h"
 #include "transport/shm/shm.h"
@@ -258,11 +259,12 @@ static weft_engine *engine_new(void)
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&e->lock, NULL);
+    weft_lock_init(&e->lock);
     pthread_mutex_init(&e->notice_lock, NULL);
     pthread_cond_init(&e->woken, &attributes);
     pthread_condattr_destroy(&attributes);
     weft_fork_watch();
+    weft_membarrier_register_alone(); /* before there is a control thread; weft_engine_lighten for the others */
     e->forks = weft_fork_count();
     return e;
 }
@@ -286,7 +288,7 @@ static void engine_destroy(weft_engine *e, int64_t linger_ms)
     weft_topology_free(e->machine);
     pthread_cond_destroy(&e->woken);
     pthread_mutex_destroy(&e->notice_lock);
-    pthread_mutex_destroy(&e->lock);
+    weft_lock_destroy(&e->lock);
     weft_free(e);
 }
 
@@ -389,9 +391,9 @@ weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out)
     for (int r = 0; world && r < e->ranks; r++)
         world[r] = r;
     weft_comm *c = NULL;
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     weft_engine_retain(e); /* build gives its own back when it fails */
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     weft_status status = world ? weft_comm_build(e, 1, e->rank, e->ranks, world, &e->agreed, &c)
                                : weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", e->ranks);
     weft_free(world);

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "base/membarrier.h"
 #include "core/comm.h"
 
 /* All engines of the process. Order of locks: this one, then one engine's. */
@@ -118,7 +119,7 @@ int weft_engine_progress_others(const weft_engine *mine)
     if (pthread_mutex_trylock(&engines_lock) != 0)
         return 0;
     for (weft_engine *e = engines; e; e = e->next) {
-        if (e == mine || e->forks != weft_fork_count() || pthread_mutex_trylock(&e->lock) != 0)
+        if (e == mine || e->forks != weft_fork_count() || !weft_lock_try(&e->lock))
             continue;
         if (e->active && weft_engine_progress(e)) {
             moved++;
@@ -127,7 +128,7 @@ int weft_engine_progress_others(const weft_engine *mine)
                 weft_engine_wake(e);
             }
         }
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
     }
     pthread_mutex_unlock(&engines_lock);
     return moved;
@@ -160,7 +161,7 @@ static void sleep_once(weft_engine *e, bool (*done)(void *), void *context, int6
 {
     if (e->has_sleeper) {
         struct timespec at = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
-        pthread_cond_timedwait(&e->woken, &e->lock, &at);
+        weft_lock_wait(&e->lock, &e->woken, &at);
         return;
     }
     bool with_fds = e->wait_fd_count > 0;
@@ -171,9 +172,9 @@ static void sleep_once(weft_engine *e, bool (*done)(void *), void *context, int6
         return;
     }
     e->has_sleeper = true;
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     weft_host_sleep(e->host, e->wait_fds, e->wait_fd_count, until_ns);
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     e->has_sleeper = false;
     if (e->waiters > 1)
         pthread_cond_broadcast(&e->woken);
@@ -224,21 +225,21 @@ bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context
         }
         if (now - idle_since < e->spin_ns) {
             if (e->waiters > 1 || now - idle_since > alone_ns) { /* let the others at the lock, and at the core */
-                pthread_mutex_unlock(&e->lock);
+                weft_lock_release(&e->lock);
                 if (now - idle_since > alone_ns)
                     sched_yield();
                 else
                     weft_cpu_relax();
-                pthread_mutex_lock(&e->lock);
+                weft_lock_take(&e->lock);
             } else {
                 weft_cpu_relax();
             }
             continue;
         }
         if (yields++ < e->yields) {
-            pthread_mutex_unlock(&e->lock);
+            weft_lock_release(&e->lock);
             sched_yield();
-            pthread_mutex_lock(&e->lock);
+            weft_lock_take(&e->lock);
             continue;
         }
         bool alone = atomic_load_explicit(&engine_total, memory_order_relaxed) <= 1 && !atomic_load(&user_hook);
@@ -247,6 +248,20 @@ bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context
     }
     e->waiters--;
     return is_done;
+}
+
+void weft_engine_lighten(weft_engine *e)
+{
+    if (!weft_lock_is_steady(&e->lock))
+        return;
+    if (weft_membarrier_ready()) {
+        /* who spins briefly sleeps often, and each sleep would interrupt the others */
+        if (e->spin_ns > 0)
+            weft_host_lighten(e->host);
+    } else if (!e->light_wanted) {
+        e->light_wanted = true;
+        weft_control_run_errand(e->control, weft_membarrier_register);
+    }
 }
 
 void weft_engine_retain(weft_engine *e)

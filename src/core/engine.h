@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "base/lock.h"
 #include "base/settings.h"
 #include "collectives/wire.h"
 #include "core/control.h"
@@ -32,7 +33,7 @@ typedef struct weft_agreed {
 } weft_agreed;
 
 struct weft_engine {
-    pthread_mutex_t lock;       /* of all that is below, but for the notices */
+    weft_lock lock;             /* of all that is below, but for the notices */
     pthread_cond_t woken;       /* waiters beside the one that sleeps in the host */
     bool has_sleeper;
     bool troubled;              /* a communicator was in error */
@@ -53,6 +54,7 @@ struct weft_engine {
     int64_t create_deadline_ns; /* while it is created */
     bool failure_known;         /* all ranks have agreed that it fails */
     int64_t spin_ns;
+    bool light_wanted;          /* the control thread was asked to make short stays and rings cheap */
     int yields;
     int active;                 /* requests under way */
     struct weft_comm *comms;
@@ -88,6 +90,8 @@ void weft_engine_take_news(weft_engine *e);
 int weft_engine_progress(weft_engine *e);
 /* Waits, with the lock held, until done(context) or the deadline; true: done. Progresses the whole process. */
 bool weft_engine_wait(weft_engine *e, bool (*done)(void *context), void *context, int64_t deadline_ns);
+/* To be called now and then by who makes many short calls, with the lock held: has them made cheaper (base/membarrier.h). */
+void weft_engine_lighten(weft_engine *e);
 /* Looks for timeouts and lost peers, with the lock held; for those who test and never wait. */
 void weft_engine_check(weft_engine *e);
 /* Progresses all other engines of the process that nobody else is working on. */

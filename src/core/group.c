@@ -32,9 +32,9 @@ static void give_up(weft_request *r, weft_status status)
 {
     if (r->comm) {
         weft_engine *e = r->comm->engine;
-        pthread_mutex_lock(&e->lock);
+        weft_lock_take(&e->lock);
         weft_comm_cannot_begin(r->comm, status);
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
     }
     weft_request_give_back(r);
 }
@@ -144,14 +144,14 @@ static weft_fused *fuse(weft_request **parts, int count)
     f->parts = parts;
     f->count = count;
     weft_comm *c = parts[0]->comm;
-    pthread_mutex_lock(&c->engine->lock);
+    weft_lock_take(&c->engine->lock);
     f->whole = weft_request_get(c, WEFT_REQUEST_COLLECTIVE);
     if (f->whole) {
         f->whole->call = parts[0]->call;
         f->whole->call.send = f->whole->call.recv = f->buffer;
         f->whole->call.count = elements;
     }
-    pthread_mutex_unlock(&c->engine->lock);
+    weft_lock_release(&c->engine->lock);
     if (!f->whole) {
         weft_free(f->buffer);
         weft_free(f);
@@ -216,11 +216,11 @@ static weft_status begin(weft_request *r)
         return weft_fail(WEFT_ERR_ABORTED, "the communicator of a call in a group was destroyed");
     }
     weft_engine *e = r->comm->engine;
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     weft_status status = weft_request_begin(r);
     if (status != WEFT_OK)
         weft_request_put(r);
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     return status;
 }
 

@@ -61,9 +61,9 @@ void weft_request_give_back(weft_request *r)
         return;
     }
     weft_engine *e = r->comm->engine;
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     weft_request_put(r);
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
 }
 
 void weft_request_orphan_all(weft_comm *c)
@@ -192,24 +192,24 @@ weft_status weft_request_finish_call(weft_comm *c, weft_request *r, weft_status 
     weft_engine *e = c->engine;
     if (!r) {
         weft_status status = weft_comm_cannot_begin(c, weft_fail(WEFT_ERR_MEMORY, "no memory for a request"));
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
         return status;
     }
     if (begun != WEFT_OK) {
         begun = weft_comm_cannot_begin(c, begun);
         weft_request_put(r);
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
         return begun;
     }
     if (request) {
         *request = r;
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
         return WEFT_OK;
     }
     weft_engine_wait(e, weft_request_done, r, WEFT_NEVER);
     weft_status status = result(r);
     weft_request_put(r);
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     return status;
 }
 
@@ -269,11 +269,11 @@ static weft_status end(weft_request **request)
     }
     weft_engine *e = r->comm ? r->comm->engine : NULL;
     if (e)
-        pthread_mutex_lock(&e->lock);
+        weft_lock_take(&e->lock);
     status = result(r);
     r->started = false;
     if (e)
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
     if (!r->persistent) {
         *request = NULL;
         weft_request_give_back(r);
@@ -296,9 +296,9 @@ static void wait_for_any(any_of *a)
         if (!e)
             return;
         /* with several groups the others are progressed by this wait, but cannot end its sleep: sleep shortly */
-        pthread_mutex_lock(&e->lock);
+        weft_lock_take(&e->lock);
         weft_engine_wait(e, any_done, a, several ? weft_now_ns() + WEFT_NS_PER_MS : WEFT_NEVER);
-        pthread_mutex_unlock(&e->lock);
+        weft_lock_release(&e->lock);
     }
 }
 
@@ -342,10 +342,10 @@ weft_status weft_test(weft_request **request, bool *done)
     if (!is_done(*request)) {
         weft_engine *e = engine_of(*request);
         if (e) {
-            pthread_mutex_lock(&e->lock);
+            weft_lock_take(&e->lock);
             weft_engine_progress(e);
             weft_engine_check(e);
-            pthread_mutex_unlock(&e->lock);
+            weft_lock_release(&e->lock);
             weft_engine_progress_others(e);
         }
     }
@@ -403,10 +403,10 @@ weft_status weft_start(weft_request *r)
         return weft_fail(WEFT_ERR_USAGE, "this request belongs to the parent process of a fork");
     if (!r->comm)
         return orphaned(WEFT_ERR_ABORTED);
-    pthread_mutex_lock(&r->comm->engine->lock);
+    weft_lock_take(&r->comm->engine->lock);
     weft_status status = weft_request_begin(r);
     r->started = status == WEFT_OK;
-    pthread_mutex_unlock(&r->comm->engine->lock);
+    weft_lock_release(&r->comm->engine->lock);
     return status;
 }
 
@@ -445,10 +445,10 @@ weft_status weft_request_set_timeout(weft_request *r, int64_t timeout_ms)
         weft_request_set_timeout(r->parts[i], timeout_ms);
     if (r->kind == WEFT_REQUEST_GROUP || !r->comm)
         return WEFT_OK;
-    pthread_mutex_lock(&r->comm->engine->lock);
+    weft_lock_take(&r->comm->engine->lock);
     r->timeout_ms = timeout_ms;
     r->deadline_ns = deadline_from(r->began_ns, timeout_ms);
-    pthread_mutex_unlock(&r->comm->engine->lock);
+    weft_lock_release(&r->comm->engine->lock);
     return WEFT_OK;
 }
 

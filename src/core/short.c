@@ -20,6 +20,7 @@ static bool same(const weft_short_call *s, const weft_call *call)
 void weft_short_learn(weft_comm *c, const weft_call *call, const weft_execution_args *args, size_t bytes)
 {
     weft_short_call *s = place_of(c, call);
+    weft_engine_lighten(c->engine);
     if (call->vector || call->op < 0 || call->op >= WEFT_OP_COUNT || (s->bytes && same(s, call)))
         return;
     weft_inline_destroy(s->call);
@@ -41,7 +42,7 @@ static bool undisturbed(weft_comm *c)
     weft_engine *e = c->engine;
     return e->active == 0 && atomic_load_explicit(&e->notice_count, memory_order_acquire) == 0 &&
            atomic_load_explicit(&c->error, memory_order_relaxed) == WEFT_OK &&
-           !atomic_load_explicit(&c->abort_wanted, memory_order_acquire) && ++c->shorts_run % LONG_WAY_EVERY;
+           !atomic_load_explicit(&c->abort_wanted, memory_order_acquire);
 }
 
 /* Waits for what the inline path began, like any other call. Releases the lock. */
@@ -61,7 +62,7 @@ static weft_status go_on(weft_comm *c, const weft_call *call, const weft_executi
 bool weft_short_run(weft_comm *c, const weft_call *call, weft_status *status)
 {
     const weft_short_call *s = place_of(c, call);
-    if (pthread_mutex_trylock(&c->engine->lock) != 0)
+    if (++c->shorts_run % LONG_WAY_EVERY == 0 || !weft_lock_enter(&c->engine->lock))
         return false;
     weft_call resolved = *call;
     weft_execution_point point;
@@ -71,11 +72,12 @@ bool weft_short_run(weft_comm *c, const weft_call *call, weft_status *status)
         weft_inline_takes(s->call, resolved.send, resolved.recv, in_place))
         outcome = weft_inline_run(&c->exec, s->call, resolved.send, resolved.recv, &point);
     if (outcome == WEFT_INLINE_WAITS) {
+        weft_lock_stay(&c->engine->lock);
         *status = go_on(c, call, &point);
         return true;
     }
     if (outcome == WEFT_INLINE_DONE)
         weft_record_short(c, weft_inline_fingerprint(s->call), point.sequence, s->bytes);
-    pthread_mutex_unlock(&c->engine->lock);
+    weft_lock_leave(&c->engine->lock);
     return outcome == WEFT_INLINE_DONE;
 }

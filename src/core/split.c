@@ -97,9 +97,9 @@ static weft_status build_member(weft_comm *parent, split_entry *members, int n, 
 
 static uint32_t next_id(weft_engine *e)
 {
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     uint32_t id = e->wire.next_comm;
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     return id;
 }
 
@@ -107,11 +107,11 @@ static uint32_t next_id(weft_engine *e)
  * which splits another communicator, was faster. */
 static bool claim_id(weft_engine *e, uint32_t id)
 {
-    pthread_mutex_lock(&e->lock);
+    weft_lock_take(&e->lock);
     bool unused = e->wire.next_comm <= id;
     if (unused)
         e->wire.next_comm = id + 1;
-    pthread_mutex_unlock(&e->lock);
+    weft_lock_release(&e->lock);
     return unused;
 }
 
@@ -151,9 +151,9 @@ weft_status weft_comm_split(weft_comm *c, int colour, int key, const weft_config
         return status;
     split_entry *all = weft_alloc_array((size_t)c->ranks, sizeof *all);
     if (!all) {
-        pthread_mutex_lock(&c->engine->lock);
+        weft_lock_take(&c->engine->lock);
         status = weft_comm_cannot_begin(c, weft_fail(WEFT_ERR_MEMORY, "no memory for %d ranks", c->ranks));
-        pthread_mutex_unlock(&c->engine->lock);
+        weft_lock_release(&c->engine->lock);
         return status;
     }
     uint32_t id = 0;

@@ -6,6 +6,7 @@
 #define WEFT_HOST_H
 
 #include "base/base.h"
+#include "base/membarrier.h"
 
 typedef struct weft_host weft_host;
 typedef struct weft_segment weft_segment;
@@ -71,20 +72,14 @@ typedef struct weft_doorbell {
     _Alignas(WEFT_CACHE_LINE) _Atomic uint32_t state;
     _Atomic uint32_t mail;        /* datagrams sent to the owner so far: it looks for them only when this moved */
     _Atomic uint32_t mail_wanted; /* someone could not send because the owner's queue was full */
+    _Atomic uint32_t light;       /* before it sleeps the owner runs a fence on all that ring it */
 } weft_doorbell;
 
 /* What a weft_host starts with: all that ringing a peer that is awake needs. */
 typedef struct weft_host_front {
     weft_doorbell *bells; /* by local index */
+    bool light;           /* all of them are light, this rank's too: who rings needs no fence */
 } weft_host_front;
-
-#if defined(__SANITIZE_THREAD__)
-#define WEFT_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define WEFT_TSAN 1
-#endif
-#endif
 
 /* Orders this thread's earlier stores before its later loads: what makes "I wrote, do you sleep?" against
  * "I sleep, did you write?" safe. TSan knows no fences; an exchange on one word of the process does as
@@ -99,10 +94,22 @@ static inline void weft_fence_store_load(void)
 #endif
 }
 
+/* What comes before weft_host_ring_fenced. Partner: weft_host_prepare_sleep. */
+static inline void weft_host_fence(const weft_host *h)
+{
+    if (((const weft_host_front *)(const void *)h)->light)
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        weft_fence_store_load();
+}
+
+/* This rank's process is ready for weft_membarrier_processes: says so, and looks whether all of the host have. */
+void weft_host_lighten(weft_host *h);
+
 /* The rare half of weft_host_ring: the peer sleeps (or did just now). */
 void weft_host_wake(weft_host *h, int index);
 
-/* For callers that have had a weft_fence_store_load since their store. */
+/* For callers that have had a weft_fence_store_load or weft_host_fence since their store. */
 static inline void weft_host_ring_fenced(weft_host *h, int index)
 {
     const weft_doorbell *bell = &((const weft_host_front *)(const void *)h)->bells[index];
@@ -114,7 +121,7 @@ static inline void weft_host_ring_fenced(weft_host *h, int index)
  * is awake. */
 static inline void weft_host_ring(weft_host *h, int index)
 {
-    weft_fence_store_load();
+    weft_host_fence(h);
     weft_host_ring_fenced(h, index);
 }
 

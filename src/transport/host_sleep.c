@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/membarrier.h"
 #include "transport/host_internal.h"
 
 enum { MAX_POLL_FDS = 256, POLL_SLICE_NS = 1000000 };
@@ -64,7 +65,21 @@ void weft_host_prepare_sleep(weft_host *h, bool with_fds)
     h->sleeps_in_poll = with_fds;
     atomic_store_explicit(&h->front.bells[h->index].state, with_fds ? WEFT_BELL_POLL : WEFT_BELL_FUTEX,
                           memory_order_relaxed);
-    weft_fence_store_load(); /* partner: weft_host_ring */
+    if (atomic_load_explicit(&h->front.bells[h->index].light, memory_order_relaxed))
+        weft_membarrier_processes();
+    weft_fence_store_load(); /* partner: weft_host_fence */
+}
+
+void weft_host_lighten(weft_host *h)
+{
+    if (h->front.light)
+        return;
+    /* release: it was said awake, or after a sleep began that whoever reads this sees (partner: below, at the others) */
+    atomic_store_explicit(&h->front.bells[h->index].light, 1, memory_order_release);
+    for (int i = 0; i < h->size; i++)
+        if (!atomic_load_explicit(&h->front.bells[i].light, memory_order_acquire))
+            return;
+    h->front.light = true;
 }
 
 void weft_host_cancel_sleep(weft_host *h)

@@ -550,7 +550,7 @@ static void test_offer_to_a_rank_that_is_gone(void **state)
 
 /* ---- doorbells ---- */
 
-static bool ping_in_poll;
+static bool ping_in_poll, ping_lightly;
 static int ping_count;
 
 /* Each waits, asleep if need be, for the other's store; one lost wake-up and it hangs (20 s, then a
@@ -560,6 +560,14 @@ static void body_ping(group_rank *r)
     weft_host *h = group_host(r);
     if (!h)
         return;
+    if (ping_lightly) {
+        weft_membarrier_register();
+        for (int turn = 0; turn < 2; turn++) { /* it takes the other's word */
+            weft_host_lighten(h);
+            group_barrier(r);
+        }
+        RANK_CHECK(r, ((const weft_host_front *)(const void *)h)->light);
+    }
     _Atomic uint32_t *mine = weft_host_region(h, r->rank), *theirs = weft_host_region(h, 1 - r->rank);
     int64_t deadline = weft_deadline_ns(60000);
     for (uint32_t i = 1; i <= (uint32_t)ping_count; i++) {
@@ -603,6 +611,20 @@ static void test_no_wake_up_is_lost(void **state)
     run_ping(true, 20000, true);
     run_ping(false, 20000, false);
     run_ping(true, 20000, false);
+}
+
+/* Who rings has no fence of its own then: who goes to sleep has one for all. */
+static void test_no_wake_up_is_lost_without_a_fence(void **state)
+{
+    (void)state;
+    weft_membarrier_register();
+    if (!weft_membarrier_ready())
+        skip();
+    ping_lightly = true;
+    run_ping(false, 50000, true);
+    run_ping(false, 50000, false);
+    run_ping(true, 10000, false);
+    ping_lightly = false;
 }
 
 static void body_sleep_ends(group_rank *r)
@@ -751,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_offered_memory_is_mapped),
         cmocka_unit_test(test_offer_to_a_rank_that_is_gone),
         cmocka_unit_test(test_no_wake_up_is_lost),
+        cmocka_unit_test(test_no_wake_up_is_lost_without_a_fence),
         cmocka_unit_test(test_what_ends_a_sleep),
         cmocka_unit_test(test_sleeping_on_two_hosts),
         cmocka_unit_test(test_nothing_is_left_after_kill),
