@@ -1,5 +1,5 @@
-/* The large-count forms of MPI 4 (MPI_Bcast_c and the others), where the MPI has them: the functions of the other files once more,
- * with other types of counts and displacements, by other names. */
+/* The large-count forms of MPI 4 (MPI_Bcast_c and the others), where the MPI has them: the functions of the other files again,
+ * with other types of counts and displacements, and by other names. */
 #include <mpi.h>
 
 #if MPI_VERSION >= 4
