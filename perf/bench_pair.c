@@ -131,7 +131,7 @@ static void open_side(side *s, const char *name, bool registered)
     uint64_t lengths[2] = {0};
     size_t own = sizeof address[0];
     void *memory = NULL;
-    if (registered ? weft_mem_alloc(2 * s->bytes, &memory) != WEFT_OK : !(memory = malloc(2 * s->bytes)))
+    if (registered ? weft_mem_alloc(2 * s->bytes, &memory) != WEFT_OK : !(memory = weft_alloc_aligned(4096, 2 * s->bytes)))
         give_up(registered ? weft_last_error() : "no memory");
     memset(memory, 1, 2 * s->bytes);
     s->out = memory;

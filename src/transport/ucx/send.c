@@ -114,6 +114,34 @@ static const ucx_region *region_of(const weft_transport *t, const void *payload,
     return NULL;
 }
 
+/* Gives it to UCX: a request, NULL when it is sent already, or an error. */
+static ucs_status_ptr_t start(weft_endpoint *e, ucx_send *s, const weft_slice *slice)
+{
+    weft_transport *t = e->transport;
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.send = on_sent,
+                                 .user_data = s};
+    if (slice->bytes <= UCX_PIECE_BYTES) {
+        param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
+        param.flags = UCP_AM_SEND_FLAG_EAGER;
+        if (slice->bytes <= UCX_SMALL_BYTES) {
+            if (slice->bytes)
+                memcpy(s->small, slice->payload, slice->bytes);
+            return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, &s->header, sizeof s->header + slice->bytes, &param);
+        }
+        param.op_attr_mask |= UCP_OP_ATTR_FIELD_DATATYPE;
+        param.datatype = ucp_dt_make_iov();
+        s->parts[0] = (ucp_dt_iov_t){.buffer = &s->header, .length = sizeof s->header};
+        s->parts[1] = (ucp_dt_iov_t){.buffer = (void *)(uintptr_t)slice->payload, .length = slice->bytes};
+        return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, s->parts, ARRAY_LEN(s->parts), &param);
+    }
+    const ucx_region *region = t->regions ? region_of(t, slice->payload, slice->bytes) : NULL;
+    if (region) {
+        param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
+        param.memh = region->memory;
+    }
+    return ucp_am_send_nbx(e->ep, UCX_AM_SLICE, &s->header, sizeof s->header, slice->payload, slice->bytes, &param);
+}
+
 weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
 {
     weft_transport *t = e->transport;
@@ -134,19 +162,7 @@ weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
     if (s->next)
         s->next->link = &s->next;
     e->sends = s;
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.send = on_sent,
-                                 .user_data = s};
-    bool small = slice->bytes <= UCX_SMALL_BYTES;
-    const ucx_region *region = t->regions && !small ? region_of(t, slice->payload, slice->bytes) : NULL;
-    if (region) {
-        param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
-        param.memh = region->memory;
-    }
-    if (small && slice->bytes)
-        memcpy(s->small, slice->payload, slice->bytes);
-    ucs_status_ptr_t request =
-        small ? ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, &s->header, sizeof s->header + slice->bytes, &param)
-              : ucp_am_send_nbx(e->ep, UCX_AM_SLICE, &s->header, sizeof s->header, slice->payload, slice->bytes, &param);
+    ucs_status_ptr_t request = start(e, s, slice);
     if (UCS_PTR_IS_ERR(request)) {
         char what[64];
         give_back(s);

@@ -235,12 +235,10 @@ static void end_if_over(weft_endpoint *e)
     t->config.sink.failed(t->config.sink.context, e->rank, status, e->reason);
 }
 
-static int ucx_progress(weft_transport *t)
+/* When something came, or waits for its turn or its end. */
+static __attribute__((noinline)) int go_on(weft_transport *t)
 {
-    if (t->closed)
-        return 0;
-    t->moved = 0;
-    for (int i = 0; i < ROUNDS && ucp_worker_progress(t->worker) > 0 && t->moved == 0; i++)
+    for (int i = 1; i < ROUNDS && t->moved == 0 && ucp_worker_progress(t->worker) > 0; i++)
         ;
     for (int r = 0; t->kept && r < t->config.ranks; r++)
         if (weft_ucx_has_arrivals(&t->peers[r])) /* that came while the sink could not be called */
@@ -248,6 +246,17 @@ static int ucx_progress(weft_transport *t)
     for (int r = 0; t->troubled && r < t->config.ranks; r++)
         end_if_over(&t->peers[r]);
     return t->moved;
+}
+
+static int ucx_progress(weft_transport *t)
+{
+    if (t->closed)
+        return 0;
+    t->moved = 0;
+    unsigned events = ucp_worker_progress(t->worker);
+    if ((events == 0 || t->moved > 0) && t->kept == 0 && !t->troubled) /* the common ways, without a detour */
+        return t->moved;
+    return go_on(t);
 }
 
 static int ucx_wait_fd(weft_transport *t)

@@ -14,20 +14,24 @@
 
 enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO, UCX_AM_SMALL };
 
-/* In front of every active message: its header, or where it is small (UCX_AM_SMALL) the beginning of its data, as UCX sends at
- * once only what is either. UCX keeps no order between messages of different protocols: number does. */
+/* In front of every active message: its header, or where it is not large (UCX_AM_SMALL) the beginning of its data: UCX sends at
+ * once only what is either, and puts headers behind the data, where reading one costs 0.15 us more over shared memory. UCX
+ * keeps no order between messages of different protocols: number does. */
 typedef struct ucx_header {
     unsigned char slice[WEFT_HEADER_BYTES];
     uint64_t job;
     uint32_t rank, number;
 } ucx_header;
 
-enum { UCX_SMALL_BYTES = 448 };
+/* Payloads up to the first are copied behind their header, up to the second they are the second part of one piece: what UCX sends by
+ * copying into one of its own buffers (8 KiB over shared memory, headers of its own in it). */
+enum { UCX_SMALL_BYTES = 448, UCX_PIECE_BYTES = 8000 };
 
 /* A slice that UCX has, with the header that must stay until it is sent. */
 typedef struct ucx_send {
     ucx_header header;
     unsigned char small[UCX_SMALL_BYTES]; /* right behind it: a small payload */
+    ucp_dt_iov_t parts[2];      /* the header and a payload that is not copied */
     struct ucx_send *next, **link; /* among those of its endpoint; next alone: in the free list */
     weft_endpoint *endpoint;
     weft_slice *slice;          /* NULL: nobody waits for it any more */
