@@ -1,6 +1,7 @@
 /* How the two sides of weft-net-test talk beside the plugin (a socket), wait with a limit, and connect through the plugin. */
 #include "net-test_session.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -190,4 +191,15 @@ bool session_close(session *s, bool to_receiver, void *comm)
     if (s->receives == to_receiver)
         return session_good(s, plugin_close_receive(s->plugin, comm), "closeRecv");
     return session_good(s, plugin_close_send(s->plugin, comm), "closeSend");
+}
+
+int session_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    int count = 0;
+    while (folder && readdir(folder))
+        count++;
+    if (folder)
+        closedir(folder);
+    return count;
 }

@@ -64,6 +64,8 @@ bool session_waits(session *s, waiting *w, const char *call);
 /* A connection whose data goes to the receiving side, or from it. Nobody blocks: both sides make their calls in turns. */
 bool session_connect(session *s, bool to_receiver, void **comm);
 bool session_close(session *s, bool to_receiver, void *comm);
+/* How many this process has open. */
+int session_descriptors(void);
 
 /* ---- a stream of messages in one direction ---- */
 
@@ -89,6 +91,7 @@ bool flow_run(session *s, void *comm, bool to_receiver, const flow *f);
 /* ---- what is run ---- */
 
 bool cases_run(session *s);
+bool case_half_made(session *s);
 bool case_killed(session *s, bool victim);
 /* Measures with one session per plugin. */
 bool speed_run(session *sessions, int count);

@@ -19,6 +19,16 @@
 
 /* ---- one side ---- */
 
+/* A table may be filled by its init(). */
+static bool has_operations(session *s, bool before_init)
+{
+    const char *lacking = nccl_net_lacks(s->plugin->table);
+    if (!lacking || (before_init && strcmp(lacking, "init") != 0))
+        return true;
+    return session_fail(s, "the table ncclNetPlugin_v%d lacks the operation %s()%s", s->plugin->version, lacking,
+                        before_init ? "" : " (after init())");
+}
+
 static bool open_plugin(session *s, plugin *p, const test_options *options, const char *name)
 {
     int devices = 0, parts[8];
@@ -30,7 +40,7 @@ static bool open_plugin(session *s, plugin *p, const test_options *options, cons
         return session_fail(s, "%s", reason);
     }
     s->device = options->device;
-    if (!session_good(s, plugin_init(p, options->verbose), "init") ||
+    if (!has_operations(s, true) || !session_good(s, plugin_init(p, options->verbose), "init") || !has_operations(s, false) ||
         !session_good(s, plugin_devices(p, &devices), "devices"))
         return false;
     if (options->device + (options->fuse ? options->fuse : 1) > devices)

@@ -81,4 +81,5 @@ broken_check size 'test\(\) says'
 broken_check guard 'behind it was written'
 broken_check hang 'has not come to an end within 2 s' 2
 broken_check leak 'descriptors are still open'
+broken_check null 'ncclNetPlugin_v8 lacks the operation closeListen'
 broken_check block 'handshake.*(the other side of the test|did not come)' 1

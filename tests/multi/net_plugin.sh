@@ -71,7 +71,7 @@ refused "$WEFT_NET_PLUGIN" "has version 5" "knows 6 to 12"
 library libnccl-net-new.so 'void *ncclNetPlugin_v14[30];'
 refused "$WEFT_NET_PLUGIN" "has version 14" "knows 6 to 12"
 library libnccl-net-empty.so 'void *ncclNetPlugin_v8[19] = { "empty" };'
-refused "$WEFT_NET_PLUGIN" "lacks an operation"
+refused "$WEFT_NET_PLUGIN" "lacks the operation init()"
 library libnccl-net-weft-transport.so 'int weft_transport_plugin;'
 refused "$WEFT_NET_PLUGIN" "a transport for Weft itself" "WEFT_TRANSPORTS"
 exit 0

@@ -267,6 +267,17 @@ typedef struct nccl_net_v6 {
     nccl_close *closeListen;
 } nccl_net_v6;
 
+/* The first operation that a table lacks of those that host memory needs, NULL: none. All versions have them at the same
+ * places. */
+static inline const char *nccl_net_lacks(const void *table)
+{
+    const nccl_net_v6 *t = table;
+    return !t->init ? "init" : !t->devices ? "devices" : !t->getProperties ? "getProperties" : !t->listen ? "listen"
+           : !t->connect ? "connect" : !t->accept ? "accept" : !t->regMr ? "regMr" : !t->deregMr ? "deregMr"
+           : !t->isend ? "isend" : !t->irecv ? "irecv" : !t->test ? "test" : !t->closeSend ? "closeSend"
+           : !t->closeRecv ? "closeRecv" : !t->closeListen ? "closeListen" : NULL;
+}
+
 typedef struct nccl_net_v7 {
     const char *name;
     nccl_init_v6 *init;

@@ -95,19 +95,13 @@ static weft_status check_layout(const char *path, const void *table, int version
     return WEFT_OK;
 }
 
-static weft_status lacks(const weft_net_library *l)
-{
-    return weft_fail(WEFT_ERR_UNSUPPORTED, "%s: its table of NCCL's plugin interface lacks an operation that host memory needs",
-                     l->path);
-}
-
 weft_status weft_net_library_check(const weft_net_library *l)
 {
-    const nccl_net_v6 *t = l->table.v6;
-    if (t->devices && t->getProperties && t->listen && t->connect && t->accept && t->regMr && t->deregMr && t->isend &&
-        t->irecv && t->test && t->closeSend && t->closeRecv && t->closeListen)
+    const char *lacking = nccl_net_lacks(l->table.any);
+    if (!lacking)
         return WEFT_OK;
-    return lacks(l);
+    return weft_fail(WEFT_ERR_UNSUPPORTED, "%s: its ncclNetPlugin_v%d lacks the operation %s(), which host memory needs", l->path,
+                     l->version, lacking);
 }
 
 static weft_status inspect(void *handle, weft_net_library *l)
@@ -121,7 +115,7 @@ static weft_status inspect(void *handle, weft_net_library *l)
     }
     if (l->table.any) {
         weft_status status = check_layout(l->path, l->table.any, l->version);
-        return status == WEFT_OK && !l->table.v6->init ? lacks(l) : status; /* init may fill in the others */
+        return status == WEFT_OK && !l->table.v6->init ? weft_net_library_check(l) : status; /* init may fill in the others */
     }
     int other = other_version(handle);
     if (other)

@@ -23,8 +23,8 @@ typedef struct ucx_header {
     uint32_t rank, number;
 } ucx_header;
 
-/* Payloads up to the first are copied behind their header, up to the second they are the second part of one piece: what UCX sends by
- * copying into one of its own buffers (8 KiB over shared memory, headers of its own in it). */
+/* Payloads up to the first are copied behind their header, up to the second they are the second part of one piece: what UCX
+ * sends by copying into one of its own buffers (8 KiB over shared memory, headers of its own in it). */
 enum { UCX_SMALL_BYTES = 448, UCX_PIECE_BYTES = 8000 };
 
 /* A slice that UCX has, with the header that must stay until it is sent. */

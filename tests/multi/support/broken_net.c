@@ -1,5 +1,5 @@
 /* A network plugin of NCCL with one fault, around a good one (TEST_NET_GOOD, a path): so that weft-net-test is seen to find it.
- * TEST_NET_FAULT: data, size, guard, hang, block, leak or accept. Speaks version 8 of the ABI. */
+ * TEST_NET_FAULT: data, size, guard, hang, block, leak, null (an operation is missing) or noinit. Speaks version 8 of the ABI. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -83,6 +83,8 @@ static nccl_result init(nccl_log_function log)
     ncclNetPlugin_v8.test = test;
     ncclNetPlugin_v8.connect = connect_late;
     ncclNetPlugin_v8.closeRecv = close_receive;
+    if (fault_is("null"))
+        ncclNetPlugin_v8.closeListen = NULL;
     return good->init(log);
 }
 
