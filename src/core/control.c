@@ -239,10 +239,9 @@ void weft_control_report(weft_control *c, const weft_notice *notice)
 
 bool weft_control_failed(const weft_control *c, weft_notice *notice)
 {
-    if (!atomic_load_explicit(&c->failed, memory_order_relaxed))
-        return false;
     /* Partner: the release store in weft_control_enter; `first` never changes after it. */
-    atomic_thread_fence(memory_order_acquire);
+    if (!atomic_load_explicit(&c->failed, memory_order_acquire))
+        return false;
     if (notice != NULL)
         *notice = c->first;
     return true;

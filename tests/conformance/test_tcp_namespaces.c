@@ -1,6 +1,7 @@
 /* The tcp transport between two network stacks: two processes in network namespaces of their own, joined by veth
  * pairs. IPv4, IPv6, link-local addresses, two rails, rails that fail, a host that vanishes. Needs root and
- * `ip`; the namespaces end with the processes. */
+ * `ip`; the namespaces end with the processes.
+ * mostly waits */
 #define _GNU_SOURCE
 #include "conformance.h"
 

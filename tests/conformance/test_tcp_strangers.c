@@ -1,5 +1,6 @@
 /* The tcp transport and connections that it did not ask for: garbage, silence, other jobs, other versions; and
- * what a rank is told that connects to the wrong place. */
+ * what a rank is told that connects to the wrong place.
+ * mostly waits */
 #define _GNU_SOURCE
 #include "conformance.h"
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# mostly waits
 # Groups that cannot come together: each rank ends in time with an error that names the culprit, rank, address or setting.
 import os
 import socket

@@ -1,4 +1,5 @@
 #!/bin/bash
+# mostly waits
 # A host that falls silent (its link goes down, nothing is closed) is noticed by the control plane of idle ranks on both sides,
 # after about the time that was set. Two hosts are network namespaces with a link between them.
 set -u

@@ -1,4 +1,5 @@
 #!/bin/bash
+# mostly waits
 # NCCL network plugins under Weft: every collective over a third-party plugin of each version of the interface (a fake one), a
 # rank that dies, and libraries that have something else under NCCL's names refused.
 set -u

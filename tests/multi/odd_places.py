@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# mostly waits
 """What a user meets on poor machines and with an impatient hand: few descriptors, no interface that is up, a meeting place or a
 rank that is not there yet, Ctrl-C in --tune and --measure. The reason is said at once or after seconds, and nothing is left."""
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# mostly waits
 # A rank that stands still for a while is not dead: nobody complains and the run ends well. One that stands still for longer
 # than the time limit: every other rank ends, and its flight recorder says which collective and who is absent.
 import os

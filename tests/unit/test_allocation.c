@@ -1,5 +1,6 @@
 /* Every allocation of a small group's life fails once: creation, collectives, messages, groups, split and destruction end in
- * success or in an error on both ranks, and neither crash, hang nor leak. The ranks are threads of this process. */
+ * success or in an error on both ranks, and neither crash, hang nor leak. The ranks are threads of this process.
+ * mostly waits */
 #include <stdlib.h>
 
 #include "../checks.h"

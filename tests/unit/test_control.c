@@ -1,5 +1,6 @@
 /* The control plane's good days: all kinds of meeting, all-gather, leaving in order, fork in the caller, allocation failures.
- * Bad guests are test_rendezvous.c's, deaths test_control_failure.c's. */
+ * Bad guests are test_rendezvous.c's, deaths test_control_failure.c's.
+ * mostly waits */
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>

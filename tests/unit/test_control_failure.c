@@ -1,5 +1,6 @@
 /* Deaths and news: every survivor learns who died first, by name, while it is idle; survivors that quit because of it are
- * not named; a slow rank is not dead; the survivors find each other again. */
+ * not named; a slow rank is not dead; the survivors find each other again.
+ * mostly waits */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>

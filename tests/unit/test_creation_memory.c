@@ -1,5 +1,6 @@
 /* One rank of several runs out of memory while the group is made, or one is split from it, at every allocation it does: all
- * others have an error that names it at once, and wait for no time limit. The ranks are processes, which count their own. */
+ * others have an error that names it at once, and wait for no time limit. The ranks are processes, which count their own.
+ * mostly waits */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* Bad days of the public API: arguments, ranks that do not agree, an absent rank, abort, calls after an
- * error, and ending a communicator with requests under way. */
+ * error, and ending a communicator with requests under way.
+ * mostly waits */
 #include <sys/wait.h>
 
 #include "../checks.h"

@@ -1,5 +1,6 @@
 /* Bad days of the meeting: ranks that do not fit together, ranks that do not come, strangers on the port, wrong addresses.
- * Each ends on every rank with an error that names the culprit. */
+ * Each ends on every rank with an error that names the culprit.
+ * mostly waits */
 #define _GNU_SOURCE 1 /* accept4 */
 #include <arpa/inet.h>
 #include <errno.h>
