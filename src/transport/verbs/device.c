@@ -111,6 +111,27 @@ weft_status weft_verbs_port_add_peer(verbs_port *port)
     return post_more(port, VERBS_PER_PEER);
 }
 
+bool weft_verbs_share_has(verbs_port *port, verbs_share *share, int count)
+{
+    while (share->left < count && share->made < share->most) {
+        int more = share->made < share->most - share->made ? share->made : share->most - share->made;
+        if (post_more(port, more) != WEFT_OK) {
+            weft_log(WEFT_LOG_INFO, "%s goes on with %d receive buffers: %s", port->card.name, port->posted_ever,
+                     weft_last_error());
+            share->most = share->made;
+            break;
+        }
+        share->left += more;
+        share->made += more;
+    }
+    return share->left >= count;
+}
+
+weft_status weft_verbs_port_need_send_buffers(verbs_port *port)
+{
+    return port->send_block.memory ? WEFT_OK : block_open(port, &port->send_block);
+}
+
 /* ---- choosing ports ---------------------------------------------------------------------------------- */
 
 /* Is the GID of RoCE v2? Only sysfs says so to programs that are not to depend on a recent libibverbs. */
@@ -199,9 +220,16 @@ static weft_status describe_port(verbs_port *port, const char *device, int weigh
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
 
+/* A peer is not lent more than its window. */
+static int lend_most(const verbs_port *port)
+{
+    int peers = port->transport->config.ranks - 1;
+    return peers < VERBS_LEND / VERBS_WINDOW_MAX ? VERBS_WINDOW_MAX * (peers > 1 ? peers : 1) : VERBS_LEND;
+}
+
 static int capacity_of(const verbs_port *port, const struct ibv_device_attr *device)
 {
-    int64_t shared = VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK;
+    int64_t shared = lend_most(port) + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK;
     int64_t wanted = shared + (int64_t)VERBS_PER_PEER * port->transport->config.ranks;
     int64_t most = device->max_srq_wr;
     if (most > device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND)
@@ -210,11 +238,18 @@ static int capacity_of(const verbs_port *port, const struct ibv_device_attr *dev
     return (int)(wanted / VERBS_BLOCK_BUFFERS + (wanted % VERBS_BLOCK_BUFFERS != 0)) * VERBS_BLOCK_BUFFERS;
 }
 
+/* Completions of sends: those that are signaled, and on an error all that is posted. */
+static int sends_at_once(const verbs_port *port)
+{
+    int64_t all = (int64_t)(port->transport->config.ranks - 1) * WEFT_VERBS_RAILS_MAX * VERBS_QUEUE;
+    return all < VERBS_SIGNALED_MAX + SEND_QUEUES_BEYOND ? (int)all : VERBS_SIGNALED_MAX + SEND_QUEUES_BEYOND;
+}
+
 static weft_status make_queues(verbs_port *port, int capacity)
 {
     const weft_verbs_library *v = port->transport->verbs;
     if (!(port->pd = v->alloc_pd(port->context)) || !(port->channel = v->create_comp_channel(port->context)) ||
-        !(port->cq = v->create_cq(port->context, capacity + VERBS_SIGNALED_MAX + SEND_QUEUES_BEYOND, NULL, port->channel, 0)))
+        !(port->cq = v->create_cq(port->context, capacity + sends_at_once(port), NULL, port->channel, 0)))
         return weft_fail_errno(WEFT_ERR_SYSTEM, "%s gives no completion queue", port->card.name);
     struct ibv_srq_init_attr srq = {.attr = {.max_wr = (uint32_t)capacity, .max_sge = 1}};
     if (!(port->srq = v->create_srq(port->pd, &srq)))
@@ -237,18 +272,16 @@ static weft_status make_buffers(verbs_port *port, int capacity)
     port->send_free = weft_alloc_array(VERBS_SEND_BUFFERS, sizeof *port->send_free);
     if (!port->blocks || !port->again || !port->send_free)
         return weft_fail(WEFT_ERR_MEMORY, "%s: no memory for the books of its buffers", port->card.name);
-    weft_status status = block_open(port, &port->send_block);
-    if (status != WEFT_OK)
-        return status;
     _Static_assert((int)VERBS_SEND_BUFFERS <= (int)VERBS_BLOCK_BUFFERS, "one block has them all");
     while (port->send_free_count < VERBS_SEND_BUFFERS) {
         port->send_free[port->send_free_count] = (uint16_t)port->send_free_count;
         port->send_free_count++;
     }
-    port->lend = VERBS_LEND;
-    port->answers = VERBS_ANSWERS;
-    port->writes = VERBS_WRITES;
-    return post_more(port, VERBS_LEND + VERBS_ANSWERS + VERBS_WRITES + VERBS_SLACK);
+    int first = VERBS_BLOCK_BUFFERS - 2 * VERBS_FIRST - VERBS_SLACK - VERBS_PER_PEER;
+    port->lend = (verbs_share){first, first, lend_most(port)};
+    port->answers = (verbs_share){VERBS_FIRST, VERBS_FIRST, VERBS_ANSWERS};
+    port->writes = (verbs_share){VERBS_FIRST, VERBS_FIRST, VERBS_WRITES};
+    return post_more(port, first + 2 * VERBS_FIRST + VERBS_SLACK);
 }
 
 static void port_close(verbs_port *port)

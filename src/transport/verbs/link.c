@@ -285,7 +285,7 @@ static void return_came(verbs_link *link, uint32_t limit)
     link->in_epoch++;
     link->granted = link->told = limit;
     window = window > 0 ? window : 1;
-    link->rails[0].port->lend += (int)(link->window - window);
+    link->rails[0].port->lend.left += (int)(link->window - window);
     link->window = window;
     if ((int32_t)(link->consumed + window - link->granted) > 0) /* it has sent its last one already */
         link->granted = link->consumed + window;
@@ -366,7 +366,7 @@ static void release_incoming(verbs_link *link)
         if (in->state == VERBS_MOVING) {
             t->moving[in->number] = NULL;
             for (int i = 0; i < link->rail_count; i++)
-                link->rails[i].port->writes += in->due >> i & 1;
+                link->rails[i].port->writes.left += in->due >> i & 1;
         }
         weft_verbs_incoming_free(in);
     }
@@ -389,7 +389,7 @@ void weft_verbs_link_release(verbs_link *link)
     release_incoming(link);
     link->transport->freed = true;
     if (link->has_buffers) {
-        link->rails[0].port->lend += (int)link->window - 1;
+        link->rails[0].port->lend.left += (int)link->window - 1;
         link->rails[0].port->spare_peers++;
         link->has_buffers = false;
         link->window = 1;
@@ -403,7 +403,7 @@ void weft_verbs_link_drop_slices(verbs_link *link, weft_status status)
         verbs_outgoing *out = &t->outgoing[i];
         if (out->link != link)
             continue;
-        link->rails[0].port->answers += !out->answered;
+        link->rails[0].port->answers.left += !out->answered;
         weft_verbs_outgoing_end(out, status);
     }
     link->ready = link->ready_last = NULL;

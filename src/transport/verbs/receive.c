@@ -57,16 +57,16 @@ static void lend(verbs_link *link, uint32_t waiting)
         return;
     if (waiting > 0)
         wanted = link->window < VERBS_WINDOW_FIRST ? VERBS_WINDOW_FIRST : 2 * link->window;
-    else if (link->window < VERBS_WINDOW_FIRST && port->lend > VERBS_LEND / 2)
+    else if (link->window < VERBS_WINDOW_FIRST && port->lend.left + port->lend.most - port->lend.made > port->lend.most / 2)
         wanted = VERBS_WINDOW_FIRST;
     wanted = wanted < VERBS_WINDOW_MAX ? wanted : VERBS_WINDOW_MAX;
     if (wanted <= link->window)
         return;
     uint32_t more = wanted - link->window;
-    if (port->lend == 0 && waiting > 0)
+    if (waiting > 0 && !weft_verbs_share_has(port, &port->lend, (int)more) && port->lend.left == 0)
         recall_from_another(link);
-    more = more < (uint32_t)port->lend ? more : (uint32_t)port->lend;
-    port->lend -= (int)more;
+    more = more < (uint32_t)port->lend.left ? more : (uint32_t)port->lend.left;
+    port->lend.left -= (int)more;
     link->window += more;
 }
 
@@ -77,7 +77,7 @@ static void consumed(verbs_link *link)
     if (link->shrinking) {
         if (link->window > 1) {
             link->window--;
-            link->rails[0].port->lend++;
+            link->rails[0].port->lend.left++;
         }
         link->shrinking = link->window > 1;
     }
@@ -291,7 +291,7 @@ static int write_came(verbs_port *port, uint32_t number, uint32_t qp_number, boo
         if (rail->port != port || !rail->qp || rail->qp->qp_num != qp_number || !(in->due >> i & 1))
             continue;
         in->due &= (uint8_t)~(1 << i);
-        port->writes++;
+        port->writes.left++;
         if (in->due)
             return 0;
         if (deliver_now) {

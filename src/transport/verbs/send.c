@@ -79,6 +79,10 @@ static bool post_frame(verbs_link *link, verbs_frame *frame, const void *extra, 
                        .signaled = !in_line || rail->unsignaled + 1 >= VERBS_SIGNAL_EVERY};
     if (!has_room(rail, work.signaled) || (!in_line && port->send_free_count == 0))
         return false;
+    if (!in_line && weft_verbs_port_need_send_buffers(port) != WEFT_OK) {
+        weft_verbs_link_fail(link, WEFT_ERR_MEMORY, "rank %d: %s", link->peer, weft_last_error());
+        return false;
+    }
     if (!in_line) {
         work.buffer = port->send_free[port->send_free_count - 1];
         head = weft_verbs_send_buffer(port, work.buffer);
@@ -187,7 +191,8 @@ static bool post_offer(verbs_link *link, weft_slice *slice)
     uint32_t weights[WEFT_VERBS_RAILS_MAX];
     uint64_t loads[WEFT_VERBS_RAILS_MAX];
     unsigned char extra[EXTRA_MAX];
-    if (!out || link->rails[0].port->answers == 0 || !has_room(&link->rails[0], true))
+    if (!out || !has_room(&link->rails[0], true) ||
+        !weft_verbs_share_has(link->rails[0].port, &link->rails[0].port->answers, 1))
         return false;
     verbs_outgoing *next = out->next;
     *out = (verbs_outgoing){.next = next, .bytes = (uint32_t)slice->bytes};
@@ -207,7 +212,7 @@ static bool post_offer(verbs_link *link, weft_slice *slice)
         return false;
     }
     link->sent++;
-    link->rails[0].port->answers--;
+    link->rails[0].port->answers.left--;
     link->offers++;
     for (int i = 0; i < link->rail_count; i++) {
         link->rails[i].load += out->spans[i];
@@ -230,7 +235,7 @@ void weft_verbs_answered(verbs_link *link, const verbs_frame *frame, const verbs
     out->answered = true;
     out->place = *place;
     out->next = NULL;
-    link->rails[0].port->answers++;
+    link->rails[0].port->answers.left++;
     if (link->ready)
         link->ready_last->next = out;
     else
@@ -288,7 +293,7 @@ static bool post_answer(verbs_link *link, verbs_incoming *in)
     if (number < 0 || !has_room(&link->rails[0], true))
         return false;
     for (int i = 0; i < link->rail_count; i++)
-        if (in->spans[i] && link->rails[i].port->writes == 0)
+        if (in->spans[i] && !weft_verbs_share_has(link->rails[i].port, &link->rails[i].port->writes, 1))
             return false;
     in->payload = in->memory;
     if (!region) {
@@ -322,7 +327,7 @@ static bool post_answer(verbs_link *link, verbs_incoming *in)
     for (int i = 0; i < link->rail_count; i++)
         if (in->spans[i]) {
             in->due |= (uint8_t)(1 << i);
-            link->rails[i].port->writes--;
+            link->rails[i].port->writes.left--;
         }
     return true;
 }

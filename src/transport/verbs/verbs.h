@@ -23,11 +23,12 @@
 enum {
     VERBS_BUFFER_BYTES = 4096,     /* of a frame */
     VERBS_BLOCK_BUFFERS = 64,      /* receive buffers are registered so many at a time */
-    VERBS_LEND = 256,              /* buffers of a port's receive queue: lent to peers that send ... */
+    VERBS_LEND = 256,              /* most buffers of a port's receive queue: lent to peers that send ... */
     VERBS_ANSWERS = 64,            /* ... for answers to offers ... */
     VERBS_WRITES = 64,             /* ... for immediates of writes ... */
     VERBS_PER_PEER = 2,            /* ... for each linked peer ... */
     VERBS_SLACK = 16,              /* ... and for those that are read and not posted again yet, which is done in idle moments */
+    VERBS_FIRST = 8,               /* there are at first: for answers and for writes; with the lent ones, a block in all */
     VERBS_WINDOW_FIRST = 32,       /* what a peer that begins to send is lent, and at most */
     VERBS_WINDOW_MAX = 128,
     VERBS_QUEUE = 64,              /* work requests of a queue pair */
@@ -103,6 +104,11 @@ typedef struct verbs_block {
     struct ibv_mr *mr;
 } verbs_block;
 
+/* Buffers of a receive queue that are promised for one purpose: there are so few at first, and more when these are all in use. */
+typedef struct verbs_share {
+    int left, made, most;
+} verbs_share;
+
 typedef struct verbs_port {
     verbs_transport *transport;
     int number;                    /* in the instance */
@@ -120,10 +126,10 @@ typedef struct verbs_port {
     int buffers, posted_ever;      /* there are, of them were posted */
     uint32_t *again;               /* [VERBS_SLACK]: to be posted again */
     int again_count;
-    int lend, answers, writes;     /* what is left of each */
+    verbs_share lend, answers, writes;
     int spare_peers;               /* pairs of buffers whose peers are gone */
 
-    verbs_block send_block;
+    verbs_block send_block;        /* made when it is first needed */
     uint16_t *send_free;           /* numbers of free send buffers */
     int send_free_count;
 
@@ -285,6 +291,10 @@ weft_status weft_verbs_ports_open(verbs_transport *t);
 void weft_verbs_ports_close(verbs_transport *t);
 /* Posts receive buffers for one more linked peer. */
 weft_status weft_verbs_port_add_peer(verbs_port *port);
+/* Whether so many buffers are left of that share; posts more, where there may be more. */
+bool weft_verbs_share_has(verbs_port *port, verbs_share *share, int count);
+/* Memory for frames that are not inline; an error that names the device. */
+weft_status weft_verbs_port_need_send_buffers(verbs_port *port);
 unsigned char *weft_verbs_receive_buffer(verbs_port *port, uint32_t number);
 /* Gives a receive buffer back; they are posted again by the next flush. */
 void weft_verbs_repost(verbs_port *port, uint32_t number);
