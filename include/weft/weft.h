@@ -216,6 +216,8 @@ WEFT_API weft_status weft_wait(weft_request **request);
 WEFT_API weft_status weft_test(weft_request **request, bool *done);
 /* Waits for one of them; *index is its place, -1 if all are NULL or inactive. */
 WEFT_API weft_status weft_wait_any(weft_request **requests, int count, int *index);
+/* As weft_wait_any, at most so long: then WEFT_IN_PROGRESS, *index is -1 and all stay under way. */
+WEFT_API weft_status weft_wait_any_for(weft_request **requests, int count, int64_t timeout_ms, int *index);
 /* Waits for all; the first error, after all have ended. */
 WEFT_API weft_status weft_wait_all(weft_request **requests, int count);
 /* Persistent requests only. */

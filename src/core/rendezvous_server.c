@@ -86,7 +86,8 @@ static void drop(weft_meeting_server *s, weft_meeting_guest *g)
 static void drop_stranger(weft_meeting_server *s, weft_meeting_guest *g, const char *why)
 {
     char address[WEFT_ADDRESS_TEXT_BYTES];
-    weft_log(WEFT_LOG_WARN, "meeting place: dropped a connection from %s: %s",
+    /* Who has said nothing may be a rank that reached this place by another of its addresses too. */
+    weft_log(g->have ? WEFT_LOG_WARN : WEFT_LOG_INFO, "meeting place: dropped a connection from %s: %s",
              weft_control_address_text(&g->peer, address), why);
     drop(s, g);
 }

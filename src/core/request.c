@@ -281,8 +281,8 @@ static weft_status end(weft_request **request)
     return status;
 }
 
-/* Blocks until one of them is done. */
-static void wait_for_any(any_of *a)
+/* Blocks until one of them is done or it is that late. */
+static void wait_for_any(any_of *a, int64_t until_ns)
 {
     while (!any_done(a)) {
         weft_engine *e = NULL;
@@ -297,15 +297,18 @@ static void wait_for_any(any_of *a)
             return;
         /* with several groups the others are progressed by this wait, but cannot end its sleep: sleep shortly */
         weft_lock_take(&e->lock);
-        weft_engine_wait(e, any_done, a, several ? weft_now_ns() + WEFT_NS_PER_MS : WEFT_NEVER);
+        int64_t shortly = several ? weft_now_ns() + WEFT_NS_PER_MS : WEFT_NEVER;
+        weft_engine_wait(e, any_done, a, shortly < until_ns ? shortly : until_ns);
         weft_lock_release(&e->lock);
+        if (until_ns != WEFT_NEVER && weft_now_ns() >= until_ns)
+            return;
     }
 }
 
 weft_status weft_request_wait_for(weft_request *r)
 {
     any_of one = {.requests = &r, .count = 1};
-    wait_for_any(&one);
+    wait_for_any(&one, WEFT_NEVER);
     return WEFT_OK;
 }
 
@@ -353,11 +356,8 @@ weft_status weft_test(weft_request **request, bool *done)
     return *done ? end(request) : WEFT_OK;
 }
 
-weft_status weft_wait_any(weft_request **requests, int count, int *index)
+static weft_status wait_any_until(weft_request **requests, int count, int64_t until_ns, int *index)
 {
-    weft_clear_error();
-    if (!requests || !index || count < 0)
-        return weft_fail(WEFT_ERR_INVALID, "requests or index is NULL, or count %d is negative", count);
     *index = -1;
     bool some = false;
     for (int i = 0; i < count; i++)
@@ -365,13 +365,30 @@ weft_status weft_wait_any(weft_request **requests, int count, int *index)
     if (!some)
         return WEFT_OK;
     any_of a = {.requests = requests, .count = count};
-    wait_for_any(&a);
+    wait_for_any(&a, until_ns);
     for (int i = 0; i < count; i++)
         if (!idle(requests[i]) && is_done(requests[i])) {
             *index = i;
             return end(&requests[i]);
         }
-    return WEFT_OK;
+    return until_ns == WEFT_NEVER ? WEFT_OK : WEFT_IN_PROGRESS;
+}
+
+weft_status weft_wait_any(weft_request **requests, int count, int *index)
+{
+    weft_clear_error();
+    if (!requests || !index || count < 0)
+        return weft_fail(WEFT_ERR_INVALID, "requests or index is NULL, or count %d is negative", count);
+    return wait_any_until(requests, count, WEFT_NEVER, index);
+}
+
+weft_status weft_wait_any_for(weft_request **requests, int count, int64_t timeout_ms, int *index)
+{
+    weft_clear_error();
+    if (!requests || !index || count < 0 || timeout_ms < 0)
+        return weft_fail(WEFT_ERR_INVALID, "requests or index is NULL, or count %d or timeout %lld ms is negative", count,
+                         (long long)timeout_ms);
+    return wait_any_until(requests, count, deadline_from(weft_now_ns(), timeout_ms), index);
 }
 
 weft_status weft_wait_all(weft_request **requests, int count)

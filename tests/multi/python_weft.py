@@ -5,6 +5,7 @@ import array
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -319,6 +320,34 @@ def test_abort(comm):
     other.destroy()
 
 
+def test_interrupts(comm):
+    """Ctrl-C while a rank waits for the others: of a request it ends the waiting, of a blocking call the communicator."""
+    other = comm.split(0)
+    word, token = array.array("i", [1]), array.array("i", [0])
+    interrupt = lambda: threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    if comm.rank == 0 and comm.size > 1:
+        request = other.all_reduce(word, wait=False)
+        interrupt()
+        raises(KeyboardInterrupt, [], request.wait)
+        if not request.active or request.test():
+            sys.exit("an interrupted wait has ended its request")
+        for rank in range(1, comm.size):  # now they come
+            comm.send(token, rank)
+        request.wait()
+        same("all_reduce after an interrupt", word, [comm.size])
+        interrupt()
+        raises(KeyboardInterrupt, [], other.all_reduce, word)
+        for rank in range(1, comm.size):
+            comm.send(token, rank)
+    elif comm.size > 1:
+        comm.recv(token, 0)
+        other.all_reduce(word)
+        comm.recv(token, 0)
+    if comm.size > 1:  # who does not know of the abort yet finds rank 0 in another collective
+        raises((weft.Aborted, weft.Mismatch), [], other.barrier)
+    other.destroy()
+
+
 def test_numpy(comm):
     import numpy
     size, rank = comm.size, comm.rank
@@ -362,7 +391,8 @@ def run_rank(kind):
             test_collectives(comm, form, code, choose.choice([0, 1, 7, 300]), salt)
             test_vectors(comm, form, code, salt)
     test_in_place(comm, "i", 5)
-    for test in (test_messages, test_operations, test_communicators, test_refusals, test_memory, test_threads, test_abort):
+    for test in (test_messages, test_operations, test_communicators, test_refusals, test_memory, test_threads, test_abort,
+                 test_interrupts):
         test(comm)
     comm.destroy()
     if weft._requests.outstanding:

@@ -186,6 +186,13 @@ static void *run_first(void *argument)
     return NULL;
 }
 
+static void *run_first_of_two(void *argument)
+{
+    void **a = argument;
+    play(0, 2, a[0], a[1]);
+    return NULL;
+}
+
 static void join_with(int fd, uint16_t version, uint32_t rank, uint32_t size)
 {
     uint8_t bytes[WEFT_JOIN_BYTES];
@@ -228,6 +235,39 @@ static void test_strangers_on_the_port_harm_nobody(void **state)
         if (i % 4 != 3)
             close(silent[i]);
     }
+}
+
+/* Ranks try the addresses of the place side by side, and leave without a word where they were not needed. */
+static void test_who_leaves_without_a_word_is_no_warning(void **state)
+{
+    (void)state;
+    outcome results[2] = { 0 };
+    cast c = { .parts = { { 0, 2 }, { 1, 2 } }, .url = fresh_url(0) };
+    FILE *log = tmpfile();
+    int kept = dup(STDERR_FILENO);
+    assert_true(log != NULL && kept >= 0 && dup2(fileno(log), STDERR_FILENO) >= 0);
+    pthread_t first;
+    pthread_create(&first, NULL, run_first_of_two, (void *[]){ &c, &results[0] });
+    close(dial_port(port_of(c.url)));
+    int fd = dial_port(port_of(c.url));
+    assert_int_equal(send(fd, "GET", 3, MSG_NOSIGNAL), 3);
+    close(fd);
+    outcome rest[1];
+    cast other = { .parts = { { 1, 2 } }, .url = c.url };
+    ranks_as_threads(1, play, &other, rest);
+    pthread_join(first, NULL);
+    fflush(stderr);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    close(kept);
+    expect_ok(results, 1);
+    expect_ok(rest, 1);
+    char line[300];
+    int lines = 0;
+    rewind(log);
+    while (fgets(line, sizeof line, log) != NULL)
+        lines += strstr(line, "dropped a connection") != NULL;
+    fclose(log);
+    assert_int_equal(lines, 1); /* of the one that asked for something */
 }
 
 static void test_other_version_of_a_rank_is_told_to_all(void **state)
@@ -466,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_a_new_attempt_at_the_same_place_succeeds),
         cmocka_unit_test(test_groups_with_other_tokens_do_not_mix),
         cmocka_unit_test(test_strangers_on_the_port_harm_nobody),
+        cmocka_unit_test(test_who_leaves_without_a_word_is_no_warning),
         cmocka_unit_test(test_other_version_of_a_rank_is_told_to_all),
         cmocka_unit_test(test_other_version_of_the_meeting_place_is_named),
         cmocka_unit_test(test_port_in_use_is_named),

@@ -84,6 +84,34 @@ static void wait_any_finds_each_once(weft_comm *comm, int rank, int ranks, void 
     free_all(data, MANY);
 }
 
+/* A wait of a while ends without ending what it waited for. */
+static void waiting_for_a_while(weft_comm *comm, int rank, int ranks, void *context)
+{
+    (void)context;
+    int32_t word = rank + 1, token = 0;
+    weft_request *requests[2] = {NULL, NULL};
+    int k = -2;
+    CHECK_OK(weft_wait_any_for(requests, 2, 1000, &k));
+    CHECK(k == -1, "place %d where all are NULL", k);
+    if (rank == 0) { /* the others come only when they are told */
+        CHECK_OK(weft_all_reduce(comm, &word, &word, 1, WEFT_I32, WEFT_SUM, &requests[1]));
+        for (int64_t ms = 0; ms < 30 && ranks > 1; ms += 10) {
+            CHECK_STATUS(weft_wait_any_for(requests, 2, ms, &k), WEFT_IN_PROGRESS);
+            CHECK(k == -1 && requests[1], "place %d of what is under way", k);
+        }
+        for (int r = 1; r < ranks; r++)
+            CHECK_OK(weft_send(comm, &token, 1, WEFT_I32, r, 7, NULL));
+        do
+            k = -2;
+        while (weft_wait_any_for(requests, 2, 5, &k) == WEFT_IN_PROGRESS);
+        CHECK(k == 1 && !requests[1], "place %d", k);
+    } else {
+        CHECK_OK(weft_recv(comm, &token, 1, WEFT_I32, 0, 7, NULL, NULL));
+        CHECK_OK(weft_all_reduce(comm, &word, &word, 1, WEFT_I32, WEFT_SUM, NULL));
+    }
+    CHECK(word == ranks * (ranks + 1) / 2, "the sum is %d", word);
+}
+
 static void wait_all_and_test(weft_comm *comm, int rank, int ranks, void *context)
 {
     (void)context;
@@ -252,6 +280,10 @@ static void misuse(weft_comm *comm, int rank, int ranks, void *context)
     CHECK_STATUS(weft_wait_any(&none, 1, NULL), WEFT_ERR_INVALID);
     CHECK_STATUS(weft_wait_any(&none, -1, &place), WEFT_ERR_INVALID);
     CHECK_DETAIL("-1");
+    CHECK_STATUS(weft_wait_any_for(NULL, 1, 1, &place), WEFT_ERR_INVALID);
+    CHECK_STATUS(weft_wait_any_for(&none, 1, 1, NULL), WEFT_ERR_INVALID);
+    CHECK_STATUS(weft_wait_any_for(&none, 1, -3, &place), WEFT_ERR_INVALID);
+    CHECK_DETAIL("-3");
     CHECK_STATUS(weft_wait_all(NULL, 1), WEFT_ERR_INVALID);
     CHECK_STATUS(weft_start_all(NULL, 1), WEFT_ERR_INVALID);
     CHECK_STATUS(weft_start_all(&none, -1), WEFT_ERR_INVALID);
@@ -351,6 +383,7 @@ static void test_wait_any(void **state)
 {
     (void)state;
     on_both(wait_any_finds_each_once, NULL);
+    on_both(waiting_for_a_while, NULL);
 }
 static void test_wait_all(void **state)
 {

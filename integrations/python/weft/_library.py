@@ -83,7 +83,7 @@ OpFunction = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_v
 SIGNATURES = {
     "comm_create_id": "piipp", "comm_create_url": "siipp", "comm_create_env": "pp", "comm_create_allgather": "ppiipp",
     "comm_split": "piipp", "comm_shrink": "ppp", "comm_set_timeout": "pl", "comm_destroy": "p", "comm_abort": "p",
-    "comm_async_error": "pp", "get_unique_id": "p", "wait": "p", "test": "pp", "wait_any": "pip", "wait_all": "pi",
+    "comm_async_error": "pp", "get_unique_id": "p", "test": "pp", "wait_any_for": "pilp",
     "start": "p", "request_free": "p", "request_set_timeout": "pl", "progress": "", "group_start": "", "group_end": "p",
     "mem_alloc": "zp", "mem_free": "p", "mem_register": "pz", "mem_deregister": "p", "op_create": "ppip",
     "op_create_premul_sum": "pip", "op_free": "i",

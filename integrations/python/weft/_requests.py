@@ -3,7 +3,12 @@ import ctypes
 import threading
 import weakref
 
-from ._library import OPS, TYPES, Error, InvalidArgument, OpFunction, RecvInfo, check, lib
+from ._library import OPS, STATUS, TYPES, Error, InvalidArgument, OpFunction, RecvInfo, check, lib
+
+# Python runs the handlers of signals, Ctrl-C among them, in its main thread and only between calls of a library.
+SIGNALS_SEEN_MS = 50
+IN_PROGRESS = STATUS.index("WEFT_IN_PROGRESS")
+PLACE = ctypes.byref(ctypes.c_int())  # of one request among one, which nobody asks for
 
 # Requests that are not done yet: the library writes into their buffers although the program may have let go of them.
 outstanding = set()
@@ -44,8 +49,10 @@ class Request:
         return self
 
     def wait(self):
-        """Waits until it is done, while other threads of Python run."""
-        number = lib.weft_wait(ctypes.byref(self._handle))
+        """Waits until it is done, while other threads of Python run. Ctrl-C ends the waiting and leaves it under way."""
+        reference = ctypes.byref(self._handle)
+        while (number := lib.weft_wait_any_for(reference, 1, SIGNALS_SEEN_MS, PLACE)) == IN_PROGRESS:
+            pass  # here the handlers of signals run
         return self._finish(number)
 
     def test(self):
@@ -102,25 +109,28 @@ def handles(requests):
     return (ctypes.c_void_p * max(1, len(requests)))(*[r._handle.value for r in requests])
 
 
+def wait_or_abort(reference, communicators):
+    """Waits in a call that blocks. What Ctrl-C interrupts nobody would finish, so the other ranks are told."""
+    try:
+        while (number := lib.weft_wait_any_for(reference, 1, SIGNALS_SEEN_MS, PLACE)) == IN_PROGRESS:
+            pass  # here the handlers of signals run
+    except BaseException:
+        for communicator in communicators:
+            lib.weft_comm_abort(communicator)
+        while lib.weft_wait_any_for(reference, 1, SIGNALS_SEEN_MS, PLACE) == IN_PROGRESS:
+            pass  # its buffers are the caller's again when it has ended
+        raise
+    check(number)
+
+
 def wait_all(requests):
     """Waits for all requests; raises the first error after all have ended. Returns the list of what each wait() gives."""
-    requests = list(requests)
-    array = handles(requests)
-    number = lib.weft_wait_all(array, len(requests))
-    # The detail must be read before other calls change it.
-    problem = None
-    try:
-        check(number)
-    except Error as error:
-        problem = error
-    results = []
-    for request, handle in zip(requests, array):
-        request._handle.value = handle
-        if problem is None:
-            results.append(request._finish(0))
-        else:
-            request._active = False
-            outstanding.discard(request)
+    results, problem = [], None
+    for request in requests:
+        try:
+            results.append(request.wait())
+        except Error as error:
+            problem = problem or error
     if problem:
         raise problem
     return results
@@ -131,7 +141,8 @@ def wait_any(requests):
     requests = list(requests)
     array = handles(requests)
     index = ctypes.c_int(-1)
-    number = lib.weft_wait_any(array, len(requests), ctypes.byref(index))
+    while (number := lib.weft_wait_any_for(array, len(requests), SIGNALS_SEEN_MS, ctypes.byref(index))) == IN_PROGRESS:
+        pass
     if index.value >= 0:
         request = requests[index.value]
         request._handle.value = array[index.value]
@@ -157,7 +168,7 @@ class Group:
         check(lib.weft_group_start())
         groups.depth = getattr(groups, "depth", 0) + 1
         if groups.depth == 1:
-            groups.kept = []
+            groups.kept, groups.communicators = [], []
         return self
 
     def __exit__(self, kind, *_):
@@ -166,14 +177,14 @@ class Group:
             check(lib.weft_group_end(None))
             return
         kept, groups.kept = groups.kept, []
-        if self._wait and kind is None:
-            check(lib.weft_group_end(None))
-            finished(kept)
-            return
         # Calls made before an exception have to begin also: other ranks take part in them.
         handle = ctypes.c_void_p()
         check(lib.weft_group_end(ctypes.byref(handle)))
-        self.request = Request(handle, kept)
+        if self._wait and kind is None:
+            wait_or_abort(ctypes.byref(handle), groups.communicators)
+            finished(kept)
+        else:
+            self.request = Request(handle, kept)
 
 
 def group(wait=True):
@@ -186,13 +197,15 @@ def call(function, arguments, kept, wait):
     if getattr(groups, "depth", 0):
         check(function(*arguments, None))
         groups.kept.extend(kept)
+        groups.communicators.append(arguments[0])
         return None
-    if wait:
-        check(function(*arguments, None))
-        return finished(kept)
     handle = ctypes.c_void_p()
-    check(function(*arguments, ctypes.byref(handle)))
-    return Request(handle, kept)
+    reference = ctypes.byref(handle)
+    check(function(*arguments, reference))
+    if not wait:
+        return Request(handle, kept)
+    wait_or_abort(reference, arguments[:1])
+    return finished(kept)
 
 
 def call_init(function, arguments, kept):
