@@ -16,10 +16,17 @@
 
 enum { NEWS_MS = 10000 };
 
+enum { SHRINK_PORTS = 20 };
+static int shrink_port; /* the ranks' listeners are at this one or one of the next, 0: anywhere */
+
 static const char *fresh_url(void)
 {
     static char url[64];
-    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", free_port(0));
+    int port;
+    do {
+        port = free_port(0);
+    } while (shrink_port && port >= shrink_port && port <= shrink_port + SHRINK_PORTS);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", port);
     return url;
 }
 
@@ -258,7 +265,7 @@ static void test_news_reaches_each_rank_once(void **state)
 
 /* ---- shrink ------------------------------------------------------------------------------------------- */
 
-static const char *shrink_ports; /* of the ranks' listeners, NULL: any */
+static int64_t shrink_patience_ms = 20000;
 
 /* Waits for the first death and for the test's word, shrinks, and all-gathers among the survivors. */
 static void shrink(int rank, int size, const void *context, outcome *result)
@@ -268,7 +275,9 @@ static void shrink(int rank, int size, const void *context, outcome *result)
     bool alive[64] = { false };
     notice_box *box = notice_box_create();
     weft_control_config config = rank_config(rank, size, context, 20000);
-    config.port_range = shrink_ports;
+    char ports[32];
+    snprintf(ports, sizeof ports, "%d-%d", shrink_port, shrink_port + SHRINK_PORTS);
+    config.port_range = shrink_port ? ports : NULL;
     config.notice = notice_box_put;
     config.notice_context = box;
     weft_status status = weft_control_create(&config, &c);
@@ -276,7 +285,7 @@ static void shrink(int rank, int size, const void *context, outcome *result)
         rank_say_ready();
         notice_box_get(box, 0, NEWS_MS, &notice);
         rank_await_word();
-        status = weft_control_shrink(c, weft_deadline_ns(3000), NULL, NULL, alive, &smaller);
+        status = weft_control_shrink(c, weft_deadline_ns(shrink_patience_ms), NULL, NULL, alive, &smaller);
     }
     if (status == WEFT_OK)
         status = check_allgather(smaller, 33);
@@ -309,7 +318,7 @@ static void expect_shrunk(int size, const char *dead)
     for (int r = 0; r < size; r++) {
         if (dead[r] == 'x')
             continue;
-        assert_true(ranks_outcome(&group, r, 20000, &result));
+        assert_true(ranks_outcome(&group, r, 30000, &result));
         if (result.status != WEFT_OK)
             fail_msg("rank %d with dead %s: %s", r, dead, result.text);
         assert_int_equal(result.rank, next++ * 1000 + survivors);
@@ -326,9 +335,6 @@ static void test_survivors_meet_again(void **state)
     for (size_t i = 0; i < ARRAY_LEN(dead); i++)
         expect_shrunk((int)strlen(dead[i]), dead[i]);
 }
-
-/* For tests/run: in these tests three seconds without a rank's word are the rank's fault, so nothing else may take the cores. */
-__attribute__((used)) static const char runs_alone[] = "\n# runs alone\n";
 
 static void test_a_death_during_the_shrink_is_survived(void **state)
 {
@@ -348,7 +354,7 @@ static void test_a_death_during_the_shrink_is_survived(void **state)
         for (int r = 1; r < 7; r++) {
             if (r == second)
                 continue;
-            assert_true(ranks_outcome(&group, r, 20000, &result));
+            assert_true(ranks_outcome(&group, r, 30000, &result));
             if (result.status != WEFT_OK)
                 fail_msg("rank %d: %s", r, result.text);
             assert_int_equal(result.rank, next++ * 1000 + 5);
@@ -360,17 +366,15 @@ static void test_a_death_during_the_shrink_is_survived(void **state)
 /* The survivors open new listeners, which get the lowest ports that are free: those of the dead. */
 static void test_a_port_of_the_dead_is_not_taken_for_their_life(void **state)
 {
-    static char range[32];
-    int port = free_port(20);
-    snprintf(range, sizeof range, "%d-%d", port, port + 20);
-    shrink_ports = range;
+    shrink_port = free_port(SHRINK_PORTS);
     test_a_death_during_the_shrink_is_survived(state);
-    shrink_ports = NULL;
+    shrink_port = 0;
 }
 
 static void test_a_survivor_that_does_not_shrink_is_named(void **state)
 {
     (void)state;
+    shrink_patience_ms = 3000;
     for (int absent = 1; absent < 4; absent += 2) { /* 1: the leader */
         rank_group group;
         outcome result;
@@ -386,13 +390,14 @@ static void test_a_survivor_that_does_not_shrink_is_named(void **state)
         for (int r = 1; r < 4; r++) {
             if (r == absent)
                 continue;
-            assert_true(ranks_outcome(&group, r, 20000, &result));
+            assert_true(ranks_outcome(&group, r, 30000, &result));
             assert_int_equal(result.status, WEFT_ERR_TIMEOUT);
             assert_non_null(strstr(result.text, text));
         }
         ranks_kill(&group, absent);
         ranks_end(&group);
     }
+    shrink_patience_ms = 20000;
 }
 
 static void shrink_alone(int rank, int size, const void *context, outcome *result)
