@@ -121,6 +121,7 @@ help:
 	@echo 'make nccl-net        libnccl-net-weft.so, Weft as a network plugin of NCCL, into $(BUILD)/lib'
 	@echo 'make check-style     layers, banned functions, headers alone, exported symbols'
 	@echo 'make install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make uninstall       the same PREFIX and DESTDIR: takes away what install puts there'
 	@echo 'make clean'
 	@echo 'SANITIZE=address,undefined or thread, CC=, CFLAGS=, BUILD= change what is built and where.'
 
@@ -387,10 +388,19 @@ install: all
 	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
 	done
 
+# What install would put there now, by doing so in an empty place.
+uninstall:
+	place=$$(mktemp -d) && $(MAKE) --no-print-directory install DESTDIR=$$place >/dev/null && \
+	    (cd $$place && find . ! -type d) | while read -r file; do rm -f "$(DESTDIR)/$$file"; done; \
+	    code=$$?; rm -rf "$$place"; exit $$code
+	for folder in $(LIBDIR)/weft/openmpi $(LIBDIR)/weft/mpich $(LIBDIR)/weft $(PREFIX)/include/weft; do \
+	    [ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; \
+	done
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all python mpi ompi-coll ompi-coll-if-there pytorch torchcomms pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install clean FORCE
+.PHONY: all python mpi ompi-coll ompi-coll-if-there pytorch torchcomms pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install uninstall clean FORCE
 .PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:

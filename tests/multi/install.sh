@@ -72,4 +72,9 @@ RANK=0 "$place/hello" >"$place/rank0" || fail "rank 0 failed"
 wait $other || fail "rank 1 failed"
 [ "$(cat "$place/rank0" "$place/rank1")" = "rank 0 of 2: the sum is 3
 rank 1 of 2: the sum is 3" ] || { cat "$place/rank0" "$place/rank1"; fail "wrong sums"; }
-echo "installed, compiled and run"
+
+$make --no-print-directory BUILD="$BUILD" PREFIX=/opt/weft DESTDIR="$place" uninstall >"$place/log" 2>&1 ||
+    { cat "$place/log"; fail "make uninstall failed"; }
+left=$(find "$root" ! -type d; find "$root" -mindepth 1 -name 'weft*')
+[ -z "$left" ] || fail "make uninstall left $left"
+echo "installed, compiled, run and taken away again"
