@@ -9,6 +9,8 @@
 enum {
     PARTS_MAX = 60,           /* of one sendmsg: 20 frames */
     BATCH_BYTES = 16 * 1024, /* with several sockets: what one takes before the choice is made anew */
+    ALONE_BYTES = 128 * 1024, /* of a slice with none behind it: while a call runs, no acknowledgement is handled, so that one
+                                 call fills the buffer and stops; a stream of slices gains from long calls */
     READ_BUDGET_BYTES = 2 * 1024 * 1024, /* of one visit, so that other peers have their turn */
     LARGE_PAYLOAD_BYTES = 16 * 1024,
     SHORT_TAIL_BYTES = 1024 /* read after a large payload: another one likely follows, and what
@@ -54,12 +56,17 @@ static int gather(tcp_socket *s, struct iovec *parts, size_t *total)
     }
     size_t limit = link->up_count > 1 ? BATCH_BYTES : SIZE_MAX;
     uint64_t sequence = link->next_out;
+    bool alone = !(s->out && link->queue) && !(link->queue && link->queue->next);
     for (weft_slice *slice = link->queue; slice && count + 3 <= PARTS_MAX && bytes < limit;
          slice = slice->next) {
         weft_tcp_frame_encode((uint32_t)slice->bytes, sequence++, link->set,
                               (unsigned char *)slice->transport_state);
         count = add_frame(parts, count, slice, 0);
         bytes += frame_bytes(slice);
+    }
+    if (alone && bytes > ALONE_BYTES) {
+        parts[count - 1].iov_len -= bytes - ALONE_BYTES; /* of the payload: what comes before it is short */
+        bytes = ALONE_BYTES;
     }
     *total = bytes;
     return count;
