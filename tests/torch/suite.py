@@ -117,6 +117,7 @@ def shard(backend, world, names, number, shards):
     os.environ.update(BACKEND=backend, WORLD_SIZE=str(world))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TEMP_DIR"] = folder
+        tempfile.tempdir = folder  # the suite leaves the files of its stores behind
         module = load(backend)
         case = cases(module)
         chosen = [n for n in unittest.TestLoader().getTestCaseNames(case) if not names or n in names]
