@@ -231,6 +231,17 @@ def works():
         work.wait()
         store.set(f"ended by {RANK}", "yes")
     same("in the background", x, torch.full((2000000,), 3.0))
+    # A wait whose time runs out leaves it under way.
+    x = torch.ones(3)
+    if RANK == 0:
+        work = dist.all_reduce(x, async_op=True)
+        raises(["weft:all_reduce: rank 0 of 3", "timeout of 200 ms"], work.wait, datetime.timedelta(milliseconds=200))
+        store.set("time has run out", "yes")
+        work.wait()
+    else:
+        store.wait(["time has run out"], datetime.timedelta(seconds=60))
+        dist.all_reduce(x)
+    same("after a wait whose time ran out", x, torch.full((3,), 3.0))
     # Nobody waits for it: it ends all the same, and its callback runs.
     done = backend().allreduce([torch.ones(200000)], dist.AllreduceOptions()).get_future().then(lambda f: f.value()[0] / 3)
     same("callback", done.wait(), torch.ones(200000))
