@@ -21,12 +21,12 @@ static int error_codes[WEFT_STATUS_COUNT];
 
 /* What this thread found last; `generation` changes whenever a communicator goes, as its handle may come again. */
 static _Atomic unsigned generation = 1;
-static _Thread_local struct {
+static WEFT_MPI_THREAD_LOCAL struct {
     MPI_Comm comm;
     weft_mpi_comm *found;
     unsigned generation;
 } recent;
-static _Thread_local bool own_call;
+static WEFT_MPI_THREAD_LOCAL bool own_call;
 
 bool weft_mpi_own_call(void) { return own_call; }
 

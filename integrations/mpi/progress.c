@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 /* This thread is in the MPI because it waits in Weft. */
-static _Thread_local bool inside;
+static WEFT_MPI_THREAD_LOCAL bool inside;
+_Atomic int weft_mpi_helped_threads; /* changed under help_lock */
 
 bool weft_mpi_inside(void) { return inside; }
 
@@ -47,15 +48,14 @@ static pthread_mutex_t help_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t help_changed = PTHREAD_COND_INITIALIZER;
 static pthread_t helper;
 static bool helper_runs, helper_ends;
-static int helped_threads;
-static _Thread_local bool helped;
+static WEFT_MPI_THREAD_LOCAL bool helped;
 
 static void *help(void *unused)
 {
     inside = true;
     pthread_mutex_lock(&help_lock);
     while (!helper_ends) {
-        if (helped_threads == 0) {
+        if (weft_mpi_helped_threads == 0) {
             pthread_cond_wait(&help_changed, &help_lock);
             continue;
         }
@@ -86,7 +86,7 @@ void weft_mpi_help_begin(void)
     pthread_mutex_lock(&help_lock);
     if (!helper_runs)
         start_helper_locked();
-    helped_threads++;
+    weft_mpi_helped_threads++;
     helped = true;
     pthread_cond_signal(&help_changed);
     pthread_mutex_unlock(&help_lock);
@@ -97,7 +97,7 @@ void weft_mpi_help_end(void)
     if (!helped)
         return;
     pthread_mutex_lock(&help_lock);
-    helped_threads--;
+    weft_mpi_helped_threads--;
     helped = false;
     pthread_mutex_unlock(&help_lock);
 }

@@ -9,7 +9,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the list; never held in calls of the MPI */
 static weft_mpi_operation *under_way;
 static _Atomic int active_count;
-static _Thread_local bool polling;
+static WEFT_MPI_THREAD_LOCAL bool polling;
 
 bool weft_mpi_any_active(void) { return atomic_load_explicit(&active_count, memory_order_relaxed) > 0; }
 

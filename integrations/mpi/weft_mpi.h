@@ -25,6 +25,8 @@
 #endif
 
 #define WEFT_MPI_EXPORT __attribute__((visibility("default")))
+/* Without a call to find the variable. The few bytes are there also in a component that is loaded later. */
+#define WEFT_MPI_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
 /* The collectives that are served or counted. */
 #define WEFT_MPI_KINDS(X)                                                                                            \
@@ -110,6 +112,7 @@ bool weft_mpi_inside(void);
 /* Another thread progresses Weft while this one is in the MPI; the end may come without a beginning. */
 void weft_mpi_help_begin(void);
 void weft_mpi_help_end(void);
+extern _Atomic int weft_mpi_helped_threads;
 
 /* ---- types and operations (types.c) ------------------------------------------------------------ */
 
@@ -208,7 +211,7 @@ static inline void weft_mpi_enter(void)
 }
 static inline int weft_mpi_leave(int code)
 {
-    if (!WEFT_MPI_OPEN_MPI)
+    if (!WEFT_MPI_OPEN_MPI && atomic_load_explicit(&weft_mpi_helped_threads, memory_order_relaxed) > 0)
         weft_mpi_help_end();
     return code;
 }
