@@ -5,7 +5,7 @@
 WEFT_MPI_EXPORT int MPI_Barrier(MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_barrier(&o, WEFT_MPI_BLOCKING, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_BARRIER, comm) && weft_mpi_prepare_barrier(&o, WEFT_MPI_BLOCKING, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Barrier(comm));
@@ -15,7 +15,8 @@ WEFT_MPI_EXPORT int MPI_Barrier(MPI_Comm comm)
 WEFT_MPI_EXPORT int MPI_Bcast(void *buffer, COUNT count, MPI_Datatype type, int root, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_bcast(&o, WEFT_MPI_BLOCKING, buffer, (size_t)count, type, root, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_BCAST, comm) &&
+        weft_mpi_prepare_bcast(&o, WEFT_MPI_BLOCKING, buffer, (size_t)count, type, root, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Bcast(buffer, count, type, root, comm));
@@ -25,7 +26,8 @@ WEFT_MPI_EXPORT int MPI_Reduce(const void *send, void *recv, COUNT count, MPI_Da
                                MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_reduce(&o, WEFT_MPI_BLOCKING, send, recv, (size_t)count, type, op, root, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_REDUCE, comm) &&
+        weft_mpi_prepare_reduce(&o, WEFT_MPI_BLOCKING, send, recv, (size_t)count, type, op, root, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Reduce(send, recv, count, type, op, root, comm));
@@ -35,7 +37,8 @@ WEFT_MPI_EXPORT int MPI_Allreduce(const void *send, void *recv, COUNT count, MPI
                                   MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_allreduce(&o, WEFT_MPI_BLOCKING, send, recv, (size_t)count, type, op, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_ALLREDUCE, comm) &&
+        weft_mpi_prepare_allreduce(&o, WEFT_MPI_BLOCKING, send, recv, (size_t)count, type, op, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Allreduce(send, recv, count, type, op, comm));
@@ -45,7 +48,8 @@ WEFT_MPI_EXPORT int MPI_Reduce_scatter_block(const void *send, void *recv, COUNT
                                              MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_reduce_scatter_block(&o, WEFT_MPI_BLOCKING, send, recv, (size_t)count, type, op, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_REDUCE_SCATTER_BLOCK, comm) &&
+        weft_mpi_prepare_reduce_scatter_block(&o, WEFT_MPI_BLOCKING, send, recv, (size_t)count, type, op, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Reduce_scatter_block(send, recv, count, type, op, comm));
@@ -55,7 +59,8 @@ WEFT_MPI_EXPORT int MPI_Reduce_scatter(const void *send, void *recv, const COUNT
                                        MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_BLOCKING, send, recv, NUMBERS(counts), type, op, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_REDUCE_SCATTER, comm) &&
+        weft_mpi_prepare_reduce_scatter(&o, WEFT_MPI_BLOCKING, send, recv, NUMBERS(counts), type, op, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Reduce_scatter(send, recv, counts, type, op, comm));
@@ -65,8 +70,9 @@ WEFT_MPI_EXPORT int MPI_Gather(const void *send, COUNT send_count, MPI_Datatype 
                                MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_gather(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count,
-                                recv_type, root, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_GATHER, comm) &&
+        weft_mpi_prepare_gather(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count, recv_type,
+                                root, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Gather(send, send_count, send_type, recv, recv_count, recv_type, root, comm));
@@ -77,7 +83,8 @@ WEFT_MPI_EXPORT int MPI_Gatherv(const void *send, COUNT send_count, MPI_Datatype
                                 MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_gatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+    if (!weft_mpi_is_lone(WEFT_MPI_GATHERV, comm) &&
+        weft_mpi_prepare_gatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
                                  NUMBERS(displs), recv_type, root, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
@@ -88,8 +95,9 @@ WEFT_MPI_EXPORT int MPI_Scatter(const void *send, COUNT send_count, MPI_Datatype
                                 COUNT recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_scatter(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count,
-                                 recv_type, root, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_SCATTER, comm) &&
+        weft_mpi_prepare_scatter(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count, recv_type,
+                                 root, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Scatter(send, send_count, send_type, recv, recv_count, recv_type, root, comm));
@@ -99,7 +107,8 @@ WEFT_MPI_EXPORT int MPI_Scatterv(const void *send, const COUNT counts[], const D
                                  void *recv, COUNT recv_count, MPI_Datatype recv_type, int root, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_scatterv(&o, WEFT_MPI_BLOCKING, send, NUMBERS(counts), NUMBERS(displs), send_type, recv,
+    if (!weft_mpi_is_lone(WEFT_MPI_SCATTERV, comm) &&
+        weft_mpi_prepare_scatterv(&o, WEFT_MPI_BLOCKING, send, NUMBERS(counts), NUMBERS(displs), send_type, recv,
                                   (size_t)recv_count, recv_type, root, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
@@ -110,7 +119,8 @@ WEFT_MPI_EXPORT int MPI_Allgather(const void *send, COUNT send_count, MPI_Dataty
                                   COUNT recv_count, MPI_Datatype recv_type, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_allgather(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count,
+    if (!weft_mpi_is_lone(WEFT_MPI_ALLGATHER, comm) &&
+        weft_mpi_prepare_allgather(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count,
                                    recv_type, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
@@ -121,7 +131,8 @@ WEFT_MPI_EXPORT int MPI_Allgatherv(const void *send, COUNT send_count, MPI_Datat
                                    const COUNT counts[], const DISPL displs[], MPI_Datatype recv_type, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_allgatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
+    if (!weft_mpi_is_lone(WEFT_MPI_ALLGATHERV, comm) &&
+        weft_mpi_prepare_allgatherv(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, NUMBERS(counts),
                                     NUMBERS(displs), recv_type, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
@@ -132,8 +143,9 @@ WEFT_MPI_EXPORT int MPI_Alltoall(const void *send, COUNT send_count, MPI_Datatyp
                                  COUNT recv_count, MPI_Datatype recv_type, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_alltoall(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count,
-                                  recv_type, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_ALLTOALL, comm) &&
+        weft_mpi_prepare_alltoall(&o, WEFT_MPI_BLOCKING, send, (size_t)send_count, send_type, recv, (size_t)recv_count, recv_type,
+                                  comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(PMPI_Alltoall(send, send_count, send_type, recv, recv_count, recv_type, comm));
@@ -144,8 +156,9 @@ WEFT_MPI_EXPORT int MPI_Alltoallv(const void *send, const COUNT send_counts[], c
                                   const DISPL recv_displs[], MPI_Datatype recv_type, MPI_Comm comm)
 {
     weft_mpi_operation o;
-    if (weft_mpi_prepare_alltoallv(&o, WEFT_MPI_BLOCKING, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type,
-                                   recv, NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
+    if (!weft_mpi_is_lone(WEFT_MPI_ALLTOALLV, comm) &&
+        weft_mpi_prepare_alltoallv(&o, WEFT_MPI_BLOCKING, send, NUMBERS(send_counts), NUMBERS(send_displs), send_type, recv,
+                                   NUMBERS(recv_counts), NUMBERS(recv_displs), recv_type, comm))
         return weft_mpi_run(&o, NULL);
     weft_mpi_enter();
     return weft_mpi_leave(

@@ -21,6 +21,7 @@ static int error_codes[WEFT_STATUS_COUNT];
 
 /* What this thread found last; `generation` changes whenever a communicator goes, as its handle may come again. */
 static _Atomic unsigned generation = 1;
+_Atomic(MPI_Comm) weft_mpi_lone_comm = MPI_COMM_NULL;
 static WEFT_MPI_THREAD_LOCAL struct {
     MPI_Comm comm;
     weft_mpi_comm *found;
@@ -39,6 +40,7 @@ static int attribute_deleted(MPI_Comm comm, int key, void *value, void *extra)
     (void)comm, (void)key, (void)extra;
     weft_mpi_comm *c = value;
     atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    atomic_store_explicit(&weft_mpi_lone_comm, MPI_COMM_NULL, memory_order_relaxed);
     atomic_store_explicit(&c->freed, true, memory_order_relaxed);
     return MPI_SUCCESS;
 }
@@ -225,6 +227,8 @@ weft_mpi_comm *weft_mpi_comm_of(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate
         recent.generation = now;
     }
     *fate = c->fate;
+    if (c->fate == WEFT_MPI_ONE_RANK)
+        atomic_store_explicit(&weft_mpi_lone_comm, comm, memory_order_relaxed);
     return c->weft ? c : NULL;
 }
 

@@ -70,6 +70,8 @@ static inline ptrdiff_t weft_mpi_number(weft_mpi_numbers numbers, int i)
     return (ptrdiff_t)value;
 }
 
+void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes); /* report.c */
+
 /* ---- communicators (communicator.c) ------------------------------------------------------------ */
 
 /* What Weft keeps for an MPI communicator, as its attribute. Lives until the MPI communicator is freed and the last
@@ -100,6 +102,16 @@ void weft_mpi_end(void);
 int weft_mpi_fail(const weft_mpi_comm *c, weft_mpi_kind kind, weft_status status);
 /* This thread is in a collective of the MPI that Weft itself needs. */
 bool weft_mpi_own_call(void);
+
+/* The communicator of one rank that a call was passed on for last: for such a call a comparison must do. */
+extern _Atomic(MPI_Comm) weft_mpi_lone_comm;
+static inline bool weft_mpi_is_lone(weft_mpi_kind kind, MPI_Comm comm)
+{
+    if (comm != atomic_load_explicit(&weft_mpi_lone_comm, memory_order_relaxed))
+        return false;
+    weft_mpi_count(kind, WEFT_MPI_ONE_RANK, 0);
+    return true;
+}
 
 /* ---- progress (progress.c) --------------------------------------------------------------------- */
 
@@ -238,7 +250,6 @@ void weft_mpi_raise(MPI_Comm comm, int code);
 
 /* ---- report (report.c) ------------------------------------------------------------------------- */
 
-void weft_mpi_count(weft_mpi_kind kind, weft_mpi_fate fate, size_t bytes);
 void weft_mpi_count_served(const weft_mpi_operation *o);
 /* Collective over MPI_COMM_WORLD: rank 0 prints the sums of all. */
 void weft_mpi_report(void);
