@@ -102,6 +102,7 @@ FUZZERS := $(FUZZ_SRC:%.c=$(BUILD)/%)
 SCRIPTS := $(sort $(wildcard tests/multi/*.sh tests/multi/*.py))
 
 all: $(STATIC) $(SHARED) $(PROGRAMS) $(TRANSPORTS) python mpi ompi-coll-if-there nccl-net $(BUILD)/summary
+programs: $(STATIC) $(SHARED) $(PROGRAMS)
 tests: $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
 help:
@@ -400,7 +401,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all python mpi ompi-coll ompi-coll-if-there pytorch torchcomms pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install uninstall clean FORCE
+.PHONY: all programs python mpi ompi-coll ompi-coll-if-there pytorch torchcomms pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install uninstall clean FORCE
 .PHONY: deps-compare compare compare-programs compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:
