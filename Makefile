@@ -309,8 +309,6 @@ $(BUILD)/summary: $(STATIC) $(SHARED) $(PROGRAMS)
 	@{ echo 'weft $(VERSION) in $(BUILD): $(CC) $(CFLAGS)'; \
 	$(call found,mpi,$(MPICC),libopenmpi-dev or libmpich-dev, (for weft-perf-mpi)) \
 	$(foreach m,openmpi mpich,$(call found,$(m),$(call mpi_wrapper,$(m)),lib$(m)-dev, (for $(BUILD)/lib/$(m)/libweft-mpi.so))) \
-	$(call found,hwloc,$(call pkg_version,hwloc),libhwloc-dev, (not used yet)) \
-	$(call found,openssl,$(call pkg_version,openssl),libssl-dev, (not used yet)) \
 	$(call found,verbs,$(call pkg_version,libibverbs),libibverbs-dev, (transport verbs)) \
 	$(call found,ucx,$(call pkg_version,ucx),libucx-dev, (transport ucx)) \
 	} | tee $@
