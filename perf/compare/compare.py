@@ -264,17 +264,21 @@ def main():
     folder = options.out or run.programs
     os.makedirs(folder, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    early = False
     try:
         run.all()
     except KeyboardInterrupt:
+        early = True
         run.note("ended early: what follows is what was there by then")
     finally:
         run.close()
     text = write(run, folder, {"table": "table.txt", "json": "results.json", "svg": "plot.svg"})
     print("\n".join(text))
     say(f"\n{run.stamp()} table.txt, results.json and plot.svg are in {os.path.relpath(folder)}")
-    if options.docs and not any("ended early" in note for note in run.notes):
+    if options.docs and not early:
         write(run, os.path.join(HERE, "..", "..", "docs"), {"json": "compare.json", "svg": "compare.svg"})
+    if early:
+        return 128 + signal.SIGINT
     return 1 if any("WRONG" in note for note in run.notes) else 0
 
 

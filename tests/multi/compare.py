@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,20 @@ def smallest_run():
     check(done.returncode != 0 and "moon" in done.stderr, f"a case that there is not: {done}")
 
 
-for test in (statistics, table_and_picture, floors_between, overlap_and_startup, smallest_run):
+def broken_off():
+    """By Ctrl-C: what is there by then is written, and the exit code says that it is not all."""
+    with tempfile.TemporaryDirectory() as place:
+        run = subprocess.Popen([sys.executable, "-u", "-B", "perf/compare/compare.py", "--programs", PROGRAMS, "--out", place,
+                                "--cases", "shm2", "--rounds", "1000", "--libraries", "openmpi"],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        said = run.stdout.readline()
+        while run.poll() is None and "s]" not in said:  # its stamp: it measures
+            said = run.stdout.readline()
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.communicate(timeout=60)[0]
+        check(run.returncode == 130 and "ended early" in said, f"broken off: {run.returncode}: {said[-500:]}")
+
+
+for test in (statistics, table_and_picture, floors_between, overlap_and_startup, smallest_run, broken_off):
     test()
 sys.exit(1 if problems else 0)
