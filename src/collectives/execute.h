@@ -136,6 +136,7 @@ struct weft_exec {
     const int *local_host_index;/* their index in the host */
     const int *local_position;  /* [ranks]: place among them, -1: elsewhere */
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
+    bool small_filled;          /* the own region's small slots have their memory */
     uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
     weft_peer_verdict reach;    /* do all local ranks reach each other's private memory? */
     unsigned char *bounce;      /* for a reduction's sources in private memory of others */

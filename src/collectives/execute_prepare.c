@@ -1,6 +1,7 @@
 /* Before a collective runs: what the executor adds to a schedule, and binding a schedule to addresses, counts and
  * type. The running is in execute.c. */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "collectives/execute.h"
 
@@ -347,6 +348,17 @@ static bool same_shape(const weft_execution *x, const weft_execution_args *args)
            args->sizes_shared && !args->input_counts && !args->output_counts;
 }
 
+/* The own small slots get their pages at once: else each call of the first lap through the slots would wait for this rank's fault
+ * and then for one of every other. Kernels before 5.14 cannot. */
+static void fill_small_slots(weft_exec *e)
+{
+#ifdef MADV_POPULATE_WRITE
+    weft_local_region *own = e->regions[e->local_position[e->rank]];
+    (void)madvise(own->small, sizeof own->small, MADV_POPULATE_WRITE);
+#endif
+    e->small_filled = true;
+}
+
 weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *args)
 {
     const weft_schedule *s = args->ready->schedule;
@@ -376,6 +388,8 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
         return status;
     x->small = args->sizes_shared && !args->input_counts && !args->output_counts && x->tiles == 1 && s->lanes == 1 &&
                staged_chunks(s) * x->chunk_bytes <= WEFT_SMALL_BYTES;
+    if (x->small && !x->in_line && s->local && x->exec->regions && !x->exec->small_filled)
+        fill_small_slots(x->exec);
     size_t scratch = (size_t)s->scratch_chunks * WEFT_DEPTH * x->chunk_bytes;
     size_t sends = (size_t)args->ready->most_sends * s->lanes * WEFT_DEPTH * sizeof *x->sends;
     size_t sources = args->ready->most_sources;
