@@ -196,6 +196,7 @@ static void choose_waiting(weft_engine *e)
     bool roomy = weft_host_size(e->host) <= weft_host_cpus(e->host);
     e->spin_ns = e->settings.spin >= 0 ? e->settings.spin * 1000 : roomy ? 100000 : 0;
     e->yields = roomy ? 20 : 32;
+    e->crowded = !roomy;
 }
 
 static weft_status host_allgather(void *context, const void *send, void *recv, size_t bytes)
@@ -402,6 +403,8 @@ weft_status weft_engine_first_comm(weft_engine *e, weft_comm **out)
         status = weft_engine_all_ok(e, weft_comm_connect(c, e->create_deadline_ns), e->create_deadline_ns);
     if (status == WEFT_OK) {
         *out = c;
+        if (e->crowded) /* at the end: whom the meetings woke is where who woke it was */
+            weft_host_spread_out(e->host);
     } else {
         e->troubled = true; /* not to wait long for the others */
         if (!e->failure_known)

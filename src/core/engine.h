@@ -53,6 +53,7 @@ struct weft_engine {
     int wait_fd_count;
     int64_t create_deadline_ns; /* while it is created */
     bool failure_known;         /* all ranks have agreed that it fails */
+    bool crowded;               /* more ranks on this host than CPUs for them */
     int64_t spin_ns;
     bool light_wanted;          /* the control thread was asked to make short stays and rings cheap */
     int yields;

@@ -38,6 +38,9 @@ int weft_host_size(const weft_host *h);
 int weft_host_index(const weft_host *h);
 /* CPUs that the ranks of this host may run on together (union of affinities, cgroup limit considered). */
 int weft_host_cpus(const weft_host *h);
+/* Moves the calling thread to a CPU of those it may use, another one for each rank in turn, and binds it no more than it was.
+ * For ranks that share cores: the kernel may leave threads that only yield to each other together on one core for seconds. */
+void weft_host_spread_out(const weft_host *h);
 
 /* Region of the base segment of local rank `index`: page aligned, zeroed at first. */
 void *weft_host_region(const weft_host *h, int index);

@@ -119,6 +119,20 @@ void weft_cpu_info_read(weft_cpu_info *info)
     read_quota(info);
 }
 
+void weft_host_spread_out(const weft_host *h)
+{
+    cpu_set_t mine, one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0)
+        return;
+    int turn = h->index % CPU_COUNT(&mine);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &mine) && turn-- == 0)
+            CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0)
+        (void)sched_setaffinity(0, sizeof mine, &mine);
+}
+
 int weft_cpu_info_count(const weft_cpu_info *infos, const int *which, int count)
 {
     int cpus = 0;

@@ -690,6 +690,33 @@ static void test_sleeping_on_two_hosts(void **state)
     group_run_alike(1, true, 4096, body_two_hosts);
 }
 
+/* ---- CPUs ---- */
+
+/* Being moved to a CPU of its own binds no thread more than it was, to one CPU or to several. */
+static void body_spread_out(group_rank *r)
+{
+    weft_host *h = group_host(r);
+    cpu_set_t before, after;
+    if (!h)
+        return;
+    RANK_CHECK(r, sched_getaffinity(0, sizeof before, &before) == 0);
+    weft_host_spread_out(h);
+    RANK_CHECK(r, sched_getaffinity(0, sizeof after, &after) == 0 && CPU_EQUAL(&before, &after));
+    for (int cpu = 0, kept = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &before) && kept++ > 0)
+            CPU_CLR(cpu, &before);
+    RANK_CHECK(r, sched_setaffinity(0, sizeof before, &before) == 0);
+    weft_host_spread_out(h);
+    RANK_CHECK(r, sched_getaffinity(0, sizeof after, &after) == 0 && CPU_EQUAL(&before, &after));
+    weft_host_destroy(h);
+}
+
+static void test_spreading_out_binds_nobody(void **state)
+{
+    (void)state;
+    group_run_alike(5, false, 4096, body_spread_out);
+}
+
 /* ---- after a crash ---- */
 
 static int count_matches(const char *path, const char *text)
@@ -776,6 +803,7 @@ int main(void)
         cmocka_unit_test(test_no_wake_up_is_lost_without_a_fence),
         cmocka_unit_test(test_what_ends_a_sleep),
         cmocka_unit_test(test_sleeping_on_two_hosts),
+        cmocka_unit_test(test_spreading_out_binds_nobody),
         cmocka_unit_test(test_nothing_is_left_after_kill),
         cmocka_unit_test(test_nothing_lies_in_dev_shm),
     };
