@@ -444,6 +444,47 @@ static void test_ports_are_taken_from_the_range(void **state)
     conformance_close(&group);
 }
 
+static void hear_nothing(void *context, int peer, const unsigned char *header, const void *payload, size_t bytes)
+{
+    (void)context, (void)peer, (void)header, (void)payload, (void)bytes;
+    fail_msg("a slice came from nobody");
+}
+
+static void hear_no_failure(void *context, int peer, weft_status status, const char *reason)
+{
+    (void)context, (void)peer, (void)status;
+    fail_msg("a rank failed: %s", reason);
+}
+
+/* All ranks of a large job may dial one at once, and none of them may have said yet who it is. */
+static void test_all_ranks_may_dial_at_once(void **state)
+{
+    enum { RANKS = 200 };
+    const weft_transport_ops *ops = weft_transport_find("tcp");
+    weft_transport_config config = {.size = sizeof config, .ranks = RANKS, .interfaces = "lo",
+                                    .dead_peer_ms = CONFORMANCE_PATIENCE_MS,
+                                    .sink = {.arrived = hear_nothing, .failed = hear_no_failure}};
+    conformance_member member = {.ops = ops};
+    int fds[RANKS - 1];
+    char byte;
+    (void)state;
+    assert_non_null(ops);
+    assert_int_equal(ops->open(&config, &member.transport), WEFT_OK);
+    for (int i = 0; i < RANKS - 1; i++) {
+        fds[i] = connect_as_stranger(&member, NULL, 0);
+        ops->progress(member.transport);
+    }
+    for (int i = 0; i < RANKS; i++)
+        ops->progress(member.transport);
+    for (int i = 0; i < RANKS - 1; i++) {
+        assert_int_equal(recv(fds[i], &byte, 1, MSG_DONTWAIT), -1); /* 0: it was dropped */
+        assert_int_equal(errno, EAGAIN);
+    }
+    ops->destroy(member.transport);
+    for (int i = 0; i < RANKS - 1; i++)
+        close(fds[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_a_slow_rank_is_not_taken_for_dead),
         cmocka_unit_test(test_a_rank_that_is_slow_to_accept_is_not_taken_for_dead),
         cmocka_unit_test(test_a_dialler_that_was_dropped_as_silent_dials_again),
+        cmocka_unit_test(test_all_ranks_may_dial_at_once),
         cmocka_unit_test(test_ports_are_taken_from_the_range),
     };
     return cmocka_run_group_tests_name("tcp strangers", tests, NULL, NULL);

@@ -260,7 +260,7 @@ void weft_tcp_stranger_event(tcp_transport *t, tcp_stranger *stranger)
 
 void weft_tcp_strangers_expire(tcp_transport *t, int64_t now)
 {
-    for (int i = 0; i < TCP_STRANGERS_MAX && t->stranger_count > 0; i++) {
+    for (int i = 0; i < t->strangers_max && t->stranger_count > 0; i++) {
         tcp_stranger *stranger = &t->strangers[i];
         if (stranger->source.fd >= 0 && now >= stranger->deadline_ns)
             weft_tcp_stranger_event(t, stranger); /* it may have spoken when nobody called progress() */
@@ -278,7 +278,7 @@ void weft_tcp_strangers_expire(tcp_transport *t, int64_t now)
 static tcp_stranger *free_slot(tcp_transport *t)
 {
     tcp_stranger *oldest = NULL;
-    for (int i = 0; i < TCP_STRANGERS_MAX; i++) {
+    for (int i = 0; i < t->strangers_max; i++) {
         tcp_stranger *stranger = &t->strangers[i];
         if (stranger->source.fd < 0)
             return stranger;

@@ -9,8 +9,8 @@
 enum {
     PARTS_MAX = 60,           /* of one sendmsg: 20 frames */
     BATCH_BYTES = 16 * 1024, /* with several sockets: what one takes before the choice is made anew */
-    ALONE_BYTES = 128 * 1024, /* of a slice with none behind it: while a call runs, no acknowledgement is handled, so that one
-                                 call fills the buffer and stops; a stream of slices gains from long calls */
+    ALONE_BYTES = 128 * 1024, /* of a slice with none before or behind it: while a call runs, no acknowledgement is handled, so
+                                 that one call fills the buffer and stops; a stream of slices gains from long calls */
     READ_BUDGET_BYTES = 2 * 1024 * 1024, /* of one visit, so that other peers have their turn */
     LARGE_PAYLOAD_BYTES = 16 * 1024,
     SHORT_TAIL_BYTES = 1024 /* read after a large payload: another one likely follows, and what
@@ -56,7 +56,7 @@ static int gather(tcp_socket *s, struct iovec *parts, size_t *total)
     }
     size_t limit = link->up_count > 1 ? BATCH_BYTES : SIZE_MAX;
     uint64_t sequence = link->next_out;
-    bool alone = !(s->out && link->queue) && !(link->queue && link->queue->next);
+    bool alone = !(s->out && link->queue) && !(link->queue && link->queue->next) && link->burst_bytes < WEFT_SLICE_MAX_BYTES;
     for (weft_slice *slice = link->queue; slice && count + 3 <= PARTS_MAX && bytes < limit;
          slice = slice->next) {
         weft_tcp_frame_encode((uint32_t)slice->bytes, sequence++, link->set,
@@ -126,6 +126,7 @@ void weft_tcp_stream_write(tcp_socket *s, weft_slice **done, size_t *written)
         return;
     }
     s->given += (size_t)n;
+    s->link->burst_bytes += (size_t)n;
     s->blocked = (size_t)n < total;
     s->unproven = true;
     account(s, (size_t)n, done);
@@ -281,6 +282,7 @@ static int read_socket(tcp_socket *s)
             break;
         }
         total += (size_t)n;
+        s->link->burst_bytes = 0;
         drained = (size_t)n < asked; /* saves a read that says EAGAIN */
         size_t payload = s->announced ? weft_min_size((size_t)n, s->bytes - s->got) : 0;
         s->stage_to += (size_t)n - payload;

@@ -82,7 +82,7 @@ static void tcp_close(weft_transport *transport)
     t->closed = true;
     for (int i = 0; i < t->listener_count; i++)
         weft_tcp_unwatch(t, &t->listeners[i].source);
-    for (int i = 0; t->strangers && i < TCP_STRANGERS_MAX; i++)
+    for (int i = 0; t->strangers && i < t->strangers_max; i++)
         weft_tcp_unwatch(t, &t->strangers[i].source);
     for (int peer = 0; t->links && peer < t->config.ranks; peer++) {
         tcp_link *link = t->links[peer];
@@ -209,8 +209,11 @@ static weft_status tcp_open(const weft_transport_config *config, weft_transport 
     t->timer_ns = t->liveness_ns = WEFT_NEVER;
     t->addresses.host = weft_tcp_host_number();
     t->links = weft_alloc_array((size_t)config->ranks, sizeof *t->links);
-    t->strangers = weft_alloc_array(TCP_STRANGERS_MAX, sizeof *t->strangers);
-    for (int i = 0; t->strangers && i < TCP_STRANGERS_MAX; i++)
+    t->strangers_max = config->ranks < TCP_STRANGERS_MIN   ? TCP_STRANGERS_MIN
+                       : config->ranks < TCP_STRANGERS_MAX ? config->ranks
+                                                           : TCP_STRANGERS_MAX;
+    t->strangers = weft_alloc_array((size_t)t->strangers_max, sizeof *t->strangers);
+    for (int i = 0; t->strangers && i < t->strangers_max; i++)
         t->strangers[i].source.fd = -1;
     status = copy_strings(t, config);
     if (status == WEFT_OK && (!t->links || !t->strangers))

@@ -16,7 +16,8 @@
 enum {
     TCP_STAGE_BYTES = 16 * 1024,   /* what one read may bring beyond the payload that it is for */
     TCP_STAGE_FIRST_BYTES = 2048,  /* ... until one has brought that much: idle connections take little */
-    TCP_STRANGERS_MAX = 64,        /* the oldest is dropped for a newer one; a rank of the job dials again */
+    TCP_STRANGERS_MIN = 64,        /* at once, or as many as there are ranks, who may all dial at once, up to ... */
+    TCP_STRANGERS_MAX = 1024,      /* ... this; the oldest is dropped for a newer one; a rank of the job dials again */
     TCP_REASON_BYTES = 256
 };
 
@@ -118,6 +119,7 @@ struct tcp_link {
 
     weft_slice *queue, *queue_last; /* slices of which no byte is sent */
     uint64_t next_out, next_in;    /* sequence numbers */
+    size_t burst_bytes;            /* written since something came from the peer */
     bool flushing;
 
     bool needs_attention;          /* is in the transport's list */
@@ -137,7 +139,8 @@ struct tcp_transport {
     int64_t timer_ns;              /* when it is set for; WEFT_NEVER: not */
     int64_t liveness_ns;           /* next look at unacknowledged data; WEFT_NEVER: nothing to look at */
     int64_t accept_again_ns;       /* accepting pauses until then; 0: it does not */
-    tcp_stranger *strangers;       /* [TCP_STRANGERS_MAX], fd -1: free */
+    tcp_stranger *strangers;       /* [strangers_max], fd -1: free */
+    int strangers_max;
     int stranger_count;
     unsigned strangers_refused;
     int complete_links;            /* all sockets of whose sets were up at once */
