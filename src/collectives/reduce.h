@@ -43,9 +43,9 @@ const char *weft_reduce_isa(void);
 void weft_copy(void *dst, const void *src, size_t bytes);
 /* The same for a part, whose source may be in cache, of something of WEFT_STREAM_WHOLE_BYTES or more. */
 void weft_copy_part(void *dst, const void *src, size_t bytes);
-/* Measured: a collective's output, copied by tiles from other ranks' caches, is as fast with plain stores up to 16 MB, and 1.3
- * times faster with non-temporal ones at 64 MB. */
-enum { WEFT_STREAM_WHOLE_BYTES = 32 << 20 };
+/* Measured: a collective's output, copied by tiles from other ranks' caches, is as fast with plain stores up to 8 MB, and with
+ * non-temporal ones up to 1.2 times faster at 16 MB (by the share of the last-level cache that there is) and 1.3 times at 64. */
+enum { WEFT_STREAM_WHOLE_BYTES = 16 << 20 };
 
 /* Scalar conversions, for tests and references. */
 float weft_f16_to_f32(uint16_t h);    uint16_t weft_f32_to_f16(float f);

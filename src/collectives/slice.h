@@ -10,6 +10,9 @@ enum { WEFT_MAP_BYTES = (32 << 10) + 1 };
 /* Measured: private buffers of all ranks of a host that are more than this together, so that they come from memory, go faster
  * through the stages than by system call (all_reduce, 2 ranks, 64 MB: 14 and 19 ms; 4 ranks on 2 cores, 16 MB: 20 and 27 ms). */
 enum { WEFT_FETCH_MOST_BYTES = 96 << 20 };
+/* An all_reduce reads what it has written, which the last-level cache must hold for that: 2 ranks, 16 MB, on a virtual machine
+ * whose share of that cache varies, 3.1 to 7.0 ms by system call and 3.4 to 5.4 through the stages; 8 MB 1.7 and 2.2. */
+enum { WEFT_FETCH_MOST_REDUCED_BYTES = 48 << 20 };
 
 /* The shortest worth cutting on such a way: what it moves in some 64 us, long enough that the work per slice is little beside
  * it, short enough that who forwards a message begins early. A power of two. */
