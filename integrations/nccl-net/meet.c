@@ -283,6 +283,15 @@ enum { ABANDONED_MS = 5 * 60 * 1000 };
 static pthread_mutex_t dialling_lock = PTHREAD_MUTEX_INITIALIZER;
 static net_attempt *dialling;
 
+static void free_all(net_attempt *first)
+{
+    while (first) {
+        net_attempt *one = first;
+        first = one->next;
+        attempt_free(one);
+    }
+}
+
 static void enlist(net_attempt *attempt)
 {
     net_attempt *abandoned = NULL;
@@ -301,11 +310,16 @@ static void enlist(net_attempt *attempt)
     attempt->next = dialling;
     dialling = attempt;
     pthread_mutex_unlock(&dialling_lock);
-    while (abandoned) {
-        net_attempt *one = abandoned;
-        abandoned = one->next;
-        attempt_free(one);
-    }
+    free_all(abandoned);
+}
+
+void net_dialling_end(void)
+{
+    pthread_mutex_lock(&dialling_lock);
+    net_attempt *abandoned = dialling;
+    dialling = NULL;
+    pthread_mutex_unlock(&dialling_lock);
+    free_all(abandoned);
 }
 
 /* Takes it out of those that dial, for one step or for good. NULL: it was taken for abandoned. */

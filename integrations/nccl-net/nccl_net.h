@@ -86,6 +86,8 @@ typedef struct net_comm net_comm;
 nccl_result net_listen(int device, net_handle *handle, net_listener **out);
 /* Both never block: *out NULL after success means that it has to be called again. */
 nccl_result net_connect(int device, net_handle *handle, net_comm **out);
+/* Frees what connect() has begun and nobody has asked for again. No thread may be connecting. */
+void net_dialling_end(void);
 nccl_result net_accept(net_listener *listener, net_comm **out);
 void net_listener_close(net_listener *listener);
 

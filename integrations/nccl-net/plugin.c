@@ -9,6 +9,8 @@
 /* test() gives sizes as int, so this is the most that a message may have. NCCL cuts at the same. */
 #define MESSAGE_BYTES_MAX ((size_t)1 << 30)
 
+static _Atomic int in_use; /* communicators of v11 and v12 that are not finalized; the versions before have no end */
+
 nccl_result net_plugin_init(void **context, uint64_t communicator, nccl_net_config *config, nccl_log_function log,
                           nccl_profiler_function profiler)
 {
@@ -16,12 +18,17 @@ nccl_result net_plugin_init(void **context, uint64_t communicator, nccl_net_conf
     net_set_log(log);
     if (context)
         *context = NULL; /* nothing is kept per communicator */
-    return net_devices_find();
+    nccl_result result = net_devices_find();
+    if (result == NCCL_SUCCESS && context)
+        in_use++;
+    return result;
 }
 
 nccl_result net_plugin_finalize(void *context)
 {
     (void)context;
+    if (--in_use == 0)
+        net_dialling_end();
     return NCCL_SUCCESS;
 }
 
