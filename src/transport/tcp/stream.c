@@ -9,6 +9,7 @@
 enum {
     PARTS_MAX = 60,           /* of one sendmsg: 20 frames */
     BATCH_BYTES = 16 * 1024, /* with several sockets: what one takes before the choice is made anew */
+    CALL_BYTES = 256 * 1024, /* with one: a longer call fills the buffer before any acknowledgement is handled, then waits */
     ALONE_BYTES = 128 * 1024, /* of a slice with none before or behind it: while a call runs, no acknowledgement is handled, so
                                  that one call fills the buffer and stops; a stream of slices gains from long calls */
     READ_BUDGET_BYTES = 2 * 1024 * 1024, /* of one visit, so that other peers have their turn */
@@ -54,7 +55,7 @@ static int gather(tcp_socket *s, struct iovec *parts, size_t *total)
         count = add_frame(parts, count, s->out, s->out_sent);
         bytes += frame_bytes(s->out) - s->out_sent;
     }
-    size_t limit = link->up_count > 1 ? BATCH_BYTES : SIZE_MAX;
+    size_t limit = link->up_count > 1 ? BATCH_BYTES : CALL_BYTES;
     uint64_t sequence = link->next_out;
     bool alone = !(s->out && link->queue) && !(link->queue && link->queue->next) && link->burst_bytes < WEFT_SLICE_MAX_BYTES;
     for (weft_slice *slice = link->queue; slice && count + 3 <= PARTS_MAX && bytes < limit;
