@@ -57,7 +57,8 @@ bool plugin_load(plugin *p, const char *name, int version, char *reason, size_t 
 
 void plugin_unload(plugin *p)
 {
-    if (p->library)
+    /* Before v11 there is no finalize: what connect() has begun stays the plugin's until the process ends, and may be at work. */
+    if (p->library && p->version >= 11)
         dlclose(p->library);
     p->library = NULL;
 }
