@@ -65,7 +65,7 @@ static int gather(tcp_socket *s, struct iovec *parts, size_t *total)
         count = add_frame(parts, count, slice, 0);
         bytes += frame_bytes(slice);
     }
-    if (alone && bytes > ALONE_BYTES) {
+    if (alone && bytes >= 2 * ALONE_BYTES) { /* nothing small is left for a call of its own */
         parts[count - 1].iov_len -= bytes - ALONE_BYTES; /* of the payload: what comes before it is short */
         bytes = ALONE_BYTES;
     }
