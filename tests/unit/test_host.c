@@ -7,8 +7,6 @@
 #include <sched.h>
 #include <sys/resource.h>
 
-#include "transport/memory.h"
-
 static void check_together(group_rank *r, weft_host *h)
 {
     RANK_CHECK(r, weft_host_count(h) == 1);
