@@ -12,6 +12,8 @@ enum { FAKE_DMABUF = 12345 };
 
 /* From now on the transport sees `devices` devices, fake0 ... with one Ethernet port each; 0: the real library again. */
 void fake_verbs_use(int devices);
+/* Their ports are of InfiniBand: local identifiers (7 and on), one GID with the GUID, no IP interface. */
+void fake_verbs_infiniband(void);
 /* Since then: how often a message found no receive buffer, and bytes that were sent from a device. */
 uint64_t fake_verbs_not_ready(void);
 uint64_t fake_verbs_sent(int device);
@@ -25,7 +27,7 @@ void fake_verbs_port_down(int device);
 void fake_verbs_device_fatal(int device);
 /* How the last queue pair was connected, and what the last registration permits (enum ibv_access_flags). */
 typedef struct fake_verbs_path {
-    int traffic_class, service_level, gid_index, mtu, pkey_index, timeout, retries;
+    int traffic_class, service_level, gid_index, mtu, pkey_index, timeout, retries, lid, global;
 } fake_verbs_path;
 fake_verbs_path fake_verbs_last_path(void);
 unsigned fake_verbs_last_access(void);

@@ -68,7 +68,7 @@ static unsigned last_access;
 static fake_verbs_path path;
 static uint32_t next_qp, next_mr;
 static uint64_t not_ready, sent[DEVICES_MAX], registered_bytes;
-static bool refusing, memory_lost;
+static bool refusing, memory_lost, infiniband;
 static uint64_t random_state = 1;
 
 static bool chance(void)
@@ -154,12 +154,13 @@ static int query_device(struct ibv_context *context, struct ibv_device_attr *att
 
 static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attributes)
 {
-    (void)context, (void)port;
+    (void)port;
     memset(attributes, 0, sizeof *attributes);
     attributes->state = IBV_PORT_ACTIVE;
     attributes->active_mtu = IBV_MTU_4096;
     attributes->gid_tbl_len = 4;
-    attributes->link_layer = IBV_LINK_LAYER_ETHERNET;
+    attributes->link_layer = infiniband ? IBV_LINK_LAYER_INFINIBAND : IBV_LINK_LAYER_ETHERNET;
+    attributes->lid = infiniband ? (uint16_t)(((fake_context *)(void *)context)->device + 7) : 0;
     attributes->active_speed = 32;
     attributes->active_width = 2;
     return 0;
@@ -173,9 +174,9 @@ static int query_gid(struct ibv_context *context, uint8_t port, int index, union
     memset(gid, 0, sizeof *gid);
     if (index == 0)
         memcpy(gid->raw, local, sizeof local);
-    else if (index == 1)
+    else if (index == 1 && !infiniband)
         memcpy(gid->raw, mapped, sizeof mapped);
-    if (index < 2)
+    if (index < (infiniband ? 1 : 2))
         gid->raw[15] = (unsigned char)(((fake_context *)(void *)context)->device + 1);
     return 0;
 }
@@ -415,6 +416,8 @@ static int modify_qp(struct ibv_qp *base, struct ibv_qp_attr *attributes, int ma
         path.service_level = attributes->ah_attr.sl;
         path.gid_index = attributes->ah_attr.grh.sgid_index;
         path.mtu = 128 << attributes->path_mtu;
+        path.lid = attributes->ah_attr.dlid;
+        path.global = attributes->ah_attr.is_global;
     }
     if (mask & IBV_QP_TIMEOUT) {
         path.timeout = attributes->timeout;
@@ -590,8 +593,11 @@ void fake_verbs_use(int count)
     device_count = count < DEVICES_MAX ? count : DEVICES_MAX;
     not_ready = 0;
     memset(sent, 0, sizeof sent);
+    infiniband = false;
     weft_verbs_library_set(count ? &fake : NULL);
 }
+
+void fake_verbs_infiniband(void) { infiniband = true; }
 
 uint64_t fake_verbs_not_ready(void) { return not_ready; }
 uint64_t fake_verbs_sent(int device) { return sent[device]; }

@@ -1,10 +1,11 @@
-/* Network interfaces as NCCL's devices: which there are, what they are like (sysfs), and devices that fuse several. */
+/* NCCL's devices: network interfaces and, from rdma.c, ports of InfiniBand that have none; what they are like (sysfs), and
+ * devices that fuse several. */
 #define _GNU_SOURCE
 #include "nccl_net.h"
 
-#include <dirent.h>
 #include <ifaddrs.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +21,13 @@ static int physical_count;
 
 /* ---- sysfs ---- */
 
-static bool read_text(const char *interface, const char *file, char *text, size_t bytes)
+bool net_sysfs_text(char *text, size_t bytes, const char *format, ...)
 {
-    char path[128];
-    snprintf(path, sizeof path, "/sys/class/net/%.15s/%s", interface, file);
+    char path[400];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(path, sizeof path, format, list);
+    va_end(list);
     FILE *stream = fopen(path, "re");
     if (!stream)
         return false;
@@ -34,10 +38,10 @@ static bool read_text(const char *interface, const char *file, char *text, size_
     return good;
 }
 
-static long read_number(const char *interface, const char *file, long otherwise)
+static long read_number(const net_device *device, const char *file, long otherwise)
 {
     char text[32], *end;
-    if (!read_text(interface, file, text, sizeof text))
+    if (!net_sysfs_text(text, sizeof text, "%s/%s", device->folder, file))
         return otherwise;
     long value = strtol(text, &end, 0);
     return end != text && *end == 0 ? value : otherwise;
@@ -51,15 +55,17 @@ static uint64_t hash(const char *text, size_t bytes)
     return value;
 }
 
-/* Equal for the functions of one adapter: its PCI address without the function; else the hardware address. */
+/* Equal for the functions of one adapter: its PCI address without the function; else the hardware address, or an adapter's
+ * own number. */
 static uint64_t find_guid(const net_device *device, int number)
 {
     char address[64];
+    const char *file = device->bare ? "node_guid" : "address";
     if (device->pci_path) {
         const char *dot = strrchr(device->pci_path, '.');
         return hash(device->pci_path, dot ? (size_t)(dot - device->pci_path) : strlen(device->pci_path));
     }
-    if (read_text(device->name, "address", address, sizeof address) && strspn(address, "0:") < strlen(address))
+    if (net_sysfs_text(address, sizeof address, "%s/%s", device->folder, file) && strspn(address, "0:") < strlen(address))
         return hash(address, strlen(address));
     return (uint64_t)number + 1;
 }
@@ -89,61 +95,21 @@ static char *find_pci(const char *link)
     return NULL;
 }
 
-/* Whether a port of an RDMA device is the interface's: one of its GIDs is (RoCE), or it is of the same PCI device
- * (InfiniBand). */
-static bool is_rdma_port(const net_device *device, const char *adapter, int port)
-{
-    enum { GIDS = 16 };
-    char path[400], text[IF_NAMESIZE + 1], *own, *its;
-    for (int gid = 0; gid < GIDS; gid++) {
-        snprintf(path, sizeof path, "/sys/class/infiniband/%.63s/ports/%d/gid_attrs/ndevs/%d", adapter, port, gid);
-        FILE *stream = fopen(path, "re");
-        if (!stream)
-            break;
-        bool good = fgets(text, sizeof text, stream);
-        fclose(stream);
-        text[good ? strcspn(text, "\n") : 0] = 0;
-        if (strcmp(text, device->name) == 0)
-            return true;
-    }
-    snprintf(path, sizeof path, "/sys/class/net/%.15s/device", device->name);
-    own = realpath(path, NULL);
-    snprintf(path, sizeof path, "/sys/class/infiniband/%.63s/device", adapter);
-    its = realpath(path, NULL);
-    bool same = own && its && strcmp(own, its) == 0 && port == device->port;
-    free(own);
-    free(its);
-    return same;
-}
-
-static void find_rdma_ports(net_device *device)
-{
-    enum { PORTS = 4 };
-    DIR *folder = opendir("/sys/class/infiniband");
-    size_t bytes = 0;
-    for (const struct dirent *entry; folder && (entry = readdir(folder));) {
-        for (int port = 1; port <= PORTS && entry->d_name[0] != '.' && bytes < 80; port++) {
-            if (is_rdma_port(device, entry->d_name, port))
-                bytes += (size_t)snprintf(device->rdma_ports + bytes, sizeof device->rdma_ports - bytes, "%s=%.63s:%d",
-                                          bytes ? "," : "", entry->d_name, port);
-        }
-    }
-    if (folder)
-        closedir(folder);
-}
-
 static void describe(net_device *device, int number)
 {
-    char path[128], name[IF_NAMESIZE];
-    memcpy(name, device->name, sizeof name);
-    snprintf(path, sizeof path, "/sys/class/net/%.15s/device", name);
-    device->pci_path = find_pci(path);
-    long speed = read_number(device->name, "speed", 0);
-    device->speed_Mbps = speed > 0 && speed <= 10000000 ? (int)speed : DEFAULT_SPEED_MBPS;
-    device->port = (int)read_number(device->name, "dev_port", 0) + 1;
+    char link[sizeof device->folder + 8];
+    snprintf(link, sizeof link, "%s/device", device->folder);
+    device->pci_path = find_pci(link);
+    if (device->bare) {
+        device->speed_Mbps = device->speed_Mbps > 0 ? device->speed_Mbps : DEFAULT_SPEED_MBPS;
+    } else {
+        long speed = read_number(device, "speed", 0);
+        device->speed_Mbps = speed > 0 && speed <= 10000000 ? (int)speed : DEFAULT_SPEED_MBPS;
+        device->port = (int)read_number(device, "dev_port", 0) + 1;
+        snprintf(device->interfaces, sizeof device->interfaces, "=%s", device->name);
+        net_rdma_find(device);
+    }
     device->guid = find_guid(device, number);
-    find_rdma_ports(device);
-    snprintf(device->interfaces, sizeof device->interfaces, "=%.15s", name);
     device->rail = NCCL_NET_UNDEFINED;
     device->count = 1;
     device->part[0] = number;
@@ -159,7 +125,7 @@ static void find_rails(void)
         return;
     }
     for (int i = 0; i < physical_count; i++) {
-        int node = weft_topology_find(topology, devices[i].name);
+        int node = weft_topology_find(topology, strrchr(devices[i].folder, '/') + 1);
         int rail = node >= 0 ? weft_topology_rail(topology, node) : -1;
         devices[i].rail = rail >= 0 && rail < INT16_MAX ? rail : NCCL_NET_UNDEFINED;
     }
@@ -222,6 +188,7 @@ static void add(const struct ifaddrs *item)
     if (at == physical_count) {
         physical_count++;
         snprintf(device->name, sizeof device->name, "%s", item->ifa_name);
+        snprintf(device->folder, sizeof device->folder, "/sys/class/net/%s", item->ifa_name);
         device->scope = if_nametoindex(item->ifa_name);
     }
     if (address_rank(&address) > address_rank(&device->address))
@@ -231,6 +198,28 @@ static void add(const struct ifaddrs *item)
 static int by_name(const void *a, const void *b)
 {
     return strverscmp(((const net_device *)a)->name, ((const net_device *)b)->name);
+}
+
+/* Ports of InfiniBand that need no interface: for a device of its own it takes one that really opens, as sysfs shows a container
+ * adapters that it may not use. Sides meet over the first interface. */
+static void add_bare_ports(void)
+{
+    static net_device found[NET_DEVICES_MAX / 2];
+    const weft_transport_ops *verbs = weft_transport_find("verbs");
+    int interfaces = physical_count, count = verbs ? net_rdma_list(devices, interfaces, found, (int)ARRAY_LEN(found)) : 0;
+    for (int i = 0; i < count && physical_count < NET_DEVICES_MAX / 2; i++) {
+        net_device *device = &devices[physical_count];
+        net_comm *trial;
+        memcpy(found[i].interfaces, devices[0].interfaces, sizeof found[i].interfaces);
+        found[i].address = devices[0].address;
+        found[i].scope = devices[0].scope;
+        if (net_comm_create(verbs, &found[i], 0, true, &trial) != NCCL_SUCCESS)
+            continue;
+        trial->failed = NCCL_INTERNAL_ERROR; /* nothing is under way that its end would wait for */
+        net_comm_destroy(trial);
+        *device = found[i];
+        describe(device, physical_count++);
+    }
 }
 
 static nccl_result find_all(void)
@@ -258,10 +247,11 @@ static nccl_result find_all(void)
     qsort(devices, (size_t)physical_count, sizeof devices[0], by_name);
     for (int i = 0; i < physical_count; i++)
         describe(&devices[i], i);
+    add_bare_ports();
     find_rails();
     for (int i = 0; i < physical_count; i++) {
         char text[NET_ADDRESS_TEXT];
-        net_info("device %d: %s, %s, %d Mbit/s, rail %d, %s, RDMA %s", i, devices[i].name,
+        net_info("device %d: %s, %s%s, %d Mbit/s, rail %d, %s, RDMA %s", i, devices[i].name, devices[i].bare ? "met at " : "",
                  net_address_text(&devices[i].address, text), devices[i].speed_Mbps, devices[i].rail,
                  devices[i].pci_path ? devices[i].pci_path : "not on PCI",
                  devices[i].rdma_ports[0] ? devices[i].rdma_ports : "no");
@@ -306,9 +296,10 @@ static void fuse(net_device *fused, const int *parts, int count)
     fused->count = count;
     for (int i = 0; i < count; i++) {
         const net_device *part = &devices[parts[i]];
-        name += (size_t)snprintf(fused->name + name, sizeof fused->name - name, "%s%.15s", i ? "+" : "", part->name);
-        interfaces += (size_t)snprintf(fused->interfaces + interfaces, sizeof fused->interfaces - interfaces, "%s%.15s",
-                                       i ? "," : "=", part->name);
+        int room = IF_NAMESIZE - 1; /* for each, as a kernel's interface has it */
+        name += (size_t)snprintf(fused->name + name, sizeof fused->name - name, "%s%.*s", i ? "+" : "", room, part->name);
+        interfaces += (size_t)snprintf(fused->interfaces + interfaces, sizeof fused->interfaces - interfaces, "%s%.*s",
+                                       i ? "," : "=", room, part->interfaces + 1);
         if (part->rdma_ports[0] && ports + strlen(part->rdma_ports) + 2 < sizeof fused->rdma_ports)
             ports += (size_t)snprintf(fused->rdma_ports + ports, sizeof fused->rdma_ports - ports, "%s%s", ports ? "," : "",
                                       part->rdma_ports);

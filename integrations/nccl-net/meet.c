@@ -162,10 +162,19 @@ static nccl_result join_sides(net_attempt *attempt, int chosen, const net_offer 
     return NCCL_SUCCESS;
 }
 
+/* An adapter whose port has no interface, and the sides agreed on tcp all the same: it works, but not where it was to. */
+static void tell_detour(const net_comm *comm, const net_device *device)
+{
+    if (device->bare && strcmp(comm->ops->name, "tcp") == 0)
+        net_warn("the connection %s %s goes not over %s but by TCP over %s: one side has no RDMA device that it can use "
+                 "(NCCL_DEBUG=INFO says why)", comm->sends ? "to" : "from", comm->peer, device->name, device->interfaces + 1);
+}
+
 /* tcp notices by itself that the other side is gone; for others the first connection stays as the one that shows it. */
-static net_comm *hand_over(net_attempt *attempt)
+static net_comm *hand_over(net_attempt *attempt, const net_device *device)
 {
     net_comm *comm = attempt->comm[0];
+    tell_detour(comm, device);
     if (strcmp(comm->ops->name, "tcp") != 0) {
         comm->control = attempt->fd;
         attempt->fd = -1;
@@ -490,7 +499,7 @@ nccl_result net_connect(int number, net_handle *handle, net_comm **out)
     }
     handle->attempt = NULL;
     if (connected && result == NCCL_SUCCESS)
-        *out = hand_over(attempt);
+        *out = hand_over(attempt, device);
     else if (attempt)
         attempt_free(attempt);
     return result;
@@ -642,7 +651,7 @@ nccl_result net_accept(net_listener *listener, net_comm **out)
             continue; /* *at is the next one now */
         if (ready) {
             *at = guest->next;
-            *out = hand_over(guest);
+            *out = hand_over(guest, net_device_get(listener->device));
             return NCCL_SUCCESS;
         }
         if (is_gone(guest)) {

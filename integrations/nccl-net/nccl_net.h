@@ -1,8 +1,8 @@
 /* The inside of libnccl-net-weft.so, Weft under NCCL as a network plugin.
  *
  * versions.c: the tables that NCCL finds, v8 to v12; plugin.c: their operations; device.c: network interfaces as NCCL's devices;
- * hello.c: what two sides tell each other first; meet.c: listening and dialling; comm.c: one connection, a pair of instances of
- * a weft transport; send.c and receive.c: messages over it.
+ * rdma.c: ports of RDMA adapters; hello.c: what two sides tell each other first; meet.c: listening and dialling; comm.c: one
+ * connection, a pair of instances of a weft transport; send.c and receive.c: messages over it.
  */
 #ifndef WEFT_NCCL_NET_H
 #define WEFT_NCCL_NET_H
@@ -47,7 +47,9 @@ const char *net_address_text(const net_address *address, char text[NET_ADDRESS_T
 socklen_t net_address_bytes(const net_address *address);
 
 typedef struct net_device {
-    char name[IF_NAMESIZE * NET_FUSED_MAX];  /* "eth0", "eth0+eth1" */
+    char name[IF_NAMESIZE * NET_FUSED_MAX];  /* "eth0", "eth0+eth1", "mlx5_0" */
+    char folder[96];                         /* in sysfs, of the (first) interface or adapter */
+    bool bare;                               /* a port of InfiniBand without an interface: `interfaces` is where sides meet */
     char interfaces[(IF_NAMESIZE + 1) * NET_FUSED_MAX + 2]; /* for weft_transport_config: "=eth0,eth1" */
     char rdma_ports[80 * NET_FUSED_MAX];     /* likewise: "=mlx5_0:1"; "": it has none */
     char *pci_path;                          /* NULL: not on PCI */
@@ -64,6 +66,12 @@ int net_devices_count(void);
 /* NULL and a warning if there is none of that number. Valid for ever: devices are only added. */
 const net_device *net_device_get(int number);
 nccl_result net_device_fuse(const int *parts, int count, int *number);
+/* The first line of a file. */
+bool net_sysfs_text(char *text, size_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Fills in the RDMA ports of an interface. */
+void net_rdma_find(net_device *interface);
+/* Ports of InfiniBand that none of these interfaces has: name, folder, port, speed and RDMA port of each. Returns how many. */
+int net_rdma_list(const net_device *interfaces, int count, net_device *found, int most);
 /* The text of a setting, NULL: not set or empty. */
 const char *net_setting(const char *name);
 

@@ -245,6 +245,24 @@ static void test_settings_reach_queue_pairs_and_registrations(void **state)
     free(memory);
 }
 
+static void test_ports_of_infiniband_need_no_ip_interface(void **state)
+{
+    (void)state;
+    side sides[2];
+    unsigned char *memory = calloc(1, LARGE);
+    fake_verbs_use(2);
+    fake_verbs_infiniband();
+    open_sides(sides);
+    pass(sides, memory, LARGE);
+    fake_verbs_path path = fake_verbs_last_path();
+    assert_int_equal(path.lid, 8); /* of the second rail, which is connected last */
+    assert_false(path.global);
+    assert_true(fake_verbs_sent(0) > LARGE / 4 && fake_verbs_sent(1) > LARGE / 4);
+    close_sides(sides);
+    fake_verbs_use(2);
+    free(memory);
+}
+
 static void test_a_device_that_registers_nothing_is_named(void **state)
 {
     (void)state;
@@ -330,6 +348,7 @@ static int run_own(void)
         cmocka_unit_test(test_a_port_that_goes_down_is_named),
         cmocka_unit_test(test_a_device_that_breaks_is_named),
         cmocka_unit_test(test_settings_reach_queue_pairs_and_registrations),
+        cmocka_unit_test(test_ports_of_infiniband_need_no_ip_interface),
         cmocka_unit_test(test_a_device_that_registers_nothing_is_named),
         cmocka_unit_test(test_memory_that_is_gone_is_the_peers_end),
         cmocka_unit_test(test_many_senders_share_what_a_receiver_lends),
