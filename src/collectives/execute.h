@@ -136,6 +136,7 @@ struct weft_exec {
     const int *local_host_index;/* their index in the host */
     const int *local_position;  /* [ranks]: place among them, -1: elsewhere */
     weft_local_region **regions; /* [local_count]; NULL: no local schedules */
+    bool crowded;               /* more ranks on this host than cores for them */
     bool small_filled;          /* the own region's small slots have their memory */
     uint64_t *over;             /* [local_count]: collectives of each local rank known to be over */
     weft_peer_verdict reach;    /* do all local ranks reach each other's private memory? */
@@ -230,6 +231,7 @@ struct weft_execution {
     bool small;                    /* staged in a small slot, or in line */
     bool in_line;                  /* published input lies in the signal's line */
     bool streams;                  /* the output does not stay in a core's cache */
+    size_t larger_bytes;           /* of input and output */
     bool may_map;                  /* buffers of equal blocks that may be read in place */
     bool may_fetch;                /* ... and that are worth reading by system call where they are private */
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */

@@ -145,9 +145,9 @@ void weft_execute_announce_mapping(weft_execution *x)
         size_t bytes = (size_t)l->blocks * l->count * l->element_bytes;
         bool published = side ? x->ready->schedule->publishes_output : x->ready->schedule->publishes_input;
         weft_memory_place *place = &x->mapped[side];
-        size_t head = 0, tail = 0;
-        bool found = x->may_map && published && l->base && bytes >= WEFT_MAP_BYTES &&
-                     weft_memory_find_inner(l->base, bytes, place, &head, &tail);
+        size_t head = 0, tail = 0, counts = e->crowded ? bytes : x->larger_bytes;
+        bool offered = x->may_map && published && l->base && counts >= WEFT_MAP_BYTES;
+        bool found = offered && weft_memory_find_inner(l->base, bytes, place, &head, &tail);
         /* whole elements: an odd address may put one on the boundary */
         head = weft_round_up(head, l->element_bytes);
         tail = weft_round_up(tail, l->element_bytes);
@@ -158,7 +158,7 @@ void weft_execute_announce_mapping(weft_execution *x)
                     weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
         if (!found)
             *place = (weft_memory_place){.memory_id = 0};
-        if (!found && x->may_map && x->may_fetch && published && l->base && bytes >= WEFT_MAP_BYTES && all_reachable(e))
+        if (!found && offered && x->may_fetch && counts >= (e->crowded ? WEFT_FETCH_CROWDED_BYTES : 0) && all_reachable(e))
             *place = (weft_memory_place){.memory_id = WEFT_MEMORY_PRIVATE, .offset = (uintptr_t)l->base};
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;

@@ -382,6 +382,7 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     size_t input_bytes = s->input_blocks * args->count * x->layouts[WEFT_INPUT].element_bytes;
     size_t output_bytes = s->output_blocks * args->count * x->layouts[WEFT_OUTPUT].element_bytes;
     x->streams = !args->output_counts && output_bytes >= WEFT_STREAM_WHOLE_BYTES;
+    x->larger_bytes = weft_max_size(input_bytes, output_bytes);
     x->may_fetch = (input_bytes + output_bytes) * (size_t)x->exec->local_count <=
                    (s->collective == WEFT_ALL_REDUCE ? WEFT_FETCH_MOST_REDUCED_BYTES : WEFT_FETCH_MOST_BYTES);
     weft_status status = choose_tiles(x, args);

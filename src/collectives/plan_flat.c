@@ -3,8 +3,7 @@
  * of all collectives in which nobody would do work that another could share. */
 #include "collectives/plan.h"
 
-/* Everyone's input readable by everyone. */
-static void enter(weft_builder *b, int n, int rank, uint32_t blocks)
+static void offer(weft_builder *b, int rank, uint32_t blocks)
 {
     weft_build_shape(b, 1, 0, 1);
     weft_build_local(b, true, false);
@@ -12,7 +11,26 @@ static void enter(weft_builder *b, int n, int rank, uint32_t blocks)
         weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, 1), 0);
     else
         weft_build_publish_others(b, blocks, rank);
+}
+
+/* Everyone's input readable by everyone. */
+static void enter(weft_builder *b, int n, int rank, uint32_t blocks)
+{
+    offer(b, rank, blocks);
     weft_build_all_signal(b, n, rank, 1, 0);
+}
+
+/* Block `block` of every rank's input: the own one while the others' come. */
+static void take_all(weft_builder *b, int n, int rank, uint32_t block)
+{
+    weft_build_signal(b, 0, 0);
+    weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, block, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)rank, 1), 0);
+    for (int i = 1; i < n; i++)
+        weft_build_wait(b, 0, (rank + i) % n, 1, 0);
+    for (int i = 1; i < n; i++) {
+        int r = (rank + i) % n;
+        weft_build_copy(b, 0, weft_at_rank(r, WEFT_INPUT, block, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
+    }
 }
 
 /* Nobody goes while another may still read its input. */
@@ -47,11 +65,8 @@ weft_status weft_plan_flat_reduce_scatter(weft_builder *b, const weft_plan_reque
 weft_status weft_plan_flat_all_gather(weft_builder *b, const weft_plan_request *request, int rank)
 {
     int n = request->group.ranks;
-    enter(b, n, rank, 1);
-    for (int i = 0; i < n; i++) {
-        int r = (rank + i) % n;
-        weft_build_copy(b, 0, weft_at_rank(r, WEFT_INPUT, 0, 1), weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
-    }
+    offer(b, rank, 1);
+    take_all(b, n, rank, 0);
     leave(b, n, rank);
     return WEFT_OK;
 }
@@ -59,13 +74,9 @@ weft_status weft_plan_flat_all_gather(weft_builder *b, const weft_plan_request *
 weft_status weft_plan_flat_all_to_all(weft_builder *b, const weft_plan_request *request, int rank)
 {
     int n = request->group.ranks;
-    enter(b, n, rank, (uint32_t)n);
+    offer(b, rank, (uint32_t)n);
     weft_build_not_in_place(b);
-    for (int i = 0; i < n; i++) {
-        int r = (rank + i) % n;
-        weft_build_copy(b, 0, weft_at_rank(r, WEFT_INPUT, (uint32_t)rank, 1),
-                        weft_at(b, WEFT_OUTPUT, (uint32_t)r, 1), 0);
-    }
+    take_all(b, n, rank, (uint32_t)rank);
     leave(b, n, rank);
     return WEFT_OK;
 }

@@ -319,7 +319,7 @@ static weft_status init_parts(weft_comm *c, const weft_agreed *agreed)
     c->exec = (weft_exec){.wire = &e->wire, .comm = c->client.comm, .rank = c->rank, .ranks = c->ranks, .world = c->world,
                           .from_world = c->from_world, .slice_bytes = ((size_t)agreed->slice_bytes + 63) / 64 * 64,
                           .host = e->host, .local_count = c->local_count, .spins = (int)(e->spin_ns / 20),
-                          .yields = e->spin_ns ? 0 : e->yields, .local_ranks = c->local_ranks,
+                          .yields = e->spin_ns ? 0 : e->yields, .crowded = e->crowded, .local_ranks = c->local_ranks,
                           .local_host_index = c->local_host_index, .local_position = c->local_position, .regions = c->regions,
                           .fail = exec_failed, .context = c};
     if ((status = weft_exec_init(&c->exec)) != WEFT_OK ||
