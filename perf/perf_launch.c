@@ -273,7 +273,7 @@ static bool start_all(family *f, perf_rank_function run)
         if (pid == 0)
             be_child(f, f->started, parent, pipe_ends, run);
         if (pid < 0) {
-            fprintf(stderr, "%s: cannot start rank %d of %d: %s; lower --ranks\n", f->args->program,
+            fprintf(stderr, "%s: cannot start rank %d of %d: %s; lower --ranks, or raise ulimit -u\n", f->args->program,
                     f->started, f->ranks, strerror(errno));
             break;
         }

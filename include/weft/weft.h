@@ -354,7 +354,8 @@ WEFT_API weft_status weft_group_end(weft_request **request);
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 /* Memory that ranks on the same host read in place: page aligned, zeroed, counted as shared memory, not
- * in /dev/shm. Free with weft_mem_free. */
+ * in /dev/shm. Free with weft_mem_free. WEFT_ERR_UNSUPPORTED where this process may not have shared memory: any other
+ * memory works too. */
 WEFT_API weft_status weft_mem_alloc(size_t bytes, void **memory);
 WEFT_API weft_status weft_mem_free(void *memory);
 /* Makes memory the caller has readable in place by ranks on the same host: the whole private anonymous

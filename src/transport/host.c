@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "transport/host_internal.h"
+#include "transport/memfd.h"
 #include "transport/numa.h"
 
 enum { MAX_ROUNDS = 6, PAGE = 4096 };
@@ -111,12 +112,22 @@ static weft_status first_failure(joining *j, weft_status own, const char *what)
     return WEFT_OK;
 }
 
+/* A rank that may not make shared memory is a host of its own: its peers reach it over the network. */
+static bool has_to_be_alone(void)
+{
+    if (!weft_memfd_refused())
+        return false;
+    weft_log(WEFT_LOG_WARN, "no shared memory here (memfd_create: %s; a sandbox?): this rank counts as a host of its own",
+             strerror(errno));
+    return true;
+}
+
 static weft_status exchange_cards(joining *j)
 {
     weft_host *h = j->h;
     const char *id = j->config->host_id;
     host_card card = {.hint = hash_of_this_host(),
-                      .alone = j->config->alone,
+                      .alone = j->config->alone || has_to_be_alone(),
                       .region_bytes = h->region_bytes,
                       .random = weft_random64(),
                       .secret = h->secret};
@@ -235,8 +246,8 @@ static weft_status lead_class(joining *j)
     if (bytes == 0)
         return weft_fail(WEFT_ERR_INVALID, "%d regions of %zu bytes are too large for a segment", j->members,
                          h->region_bytes);
-    int fd = -1;
-    weft_status status = weft_shared_create("the segment of this host", bytes, &fd);
+    int fd = -1; /* one rank alone needs none */
+    weft_status status = j->members > 1 ? weft_memfd_create("weft-host", bytes, &fd) : WEFT_OK;
     if (status != WEFT_OK)
         return status;
     uint64_t id = weft_random64();
@@ -252,7 +263,8 @@ static weft_status lead_class(joining *j)
                      strerror(error));
     }
     status = map_base(j, id, fd);
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return status;
 }
 

@@ -122,8 +122,7 @@ int weft_socket_send(int fd, const weft_socket_name *to, const weft_host_message
 int weft_socket_receive(int fd, weft_host_message *message, int *descriptor);
 
 /* host_mapping.c: shared memory, mapped once per process however many of its threads are ranks. */
-weft_status weft_shared_create(const char *what, size_t bytes, int *fd);
-/* Maps the memory called `id`; the descriptor may be closed then. */
+/* Maps the memory called `id`; the descriptor may be closed then. -1: memory that no other process maps. */
 weft_status weft_shared_map(uint64_t id, int fd, size_t bytes, void **address);
 void weft_shared_unmap(uint64_t id);
 

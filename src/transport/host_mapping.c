@@ -1,12 +1,8 @@
-/* Anonymous shared memory (memfd) and a process-wide table of what is mapped: ranks that are threads of
- * one process see one mapping, which saves address space and lets TSan see the protocols in it. */
-#define _GNU_SOURCE
+/* A process-wide table of the shared memory that is mapped: ranks that are threads of one process see one mapping, which saves
+ * address space and lets TSan see the protocols in it. */
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "transport/host_internal.h"
 
@@ -21,43 +17,16 @@ typedef struct mapping {
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static mapping *table; /* short: a few segments per communicator */
 
-weft_status weft_shared_create(const char *what, size_t bytes, int *fd)
-{
-    /* Beyond RLIMIT_FSIZE ftruncate would not just fail but raise SIGXFSZ. */
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
-        return weft_fail(
-            WEFT_ERR_SYSTEM,
-            "%s: %zu bytes of shared memory are more than the limit of file sizes, %llu (ulimit -f)", what,
-            bytes, (unsigned long long)limit.rlim_cur);
-    int memory = memfd_create("weft", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (memory < 0)
-        return weft_fail_errno(WEFT_ERR_SYSTEM,
-                               "%s: memfd_create of shared memory (refused by a sandbox? WEFT_TRANSPORTS=tcp "
-                               "works without)",
-                               what);
-    if (ftruncate(memory, (off_t)bytes) != 0) {
-        weft_status status = weft_fail_errno(errno == ENOMEM ? WEFT_ERR_MEMORY : WEFT_ERR_SYSTEM,
-                                             "%s: making shared memory of %zu bytes", what, bytes);
-        close(memory);
-        return status;
-    }
-    /* A truncated file would be SIGBUS for all who mapped it. Where sealing is refused, that is only less
-     * safe. */
-    (void)fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    *fd = memory;
-    return WEFT_OK;
-}
-
 static weft_status map_new(int fd, size_t bytes, void **address)
 {
     struct stat file;
-    if (fstat(fd, &file) != 0)
+    if (fd >= 0 && fstat(fd, &file) != 0)
         return weft_fail_errno(WEFT_ERR_SYSTEM, "looking at the shared memory that a peer sent");
-    if ((uint64_t)file.st_size < bytes)
+    if (fd >= 0 && (uint64_t)file.st_size < bytes)
         return weft_fail(WEFT_ERR_INTERNAL, "shared memory from a peer has %lld bytes, not %zu",
                          (long long)file.st_size, bytes);
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    int flags = MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (p == MAP_FAILED)
         return weft_fail_errno(errno == ENOMEM ? WEFT_ERR_MEMORY : WEFT_ERR_SYSTEM,
                                "mapping %zu bytes of shared memory (ulimit -v, vm.max_map_count?)", bytes);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "transport/host_internal.h"
+#include "transport/memfd.h"
 #include "transport/numa.h"
 
 enum { PROBE_MS = 100, RETRY_MS = 1, TURN_MS = 20 };
@@ -76,10 +77,10 @@ static void refuse(weft_host *h, const int *indices, int count, int told, uint64
 static weft_status lead(weft_host *h, const int *indices, int count, uint64_t key, size_t bytes,
                         int64_t deadline_ns, weft_segment *s, int *told)
 {
-    int fd = -1;
+    int fd = -1; /* one rank alone needs none */
     void *address;
     weft_host_message message;
-    weft_status status = weft_shared_create("segment", bytes, &fd);
+    weft_status status = count > 1 ? weft_memfd_create("weft-segment", bytes, &fd) : WEFT_OK;
     if (status != WEFT_OK)
         return status;
     s->id = weft_random64();
@@ -89,7 +90,8 @@ static weft_status lead(weft_host *h, const int *indices, int count, uint64_t ke
             (*told)++;
     if (status == WEFT_OK && (status = weft_shared_map(s->id, fd, bytes, &address)) == WEFT_OK)
         s->base = address;
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return status;
 }
 

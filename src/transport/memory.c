@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "transport/memfd.h"
 #include "transport/memory.h"
 #include "transport/numa.h"
 
@@ -191,26 +191,6 @@ void weft_memory_release(uint64_t memory_id)
 
 static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static weft_status make_memfd(size_t bytes, int *fd)
-{
-    struct rlimit limit; /* beyond RLIMIT_FSIZE the kernel would send SIGXFSZ */
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
-        return weft_fail(WEFT_ERR_UNSUPPORTED,
-                         "%zu bytes of shared memory are more than the limit of file sizes, %llu (ulimit -f)",
-                         bytes, (unsigned long long)limit.rlim_cur);
-    int made = memfd_create("weft-buffer", MFD_CLOEXEC);
-    if (made < 0)
-        return weft_fail_errno(errno == ENOSYS || errno == EPERM ? WEFT_ERR_UNSUPPORTED : WEFT_ERR_SYSTEM,
-                               "memfd_create for a buffer of %zu bytes (ulimit -n? a sandbox?)", bytes);
-    if (ftruncate(made, (off_t)bytes) != 0) {
-        weft_status status = weft_fail_errno(WEFT_ERR_MEMORY, "making shared memory of %zu bytes", bytes);
-        close(made);
-        return status;
-    }
-    *fd = made;
-    return WEFT_OK;
-}
-
 /* Maps `bytes` anywhere at an address congruent to `like` modulo a huge page. fd -1: private anonymous. */
 static weft_status map_congruent(uintptr_t like, size_t bytes, int fd, uint64_t offset, void **out)
 {
@@ -254,7 +234,7 @@ weft_status weft_mem_alloc(size_t bytes, void **out)
     void *p = NULL;
     memory *m = weft_alloc(sizeof(*m));
     weft_status status =
-        m ? make_memfd(mapped, &fd) : weft_fail(WEFT_ERR_MEMORY, "no memory to note a shared buffer");
+        m ? weft_memfd_create("weft-buffer", mapped, &fd) : weft_fail(WEFT_ERR_MEMORY, "no memory to note a shared buffer");
     if (status == WEFT_OK)
         status = map_congruent(0, mapped, fd, 0, &p);
     if (status == WEFT_OK) {
@@ -373,7 +353,7 @@ static weft_status move_into_memfd(memory *m, uintptr_t start, size_t bytes)
     uint64_t file_start = start & (HUGE_PAGE - 1); /* the file's beginning stays a hole */
     int fd = -1;
     void *area = NULL;
-    weft_status status = make_memfd(file_start + bytes, &fd);
+    weft_status status = weft_memfd_create("weft-buffer", file_start + bytes, &fd);
     if (status != WEFT_OK)
         return status;
     status = map_congruent(start, bytes, fd, file_start, &area);

@@ -4,8 +4,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static void check_together(group_rank *r, weft_host *h)
 {
@@ -113,6 +117,49 @@ static void test_alone_is_alone(void **state)
     run_expected(NULL, all_alone, 4, false);
     memcpy(expected, one, sizeof(one));
     run_expected(ids, one_alone, 4, true);
+}
+
+/* A sandbox that refuses memfd_create, as some do. */
+static bool refuse_shared_memory(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_memfd_create, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {ARRAY_LEN(filter), filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static bool sandboxed[GROUP_MAX_RANKS];
+
+static void body_sandboxed(group_rank *r)
+{
+    if (sandboxed[r->rank])
+        RANK_CHECK(r, refuse_shared_memory());
+    body_expected(r);
+}
+
+static void test_who_may_not_share_memory_is_alone(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(refuse_shared_memory() ? 0 : 1);
+    int failed = 1;
+    waitpid(pid, &failed, 0);
+    if (failed) {
+        print_message("skipped: this kernel has no seccomp filters\n");
+        skip();
+    }
+    const int one[] = {0, 1, 0, 0}, separate[] = {0, 1, 2, 3};
+    for (int all = 0; all < 2; all++) {
+        memcpy(expected, all ? separate : one, sizeof(one));
+        for (int i = 0; i < 4; i++)
+            sandboxed[i] = all || i == 1;
+        group_run_alike(4, false, 4096, body_sandboxed);
+    }
 }
 
 /* Ranks 0 and 3 stay; 1 makes a network namespace that 2 and 4 join; 5 has one of its own. */
@@ -696,6 +743,7 @@ int main(void)
         cmocka_unit_test(test_processes_share_a_host),
         cmocka_unit_test(test_host_id_splits_and_joins),
         cmocka_unit_test(test_alone_is_alone),
+        cmocka_unit_test(test_who_may_not_share_memory_is_alone),
         cmocka_unit_test(test_network_namespaces_are_hosts),
         cmocka_unit_test(test_cpus_are_the_union_of_affinities),
         cmocka_unit_test(test_failing_allgather_leaves_nothing),
