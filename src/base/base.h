@@ -29,6 +29,9 @@ void weft_log_set_level(weft_log_level level);
 bool weft_log_level_find(const char *text, weft_log_level *level);
 /* Rank shown by this thread's log lines; -1: none. */
 void weft_log_set_rank(int rank);
+/* A daemon may have closed its standard streams: /dev/null takes their place, lest a connection get the number of one and the
+ * next line of a log go to a peer. Before descriptors are opened that last. */
+void weft_hold_standard_streams(void);
 
 /* Zeroed memory, NULL if there is none (or a test says so). weft_free takes NULL. */
 void *weft_alloc(size_t bytes);

@@ -1,6 +1,7 @@
 /* Log lines to stderr, one write each, so that lines of several ranks do not mix. The level comes from WEFT_LOG by way
  * of the settings. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,4 +85,14 @@ void weft_log(weft_log_level level, const char *format, ...)
         written = write(STDERR_FILENO, line, length);
     while (written < 0 && errno == EINTR);
     errno = saved; /* a log line that cannot be written is lost: there is nobody to tell */
+}
+
+void weft_hold_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }

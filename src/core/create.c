@@ -374,6 +374,7 @@ void weft_engine_release(weft_engine *e)
 static weft_status create(weft_control_config *config, const weft_config *user, weft_comm **comm)
 {
     weft_clear_error();
+    weft_hold_standard_streams();
     if (!comm)
         return weft_fail(WEFT_ERR_INVALID, "comm is NULL");
     if (config->size < 1 || config->rank < 0 || config->rank >= config->size)
@@ -452,6 +453,7 @@ weft_status weft_comm_create_store(const weft_store *store, int rank, int size, 
 weft_status weft_comm_create_env(const weft_config *config, weft_comm **comm)
 {
     weft_clear_error();
+    weft_hold_standard_streams();
     weft_launch launch;
     memset(&launch, 0, sizeof launch);
     weft_status status = weft_launch_detect(&launch);

@@ -372,6 +372,7 @@ weft_status weft_get_unique_id(weft_unique_id *id)
     uint16_t low, high;
     int listener;
     weft_clear_error();
+    weft_hold_standard_streams();
     if (id == NULL)
         return weft_fail(WEFT_ERR_INVALID, "weft_get_unique_id: id is NULL");
     weft_status status = weft_settings_load(&settings);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # mostly waits
-"""What a user meets on poor machines and with an impatient hand: few descriptors, no interface that is up, a meeting place or a
-rank that is not there yet, Ctrl-C in --tune and --measure. The reason is said at once or after seconds, and nothing is left."""
+"""What a user meets on poor machines and with an impatient hand: few descriptors, no standard streams, small files, no interface
+that is up, a meeting place or a rank that is not there yet, Ctrl-C in --tune and --measure. The reason is said at once or after
+seconds, and nothing is left."""
 import os
 import signal
 import subprocess
@@ -26,6 +27,24 @@ def few_descriptors():
         check(done.returncode == 0 or "ulimit -n" in done.stderr or "Too many open files" in done.stderr,
               f"with {count} descriptors: {done.returncode}: {done.stderr[:400]}")
         check(done.returncode == 0 or count < 64, f"64 descriptors are too few: {done.stderr[:400]}")
+
+
+def without_standard_streams():
+    """As of a daemon that closed them: no connection of Weft's becomes number 2, where the log would be written to a peer."""
+    for transport in ("shm", "tcp"):
+        job = Job(2, [*SMALL, "--transport", transport], {"WEFT_LOG": "debug", "WEFT_TIMEOUT": "10s"},
+                  prefix=lambda _: ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"])
+        check(job.wait(30) and set(job.codes().values()) == {0}, f"closed standard streams, {transport}: {job.codes()}")
+        job.end()
+
+
+def small_files():
+    """Shared memory counts as a file; the rank that may not make it says so, the others do not make up a reason."""
+    done = run("prlimit", "--fsize=100000", PERF, *SMALL, "--ranks", "2", "--transport", "shm")
+    check(done.returncode == 1 and "ulimit -f" in done.stderr and "No such file" not in done.stderr,
+          f"small files: {done.returncode}: {done.stderr[:400]}")
+    done = run("prlimit", "--fsize=100000", PERF, *SMALL, "--ranks", "2", "--transport", "tcp")
+    check(done.returncode == 0, f"small files, tcp: {done.returncode}: {done.stderr[:400]}")
 
 
 def no_interface():
@@ -76,6 +95,8 @@ def awaited():
 if not own_world():
     skip("no namespaces of its own to be had here (unshare --net --mount)")
 few_descriptors()
+without_standard_streams()
+small_files()
 no_interface()
 interrupted()
 awaited()
