@@ -360,6 +360,8 @@ test-all:
 check-style: all
 	@BUILD='$(BUILD)' CC='$(CC)' tools/check-style
 
+# Programs find a library in /usr/local/lib by the dynamic linker's cache only; a user who may not write it has a place of his own.
+refresh_linker = $(if $(DESTDIR),,PATH="$$PATH:/sbin:/usr/sbin" ldconfig 2>/dev/null || true)
 MAN_PAGES := $(wildcard docs/man/*.[1-9])
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/weft $(DESTDIR)$(LIBDIR)/pkgconfig
@@ -386,6 +388,7 @@ install: all
 	for program in weft-perf weft-plan weft-topo weft-net-test; do \
 	    install -m 644 docs/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program || exit 1; \
 	done
+	$(refresh_linker)
 
 # What install would put there now, by doing so in an empty place.
 uninstall:
@@ -395,6 +398,7 @@ uninstall:
 	for folder in $(LIBDIR)/weft/openmpi $(LIBDIR)/weft/mpich $(LIBDIR)/weft $(PREFIX)/include/weft; do \
 	    [ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; \
 	done
+	$(refresh_linker)
 
 clean:
 	rm -rf $(BUILD)

@@ -73,6 +73,24 @@ wait $other || fail "rank 1 failed"
 [ "$(cat "$place/rank0" "$place/rank1")" = "rank 0 of 2: the sum is 3
 rank 1 of 2: the sum is 3" ] || { cat "$place/rank0" "$place/rank1"; fail "wrong sums"; }
 
+# Straight into a place where the dynamic linker looks, a program finds the library at once. In a mount namespace, with a copy of
+# /etc, so that the machine's own cache stays as it is.
+into_linkers_place() {
+    cp -a /etc "$place/etc" 2>/dev/null
+    mount --bind "$place/etc" /etc || return
+    echo "$place/local/lib" >/etc/ld.so.conf.d/weft-test.conf
+    $make --no-print-directory BUILD="$BUILD" PREFIX="$place/local" install >"$place/log" 2>&1 || { cat "$place/log"; return 1; }
+    unset LD_LIBRARY_PATH WORLD_SIZE
+    "$place/hello"
+}
+if unshare --mount true 2>/dev/null; then
+    export make place
+    unshare --mount bash -c "$(declare -f into_linkers_place); into_linkers_place" >"$place/out" 2>&1 ||
+        { cat "$place/out"; fail "a program does not find the library that was installed for it"; }
+else
+    echo "no mount namespace to be had here: not installed where the dynamic linker looks"
+fi
+
 $make --no-print-directory BUILD="$BUILD" PREFIX=/opt/weft DESTDIR="$place" uninstall >"$place/log" 2>&1 ||
     { cat "$place/log"; fail "make uninstall failed"; }
 left=$(find "$root" ! -type d; find "$root" -mindepth 1 -name 'weft*')
