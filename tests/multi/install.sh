@@ -3,24 +3,7 @@
 # runs as one rank and as two, and every page and program is in its place.
 set -eu
 
-make=${MAKE:-make}
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
-fail() {
-    echo "$*"
-    exit 1
-}
-
-case $BUILD in
-*asan | *tsan)
-    echo "a sanitizer build is not for installing"
-    exit 77
-    ;;
-esac
-
-$make --no-print-directory BUILD="$BUILD" PREFIX=/opt/weft DESTDIR="$place" install >"$place/log" 2>&1 ||
-    { cat "$place/log"; fail "make install failed"; }
-root=$place/opt/weft
+. tests/multi/support/installed.bash
 for file in lib/libweft.a lib/libweft.so lib/libweft.so.0 lib/pkgconfig/weft.pc include/weft/weft.h bin/weft-perf \
     bin/weft-plan share/man/man1/weft-perf.1 share/man/man3/weft_comm.3 share/man/man3/weft_all_reduce.3 \
     share/man/man7/weft.7 share/bash-completion/completions/weft-perf share/bash-completion/completions/weft-plan; do
@@ -32,8 +15,6 @@ bash -n "$root/share/bash-completion/completions/weft-perf"
 diff <(tail -n +2 examples/hello.c) <(sed -n '/^```c$/,/^```$/{/^```/d;p}' README.md) ||
     fail "README.md shows another program than examples/hello.c"
 
-export PKG_CONFIG_PATH=$root/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$place
-command -v pkg-config >/dev/null || { echo "pkg-config is not there"; exit 77; }
 flags=$(pkg-config --cflags --libs weft)
 # shellcheck disable=SC2086 # flags are several words
 ${CC:-gcc} -Wall -Wextra -Werror examples/hello.c $flags -o "$place/hello"

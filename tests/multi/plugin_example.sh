@@ -3,25 +3,7 @@
 # collective; libraries of another version, size or name are refused by file, with what was found and what is expected.
 set -u
 
-make=${MAKE:-make}
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
-fail() {
-    echo "$*"
-    exit 1
-}
-
-case $BUILD in
-*asan | *tsan)
-    echo "a sanitizer build is not for installing"
-    exit 77
-    ;;
-esac
-command -v pkg-config >/dev/null || { echo "pkg-config is not there"; exit 77; }
-
-$make --no-print-directory BUILD="$BUILD" PREFIX=/opt/weft DESTDIR="$place" install >"$place/log" 2>&1 ||
-    { cat "$place/log"; fail "make install failed"; }
-export PKG_CONFIG_PATH=$place/opt/weft/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$place
+. tests/multi/support/installed.bash
 cp -r examples/seqpacket "$place/seqpacket"
 CFLAGS='-O2 -Werror' $make --no-print-directory -C "$place/seqpacket" CC="${CC:-gcc}" >"$place/log" 2>&1 ||
     { cat "$place/log"; fail "the example does not build"; }
@@ -31,7 +13,7 @@ exported=$(nm -D --defined-only "$library" | awk '{ print $3 }')
 
 export WEFT_PLUGIN_PATH=$place/seqpacket
 "$BUILD/tests/conformance/test_library" seqpacket dies || fail "the example does not pass the conformance suite"
-perf=$place/opt/weft/bin/weft-perf
+perf=$root/bin/weft-perf
 for collective in all_reduce all_gather reduce_scatter all_to_all broadcast reduce gather scatter; do
     "$perf" $collective --ranks 3 -b 8 -e 300K -f 40 -n 2 -w 1 --transport seqpacket -J "$place/result" >"$place/out" 2>&1 ||
         { cat "$place/out"; fail "$collective over the example failed"; }
