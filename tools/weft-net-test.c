@@ -264,20 +264,28 @@ static int run_remote(const test_options *options)
     return run_side(options, options->listen_port != 0, channel);
 }
 
+static int run(const test_options *options)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (options->listen_port || options->connect_port)
+        return run_remote(options);
+    int result = options->check && options->kill ? run_kills(options) : 0;
+    return result ? result : run_pair(options);
+}
+
 int main(int argc, char **argv)
 {
     test_options options;
-    switch (test_parse(argc, argv, &options)) {
-    case TEST_HELP: test_help(stdout); return 0;
-    case TEST_VERSION: printf("weft-net-test %s\n", weft_version()); return 0;
-    case TEST_WRONG: fprintf(stderr, "weft-net-test: %s\n", options.error); return 2;
-    case TEST_RUN: break;
-    }
-    signal(SIGPIPE, SIG_IGN);
-    if (options.listen_port || options.connect_port)
-        return run_remote(&options);
     int result = 0;
-    if (options.check && options.kill)
-        result = run_kills(&options);
-    return result ? result : run_pair(&options);
+    switch (test_parse(argc, argv, &options)) {
+    case TEST_HELP: test_help(stdout); break;
+    case TEST_VERSION: printf("weft-net-test %s\n", weft_version()); break;
+    case TEST_WRONG: fprintf(stderr, "weft-net-test: %s\n", options.error); return 2;
+    case TEST_RUN: result = run(&options); break;
+    }
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "weft-net-test: cannot write to standard output: %s\n", strerror(errno));
+        return 1;
+    }
+    return result;
 }

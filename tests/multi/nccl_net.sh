@@ -43,6 +43,8 @@ done
     fail "the plugin is not found by its name"
 
 expect 0 'usage: weft-net-test' --help
+"$tool" --help >/dev/full 2>"$out/stderr" && fail 'what cannot be written is not said'
+grep -q 'No space left' "$out/stderr" || fail "a full disk: $(cat "$out/stderr")"
 expect 2 'which plugin'
 expect 2 "'lots': a number from 1 to" --connections lots "$plugin"
 expect 2 "'--fast'" --fast "$plugin"
