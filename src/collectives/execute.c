@@ -51,16 +51,16 @@ static void raise_signal(weft_task *t)
     weft_exec_ring_all(x->exec);
 }
 
-/* A signal of another call than ours is a mismatch. It lies in the line that says that the signal is there, and stays
- * until this rank has left the tile. */
-static bool signal_seen(const weft_task *t, const weft_step *step)
+/* That of a tile. A signal of another call than ours is a mismatch. It lies in the line that says that the signal is there, and
+ * stays until this rank has left the tile. */
+static bool signal_seen(const weft_task *t, const weft_step *step, size_t tile)
 {
     const weft_execution *x = t->execution;
     const weft_exec *e = x->exec;
     const weft_local_signal *flag = &e->regions[e->local_position[step->from]]
-                                       ->signal[t->lane][t->tile % WEFT_DEPTH][x->local_sequence % WEFT_LOCAL_SLOTS];
+                                       ->signal[t->lane][tile % WEFT_DEPTH][x->local_sequence % WEFT_LOCAL_SLOTS];
     uint64_t seen = atomic_load_explicit(&flag->value, memory_order_acquire), words[2];
-    if (seen < weft_mark(x->local_sequence, t->tile / WEFT_DEPTH, step->value))
+    if (seen < weft_mark(x->local_sequence, tile / WEFT_DEPTH, step->value))
         return false;
     words[0] = atomic_load_explicit(&flag->words[0], memory_order_relaxed);
     words[1] = atomic_load_explicit(&flag->words[1], memory_order_relaxed);
@@ -78,6 +78,17 @@ static bool signal_seen(const weft_task *t, const weft_step *step)
     else
         weft_exec_mismatch(x->exec, x->sequence, &x->fingerprint, e->world[step->from], &theirs);
     return false;
+}
+
+/* A tile after the first needs no signal of its own for an input that is read in place: all of it was there when the call
+ * began. In flat and direct schedules signal 1 says nothing else. */
+static bool there_since_first(const weft_task *t, const weft_step *step)
+{
+    const weft_execution *x = t->execution;
+    const weft_schedule *s = x->ready->schedule;
+    return t->tile > 0 && step->value == 1 && !(step->flags & WEFT_STEP_IF_MAPPED) &&
+           (s->algorithm == WEFT_FLAT || s->algorithm == WEFT_DIRECT) && signal_seen(t, step, 0) &&
+           weft_execute_reads_private(x, step->from);
 }
 
 static bool reached(weft_execution *x)
@@ -129,7 +140,7 @@ static bool do_step(weft_task *t, const weft_step *step)
     case WEFT_STEP_WAIT:
         if ((step->flags & WEFT_STEP_IF_MAPPED) && !x->mapped[0].memory_id && !x->mapped[1].memory_id)
             return true;
-        return signal_seen(t, step);
+        return there_since_first(t, step) || signal_seen(t, step, t->tile);
     default:
         weft_exec_fail(x->exec, WEFT_ERR_INTERNAL, -1, "unknown step %d", step->kind);
         return false;

@@ -299,6 +299,8 @@ void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step,
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready);
 /* Tells the local ranks which of this rank's buffers they may read in place. Before the first signal. */
 void weft_execute_announce_mapping(weft_execution *x);
+/* Is the input of that rank of this host read by system call? Valid after a wait for its signal. */
+bool weft_execute_reads_private(const weft_execution *x, int rank);
 /* Are the buffers that the step reads of other ranks there? Their descriptors may still be under way. */
 bool weft_execute_peers_mapped(const weft_execution *x, const weft_step *step);
 /* Are the outputs there that the step pushes to? */

@@ -50,6 +50,11 @@ static bool is_private(const weft_execution *x, const weft_place *p)
            mapping_of(x, p->rank)->memory_id[p->buffer == WEFT_OUTPUT] == WEFT_MEMORY_PRIVATE;
 }
 
+bool weft_execute_reads_private(const weft_execution *x, int rank)
+{
+    return mapping_of(x, rank)->memory_id[WEFT_INPUT] == WEFT_MEMORY_PRIVATE;
+}
+
 /* Most likely its process is gone, or going: who died first the control plane knows, so this rank tries again
  * until it says so. */
 static void unreachable(weft_execution *x, int rank)
