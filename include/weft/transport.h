@@ -85,8 +85,8 @@ typedef struct weft_transport_config {
     bool gather;                    /* tcp: send() only queues, progress() writes all that is queued with few system calls */
     const char *rdma_ports;         /* verbs: only these of what WEFT_IB_HCA allows, in its syntax; NULL: all. Valid while open */
     /* Where network devices are, for transports that have several: fills distance[host_ranks] with how far the device of that
-     * name ("eth0", "mlx5_0") is from each rank of this host, this rank first; a larger number is farther, -1 is not known. NULL:
-     * nothing is known. To be called inside open() only. */
+     * name ("eth0", "mlx5_0", or a PCI device's folder in sysfs) is from each rank of this host, this rank first; a larger number
+     * is farther, -1 is not known. NULL: nothing is known. To be called inside open() only. */
     int host_ranks;
     void (*distances)(void *context, const char *device, int *distance);
     void *distances_context;

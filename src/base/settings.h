@@ -20,6 +20,8 @@
     X(sockets, "WEFT_SOCKETS", count, "0", "TCP sockets per peer, 0: chosen")                                                    \
     X(net_plugin, "WEFT_NET_PLUGIN", string, "",                                                                                 \
       "NCCL network plugin of transport plugin: NAME of libnccl-net-NAME.so, or a path")                                         \
+    X(net_devices, "WEFT_NET_DEVICES", string, "",                                                                               \
+      "its devices: prefixes, after = whole names; default: the fastest, and others on PCI that are as fast")                    \
     X(plugin_path, "WEFT_PLUGIN_PATH", string, "",                                                                               \
       "folders with libweft-transport-NAME.so and libnccl-net-NAME.so, separated by colons")                                     \
     X(ib_hca, "WEFT_IB_HCA", string, "",                                                                                         \

@@ -20,7 +20,7 @@ bool weft_machine_is_divided(const char *root);
 /* Processors, caches and memory of this machine alone, as weft_topology_read does it. */
 weft_status weft_topology_read_processors(const char *root, weft_topology **topology);
 
-/* Where a network device is ("eth0", "mlx5_0"; a bond or VLAN is where what it stands on is). */
+/* Where a network device is ("eth0", "mlx5_0", a PCI device's folder in sysfs; a bond or VLAN is where what it stands on is). */
 typedef struct weft_device_place {
     const weft_topology *machine; /* NULL: this one */
     int node;                     /* of the machine; here the number of the NUMA node; -1: not known */

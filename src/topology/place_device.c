@@ -21,6 +21,13 @@ static int numa_of_device(const weft_live *l, const char *class_name, const char
     return (int)strtol(text, NULL, 10);
 }
 
+/* Of a PCI device by its folder in sysfs, "/sys/devices/pci0000:00/0000:00:01.0". */
+static int numa_of_folder(const weft_live *l, const char *folder)
+{
+    char text[16];
+    return weft_live_read(l, text, sizeof text, "%s/numa_node", folder) ? (int)strtol(text, NULL, 10) : -1;
+}
+
 /* The NUMA node of all interfaces below this one; -1: there are none, or they are on several. */
 static int numa_of_interface(const weft_live *l, const char *interface, int levels)
 {
@@ -46,8 +53,10 @@ void weft_device_read(const char *root, const char *device, weft_device_place *p
     weft_live l = { .root = root, .t = &failures };
     char list[WEFT_CPUS_TEXT];
     weft_cpus cpus;
-    *place = (weft_device_place){ .node = numa_of_device(&l, "infiniband", device), .package = -1 };
-    if (place->node < 0)
+    *place = (weft_device_place){ .node = -1, .package = -1 };
+    if (*device == '/')
+        place->node = numa_of_folder(&l, device);
+    else if ((place->node = numa_of_device(&l, "infiniband", device)) < 0)
         place->node = numa_of_interface(&l, device, LEVELS_MAX);
     if (place->node < 0)
         return;
@@ -89,7 +98,8 @@ static int distance_here(const weft_device_place *place, const weft_location *fr
 
 static int find_device(const weft_topology *t, const char *device)
 {
-    int node = weft_topology_find(t, device);
+    const char *slash = strrchr(device, '/'); /* a PCI device's folder in sysfs ends with its bus id */
+    int node = weft_topology_find(t, slash ? slash + 1 : device);
     for (int i = 0; node < 0 && i < t->nodes; i++) { /* RDMA devices have given the ports their names */
         const char *interface = weft_topology_attribute(t, i, "interface");
         if (interface && strcmp(interface, device) == 0)

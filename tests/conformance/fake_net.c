@@ -3,6 +3,7 @@
  *   6  at most 8 requests in flight           9  messages of at most 2000 bytes, registered memory
  *   7  registered memory only                10  a send needs a posted receive
  *   8  a send needs a posted receive         11, 12  a context per communicator, all of the above; 11: init fills the table
+ * Version 12 has a second device on PCI that is as fast as the first, 11 one that is the same as the first under another name.
  * All of them need several calls to connect and to accept, refuse every third request for now, take one buffer per receive, and
  * do not survive to be closed while a connection is being made. */
 #define _GNU_SOURCE
@@ -27,15 +28,23 @@ enum {
     REGISTERS = NET_VERSION == 7 || NET_VERSION == 9 || NET_VERSION >= 11,
     NEEDS_POSTED = NET_VERSION == 8 || NET_VERSION >= 10,
     MESSAGE_BYTES = NET_VERSION == 9 ? 2000 : NET_VERSION == 12 ? 5000 : 0, /* 0: as the interface allows */
-    CONNECT_CALLS = 3
+    CONNECT_CALLS = 3, DEVICES = NET_VERSION >= 11 ? 4 : 3
 };
 #define MAGIC 0x66616b65u
 
 typedef struct handle {       /* within NCCL_NET_HANDLE_BYTES; the connecting side keeps its state here */
     uint32_t magic;
     char name[28];
-    int calls, fd;
+    int device, calls, fd;
 } handle;
+
+/* Bytes that have been sent from a device, for tests. */
+static _Atomic uint64_t sent[4];
+__attribute__((visibility("default"))) uint64_t fake_net_sent(int device);
+uint64_t fake_net_sent(int device)
+{
+    return sent[device];
+}
 
 typedef struct registration {
     struct registration *next;
@@ -56,6 +65,7 @@ typedef struct request {
 
 struct comm {
     uint32_t magic;
+    int device;
     int fd, accepting;         /* of a listener: calls of accept for the next one */
     bool sends;
     request ring[32];
@@ -80,18 +90,21 @@ static nccl_result complain(nccl_result result, const char *what)
 
 static nccl_result devices(int *count)
 {
-    *count = 3;
+    *count = DEVICES;
     return say ? NCCL_SUCCESS : NCCL_INVALID_USAGE;
 }
 
-/* Device 1 is to be chosen: 0 is slow, 2 takes no host memory. */
+/* Device 1 is to be chosen, and 3 if it is another one: 0 is slow, 2 takes no host memory. */
 #define FILL(p, device)                                                        \
     do {                                                                       \
-        static char name[3][8] = {"slow", "fast", "gpu"};                      \
+        static char name[4][8] = {"slow", "fast", "gpu", "fast2"};             \
+        static char path[2][40] = {"/sys/devices/pci0000:00/0000:00:01.0",     \
+                                   "/sys/devices/pci0000:00/0000:00:02.0"};    \
         memset((p), 0, sizeof *(p));                                           \
         (p)->name = name[device];                                              \
         (p)->ptrSupport = (device) == 2 ? NCCL_PTR_CUDA : NCCL_PTR_HOST;       \
-        (p)->speed = (device) == 0 ? 10 : 100000 * (device);                   \
+        (p)->pciPath = path[(device) == 3 && NET_VERSION == 12];               \
+        (p)->speed = (device) == 0 ? 10 : (device) == 2 ? 200000 : 100000;     \
         (p)->latency = 5;                                                      \
         (p)->maxComms = 1 << 16;                                               \
         (p)->maxRecvs = 1;                                                     \
@@ -101,7 +114,7 @@ static nccl_result devices(int *count)
 #define PROPERTIES_TYPE(v) PROPERTIES_TYPE_(v)
 static nccl_result get_properties(int device, PROPERTIES_TYPE(NET_VERSION) *p)
 {
-    if (device < 0 || device > 2)
+    if (device < 0 || device >= DEVICES)
         return complain(NCCL_INVALID_ARGUMENT, "there is no such device");
     FILL(p, device);
 #if NET_VERSION >= 9
@@ -133,9 +146,9 @@ static socklen_t name_of(struct sockaddr_un *un, const char *name)
 static nccl_result do_listen(int device, void *opaque, void **out)
 {
     static _Atomic unsigned counter;
-    handle h = {.magic = MAGIC, .fd = -1};
+    handle h = {.magic = MAGIC, .device = device, .fd = -1};
     struct sockaddr_un un;
-    if (device != 1)
+    if (device != 1 && (device != 3 || NET_VERSION != 12))
         return complain(NCCL_INVALID_ARGUMENT, "not the device that is to be chosen");
     snprintf(h.name, sizeof h.name, "weft-fake%d-%x-%x", NET_VERSION, (unsigned)getpid(), counter++);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -151,8 +164,8 @@ static nccl_result do_connect(int device, void *opaque, void **out)
     handle *h = opaque;
     struct sockaddr_un un;
     *out = NULL;
-    if (device != 1 || h->magic != MAGIC)
-        return complain(NCCL_INVALID_ARGUMENT, "connect with what is no handle");
+    if (h->magic != MAGIC || device != h->device)
+        return complain(NCCL_INVALID_ARGUMENT, "connect with what is no handle, or from another device than it is for");
     if (h->calls++ == 0) /* also checks that the handle is the same buffer each time */
         h->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (h->calls < CONNECT_CALLS)
@@ -161,7 +174,9 @@ static nccl_result do_connect(int device, void *opaque, void **out)
         return complain(NCCL_SYSTEM_ERROR, "nobody accepts");
     if (connect(h->fd, (struct sockaddr *)&un, name_of(&un, h->name)) != 0)
         return errno == EAGAIN ? NCCL_SUCCESS : complain(NCCL_REMOTE_ERROR, "connect failed");
-    *out = new_comm(h->fd, true);
+    comm *c = new_comm(h->fd, true);
+    c->device = device;
+    *out = c;
     return NCCL_SUCCESS;
 }
 
@@ -313,6 +328,8 @@ static nccl_result do_test(void *opaque, int *done, int *sizes)
     if (sizes && NET_VERSION != 6) /* Google's fastsocket, of version 6, leaves them alone */
         *sizes = (int)r->frame;
     r->used = false;
+    if (c->sends)
+        sent[c->device] += r->bytes;
     c->first = (c->first + 1) % 32;
     c->count--;
     return NCCL_SUCCESS;

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "conformance.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,6 +96,45 @@ static void test_ranks_with_different_plugins_do_not_reach_each_other(void **sta
     conformance_close(&b);
 }
 
+/* What each device of the fake plugin of that version has sent while 16 slices of 1 MiB went, in MiB. */
+static void send_much(int version, double sent[4])
+{
+    conformance_group group;
+    use("%s/libnccl-net-fake%d.so", folder, version);
+    if (conformance_open(&group, &subject, 2, PLACE_MEMORY) != WEFT_OK)
+        fail_msg("%s", weft_last_error());
+    void *library = dlopen(plugin, RTLD_NOW | RTLD_NOLOAD);
+    uint64_t (*count)(int), before[4];
+    assert_non_null(library);
+    *(void **)(void *)&count = dlsym(library, "fake_net_sent");
+    for (int i = 0; i < 4; i++)
+        before[i] = count(i);
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(conformance_send(&group.members[0], 1, 1 << 20), WEFT_OK);
+    conformance_until(&group, conformance_quiet(&group));
+    for (int i = 0; i < 4; i++)
+        sent[i] = (double)(count(i) - before[i]) / (1 << 20);
+    dlclose(library);
+    conformance_close(&group);
+}
+
+static void test_slices_are_divided_among_devices_that_are_as_fast(void **state)
+{
+    (void)state;
+    double sent[4];
+    send_much(12, sent);
+    assert_true(sent[1] > 6 && sent[3] > 6 && sent[0] == 0);
+    setenv("WEFT_NET_DEVICES", "=fast2", 1);
+    send_much(12, sent);
+    assert_true(sent[1] == 0 && sent[3] > 15);
+    setenv("WEFT_NET_DEVICES", "nothing", 1);
+    expect_refusal(WEFT_ERR_INVALID, "WEFT_NET_DEVICES 'nothing'");
+    expect_refusal(WEFT_ERR_INVALID, "slow, fast, fast2");
+    unsetenv("WEFT_NET_DEVICES");
+    send_much(11, sent); /* two devices in the same place are one */
+    assert_true(sent[1] > 15 && sent[3] == 0);
+}
+
 int main(int argc, char **argv)
 {
     int failed = 0;
@@ -114,6 +154,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_plugins_are_found_by_name_in_the_folders_of_weft),
         cmocka_unit_test(test_what_is_no_plugin_is_refused),
         cmocka_unit_test(test_ranks_with_different_plugins_do_not_reach_each_other),
+        cmocka_unit_test(test_slices_are_divided_among_devices_that_are_as_fast),
     };
     failed = cmocka_run_group_tests_name("NCCL plugins", tests, NULL, NULL);
     use("%s/libnccl-net-fake7.so", folder);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The plugin for NCCL between two hosts (network namespaces) with two interfaces each: fused into one device both carry data;
-# alone the other one carries none.
+# alone the other one carries none. And loaded back by the transport "plugin", which uses several devices of a plugin itself.
 set -eu
 
 if [ "${1:-}" != inside ]; then
@@ -56,3 +56,20 @@ run --device 0
 [ $grown0 -gt 100000000 ] && [ $grown1 -lt 1000000 ] || fail "device 0 is rail0 alone"
 run --fuse 2
 [ $grown0 -gt 30000000 ] && [ $grown1 -gt 30000000 ] || fail "fused, both carry data"
+
+ranks() { # two ranks, one on each host, over the plugin's devices
+    local before0 before1
+    before0=$(bytes_of rail0) before1=$(bytes_of rail1)
+    export WEFT_INTERFACES=rail WEFT_TRANSPORTS=plugin WEFT_NET_PLUGIN=$BUILD/lib/libnccl-net-weft.so WORLD_SIZE=2
+    export WEFT_RENDEZVOUS=tcp://10.9.0.1:7181
+    RANK=1 there timeout 60 "$BUILD/bin/weft-perf" all_reduce -b 8M -e 8M -n 4 -w 1 >"$BUILD/log/nccl_net_rails.1" 2>&1 &
+    RANK=0 timeout 60 "$BUILD/bin/weft-perf" all_reduce -b 8M -e 8M -n 4 -w 1 >"$BUILD/log/nccl_net_rails.0" 2>&1 ||
+        fail "rank 0: $(cat "$BUILD/log/nccl_net_rails.0")"
+    wait $! || fail "rank 1: $(cat "$BUILD/log/nccl_net_rails.1")"
+    grown0=$(($(bytes_of rail0) - before0)) grown1=$(($(bytes_of rail1) - before1))
+    echo "the transport plugin, ${WEFT_NET_DEVICES:-one device}: rail0 received $grown0 bytes, rail1 $grown1"
+}
+ranks
+[ $grown0 -gt 30000000 ] && [ $grown1 -lt 1000000 ] || fail "a device that is not known to be another one is not used unasked"
+WEFT_NET_DEVICES=rail ranks
+[ $grown0 -gt 15000000 ] && [ $grown1 -gt 15000000 ] || fail "of two devices of a plugin both carry data"

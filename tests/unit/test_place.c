@@ -148,15 +148,18 @@ static void without_a_sysfs_nothing_is_known(void **state)
 
 /* ---- network devices ----------------------------------------------------------------------------- */
 
-/* Two NUMA nodes in a package each; eth0 and mlx5_0 are at the second one, vlan on eth0, bond over both, veth nowhere. */
+/* Two NUMA nodes in a package each; eth0, mlx5_0 and a PCI device are at the second one, vlan on eth0, bond over both, veth
+ * nowhere. */
 static void devices_have_distances(void **state)
 {
     (void)state;
+#define PCI "/sys/devices/pci0000:80/0000:80:01.0"
     static const struct {
         const char *device;
         int numa0, numa1, package0, unbound;
     } cases[] = {{"eth0", 21, 10, 20, -1}, {"mlx5_0", 21, 10, 20, -1}, {"vlan", 21, 10, 20, -1}, {"eth1", 10, 21, 10, -1},
-                 {"virtio", 10, 21, 10, -1}, {"bond", -1, -1, -1, -1}, {"veth", -1, -1, -1, -1}, {"none", -1, -1, -1, -1}};
+                 {"virtio", 10, 21, 10, -1}, {PCI, 21, 10, 20, -1}, {"bond", -1, -1, -1, -1}, {"veth", -1, -1, -1, -1},
+                 {"none", -1, -1, -1, -1}};
     for (int numa = 0; numa < 2; numa++) {
         put(numa ? "4-7\n" : "0-3\n", "/sys/devices/system/node/node%d/cpulist", numa);
         put(numa ? "21 10\n" : "10 21\n", "/sys/devices/system/node/node%d/distance", numa);
@@ -164,6 +167,7 @@ static void devices_have_distances(void **state)
     }
     put("1\n", "/sys/class/net/eth0/device/numa_node");
     put("0\n", "/sys/class/net/eth1/device/numa_node");
+    put("1\n", PCI "/numa_node");
     put("1\n", "/sys/class/infiniband/mlx5_0/device/numa_node");
     put("0\n", "/sys/class/net/virtio/numa_node"); /* that is device/.. here, where nothing is a link */
     put("", "/sys/class/net/virtio/device/x");

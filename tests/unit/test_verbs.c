@@ -9,6 +9,7 @@
 #ifdef WEFT_HAVE_VERBS
 #include <string.h>
 
+#include "transport/spans.h"
 #include "transport/verbs/ports.h"
 
 /* ---- lists of devices ---- */
@@ -214,14 +215,14 @@ static void shares_follow_weights_and_load(void **state)
     const uint32_t equal[] = {10, 10}, unequal[] = {30, 10};
     const uint64_t idle[] = {0, 0}, busy[] = {1 << 20, 0};
     uint32_t spans[2];
-    weft_verbs_spans_divide(1 << 20, equal, idle, 2, spans);
+    weft_spans_divide(1 << 20, equal, idle, 2, spans);
     assert_int_equal(spans[0], 1 << 19);
     assert_int_equal(spans[1], 1 << 19);
-    weft_verbs_spans_divide(1 << 20, unequal, idle, 2, spans);
+    weft_spans_divide(1 << 20, unequal, idle, 2, spans);
     assert_int_equal(spans[0], 3 << 18);
-    weft_verbs_spans_divide(1 << 20, equal, busy, 2, spans); /* the idle one catches up */
+    weft_spans_divide(1 << 20, equal, busy, 2, spans); /* the idle one catches up */
     assert_int_equal(spans[1], 1 << 20);
-    weft_verbs_spans_divide(20000, equal, busy, 2, spans); /* too little to be divided */
+    weft_spans_divide(20000, equal, busy, 2, spans); /* too little to be divided */
     assert_int_equal(spans[0], 0);
     assert_int_equal(spans[1], 20000);
 }
@@ -240,7 +241,7 @@ static void shares_add_up(void **state)
             weights[i] = 1 + (uint32_t)(random >> (8 * i)) % 1000;
             load[i] = (random >> (5 * i)) % (4 << 20);
         }
-        weft_verbs_spans_divide(bytes, weights, load, rails, spans);
+        weft_spans_divide(bytes, weights, load, rails, spans);
         for (int i = 0; i < rails; i++)
             sum += spans[i];
         assert_int_equal(sum, bytes);

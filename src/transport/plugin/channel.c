@@ -4,10 +4,10 @@
 
 #include <string.h>
 
-weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, plugin_kind kind)
+weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, int device)
 {
-    *c = (plugin_channel){.state = CHANNEL_WAITING, .kind = kind};
-    weft_status status = weft_net_listen(&t->net, c->handle, &c->listen_comm);
+    *c = (plugin_channel){.state = CHANNEL_WAITING, .kind = c->kind, .device = device};
+    weft_status status = weft_net_listen(&t->net, device, c->handle, &c->listen_comm);
     if (status != WEFT_OK)
         c->state = CHANNEL_BROKEN;
     return status;
@@ -17,7 +17,7 @@ weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, p
  * registrations cost nothing and payloads need no copy. */
 static weft_status prepare_buffers(plugin_transport *t, plugin_channel *c)
 {
-    bool bulk = c->kind == PLUGIN_BULK;
+    bool bulk = c->kind >= PLUGIN_BULK;
     uint32_t buffers = bulk ? WEFT_NET_STAGES : (uint32_t)t->net.requests;
     c->limit = (uint32_t)t->net.requests;
     c->buffer_bytes = bulk ? t->piece_bytes : t->short_bytes;
@@ -45,7 +45,7 @@ static weft_status prepare_buffers(plugin_transport *t, plugin_channel *c)
 weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c)
 {
     weft_status status = c->comm    ? WEFT_OK
-                         : c->sends ? weft_net_connect(&t->net, c->handle, &c->comm)
+                         : c->sends ? weft_net_connect(&t->net, c->device, c->handle, &c->comm)
                                     : weft_net_accept(&t->net, c->listen_comm, &c->comm);
     c->called = status == WEFT_OK;
     if (status == WEFT_OK && (!c->comm || (c->sends && !c->accepted)))

@@ -20,7 +20,7 @@ typedef enum control_kind {
 typedef struct control_header {
     uint32_t kind, channel;
     uint64_t count;
-    uint32_t complete, unused;
+    uint32_t complete, device;  /* device: of ASK, which of those that are used, on both sides */
     unsigned char rest[24];
 } control_header;
 _Static_assert(sizeof(control_header) == WEFT_HEADER_BYTES, "it is the inner transport's header");
@@ -57,10 +57,10 @@ static weft_status tell(plugin_link *l, const control_header *header, const void
     return status;
 }
 
-weft_status weft_plugin_control_ask(plugin_link *l, plugin_kind kind)
+weft_status weft_plugin_control_ask(plugin_link *l, const plugin_channel *c)
 {
     plugin_transport *t = l->transport;
-    control_header h = {.kind = CONTROL_ASK, .channel = kind};
+    control_header h = {.kind = CONTROL_ASK, .channel = (uint32_t)c->kind, .device = (uint32_t)c->device};
     unsigned char address[CONTROL_BYTES];
     size_t bytes = sizeof address;
     weft_status status = t->tcp->address(t->inner, address, &bytes);
@@ -69,28 +69,27 @@ weft_status weft_plugin_control_ask(plugin_link *l, plugin_kind kind)
 
 weft_status weft_plugin_control_met(plugin_link *l, const plugin_channel *c)
 {
-    control_header h = {.kind = c->sends ? CONTROL_CALLED : CONTROL_ACCEPTED, .channel = c->kind};
+    control_header h = {.kind = c->sends ? CONTROL_CALLED : CONTROL_ACCEPTED, .channel = (uint32_t)c->kind};
     return tell(l, &h, NULL, 0);
 }
 
 void weft_plugin_control_leave(plugin_link *l)
 {
-    bool complete = !l->first && !l->bulk && l->ahead_bytes == 0 && l->out[PLUGIN_SHORT].count == 0;
+    bool complete = !l->first && !l->going && l->out[PLUGIN_SHORT].count == 0;
     control_header h = {.kind = CONTROL_LEAVE, .count = l->sent, .complete = complete};
     tell(l, &h, NULL, 0); /* else the peer takes the closed connection for a death, which is not far from it */
 }
 
 /* A peer wants to send: it gets a handle of a connection that is accepted from now on. */
-static void asked(plugin_link *l, plugin_kind kind, const void *address, size_t bytes)
+static void asked(plugin_link *l, plugin_channel *c, uint32_t device, const void *address, size_t bytes)
 {
     plugin_transport *t = l->transport;
-    plugin_channel *c = &l->in[kind];
-    control_header h = {.kind = CONTROL_HANDLE, .channel = kind};
-    if (c->state != CHANNEL_NONE)
+    control_header h = {.kind = CONTROL_HANDLE, .channel = (uint32_t)c->kind};
+    if (c->state != CHANNEL_NONE || device >= (uint32_t)t->net.devices)
         return;
     weft_status status = l->control ? WEFT_OK : t->tcp->connect(t->inner, l->peer, address, bytes, &l->control);
     if (status == WEFT_OK)
-        status = weft_plugin_channel_listen(t, c, kind);
+        status = weft_plugin_channel_listen(t, c, (int)device);
     if (status == WEFT_OK)
         status = tell(l, &h, c->handle, sizeof c->handle);
     if (status == WEFT_OK)
@@ -112,7 +111,7 @@ static void heard(void *context, int peer, const unsigned char *bytes_of_header,
         return;
     plugin_channel *out = &l->out[h.channel], *in = &l->in[h.channel];
     if (h.kind == CONTROL_ASK) {
-        asked(l, (plugin_kind)h.channel, payload, bytes);
+        asked(l, in, h.device, payload, bytes);
     } else if (h.kind == CONTROL_HANDLE && out->state == CHANNEL_WAITING && bytes == sizeof out->handle) {
         memcpy(out->handle, payload, bytes);
         out->state = CHANNEL_MEETING;

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/spans.h"
+
 enum { ARRIVALS_PER_TURN = 32, END_NS = 2000 * WEFT_NS_PER_MS };
 
 /* In front of every message of SHORT. */
 typedef struct short_header {
     unsigned char header[WEFT_HEADER_BYTES];
     uint64_t bytes;             /* of the payload, which follows, or comes on BULK if it does not fit */
+    uint32_t span[WEFT_NET_RAILS_MAX]; /* what of it comes over which rail, in order of the bytes */
 } short_header;
 
 static size_t inline_bytes(const plugin_transport *t)
@@ -27,11 +30,15 @@ weft_status weft_plugin_link_get(plugin_transport *t, int peer, plugin_link **ou
         l->transport = t;
         l->peer = peer;
         l->end = &l->first;
-        l->bulk_end = &l->bulk;
-        l->arrivals_end = &l->arrivals;
+        l->going_end = &l->going;
+        l->coming_end = &l->coming;
         for (int k = 0; k < PLUGIN_KINDS; k++) {
             l->out[k].sends = true;
-            l->out[k].kind = l->in[k].kind = (plugin_kind)k;
+            l->out[k].kind = l->in[k].kind = k;
+        }
+        for (int i = 0; i < WEFT_NET_RAILS_MAX; i++) {
+            l->rail[i].parts_end = &l->rail[i].parts;
+            l->parts_end[i] = &l->parts[i];
         }
         l->next = t->active;
         t->active = t->links[peer] = l;
@@ -51,7 +58,7 @@ static void end_list(weft_slice *slice, weft_status status)
     }
 }
 
-/* Slices that are only known by their last message, in front of `list`. */
+/* Slices that are only known by their message, in front of `list`. */
 static weft_slice *posted_slices(const plugin_channel *c, weft_slice *list)
 {
     for (uint32_t i = 0; i < c->count; i++) {
@@ -64,28 +71,35 @@ static weft_slice *posted_slices(const plugin_channel *c, weft_slice *list)
     return list;
 }
 
+static void free_payload(plugin_payload *p)
+{
+    if (p->own)
+        weft_free(p->memory);
+    weft_free(p);
+}
+
 void weft_plugin_link_drop(plugin_link *l, weft_status status)
 {
-    weft_slice *queued = l->first, *bulk = l->bulk, *posted = posted_slices(&l->out[PLUGIN_BULK], NULL);
-    posted = posted_slices(&l->out[PLUGIN_SHORT], posted);
+    weft_slice *queued = l->first, *posted = posted_slices(&l->out[PLUGIN_SHORT], NULL);
+    plugin_payload *going = l->going;
     for (int k = 0; k < PLUGIN_KINDS; k++) { /* first, as afterwards nobody may touch the payloads */
         weft_plugin_channel_close(l->transport, &l->out[k]);
         weft_plugin_channel_close(l->transport, &l->in[k]);
     }
-    l->first = l->bulk = NULL;
+    l->first = NULL;
     l->end = &l->first;
-    l->bulk_end = &l->bulk;
+    l->going = NULL;
+    l->going_end = &l->going;
     l->ahead_bytes = 0;
+    for (int i = 0; i < WEFT_NET_RAILS_MAX; i++)
+        l->rail[i].parts = NULL;
     end_list(posted, status);
-    end_list(bulk, status);
+    for (plugin_payload *p = going, *next; p; p = next) {
+        next = p->next;
+        p->slice->done(p->slice, status);
+        free_payload(p);
+    }
     end_list(queued, status);
-}
-
-static void free_arrival(plugin_arrival *a)
-{
-    if (a->own)
-        weft_free(a->memory);
-    weft_free(a);
 }
 
 void weft_plugin_link_fail(plugin_link *l, weft_status status, const char *reason)
@@ -119,9 +133,10 @@ static bool is_over(const plugin_link *l)
         return true;
     if (!l->left)
         return false;
-    channel_state s = l->in[PLUGIN_SHORT].state, b = l->in[PLUGIN_BULK].state;
-    bool more = l->received < l->left_count && (s == CHANNEL_UP || s == CHANNEL_MEETING);
-    bool rest = l->arrivals && b != CHANNEL_BROKEN;
+    channel_state s = l->in[PLUGIN_SHORT].state;
+    bool more = l->received < l->left_count && (s == CHANNEL_UP || s == CHANNEL_MEETING), rest = l->coming;
+    for (int k = PLUGIN_BULK; k < PLUGIN_KINDS; k++)
+        rest = rest && l->in[k].state != CHANNEL_BROKEN;
     return !more && !rest;
 }
 
@@ -135,9 +150,9 @@ static void trouble(plugin_link *l, weft_status status)
 
 void weft_plugin_link_free(plugin_link *l)
 {
-    for (plugin_arrival *a = l->arrivals, *next; a; a = next) {
-        next = a->next;
-        free_arrival(a);
+    for (plugin_payload *p = l->coming, *next; p; p = next) {
+        next = p->next;
+        free_payload(p);
     }
     weft_free(l);
 }
@@ -150,7 +165,7 @@ static bool bring_up(plugin_link *l, plugin_channel *c)
     weft_status status = WEFT_OK;
     if (c->state == CHANNEL_NONE) {
         c->state = CHANNEL_WAITING;
-        status = weft_plugin_control_ask(l, c->kind);
+        status = weft_plugin_control_ask(l, c);
         if (status != WEFT_OK)
             c->state = CHANNEL_BROKEN;
     }
@@ -167,6 +182,26 @@ static bool bring_up(plugin_link *l, plugin_channel *c)
     return c->state == CHANNEL_UP;
 }
 
+/* A message of BULK is sent. Its slice is done when that was the last: not before, as a plugin may move bytes only while it is
+ * tested. */
+static void piece_sent(plugin_link *l, plugin_rail *rail, plugin_part *part, size_t bytes)
+{
+    plugin_payload *p = part->of, **at = &l->going;
+    rail->load -= bytes;
+    l->ahead_bytes -= bytes;
+    p->moved += bytes;
+    if (p->moved < p->bytes)
+        return;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    if (!*at)
+        l->going_end = at;
+    weft_slice *slice = p->slice;
+    free_payload(p);
+    slice->done(slice, WEFT_OK);
+}
+
 /* Takes out what the plugin has sent. */
 static int reap(plugin_link *l, plugin_channel *c)
 {
@@ -179,14 +214,64 @@ static int reap(plugin_link *l, plugin_channel *c)
             trouble(l, status);
         if (status != WEFT_OK || !m)
             return moved;
-        weft_slice *slice = m->slice;
-        if (c->kind == PLUGIN_BULK)
-            l->ahead_bytes -= m->bytes;
+        plugin_message sent = *m;
         weft_plugin_channel_pop(l->transport, c);
         moved++;
-        if (slice) /* not before: a plugin may move the bytes only while it is tested */
-            slice->done(slice, WEFT_OK);
+        if (sent.part)
+            piece_sent(l, &l->rail[c->kind - PLUGIN_BULK], sent.part, sent.bytes);
+        else if (sent.slice)
+            sent.slice->done(sent.slice, WEFT_OK);
     }
+}
+
+/* Lays a payload out over the rails, and queues its parts. */
+static void add_parts(plugin_payload *p, unsigned char *data, const uint32_t *span, plugin_part ***ends, int rails)
+{
+    for (int i = 0; i < rails; i++) {
+        plugin_part *part = &p->part[i];
+        if (span[i] == 0)
+            continue;
+        *part = (plugin_part){.of = p, .data = data, .bytes = span[i]};
+        data += span[i];
+        *ends[i] = part;
+        ends[i] = &part->next;
+    }
+}
+
+/* A slice whose payload goes on BULK. */
+static bool divide(plugin_link *l, weft_slice *slice, uint32_t *span, plugin_payload **out)
+{
+    uint32_t weights[WEFT_NET_RAILS_MAX];
+    uint64_t loads[WEFT_NET_RAILS_MAX];
+    plugin_payload *p = weft_alloc(sizeof *p);
+    if (!p) {
+        weft_plugin_link_fail(l, WEFT_ERR_MEMORY, "no memory for a slice that goes out");
+        return false;
+    }
+    for (int i = 0; i < l->rails; i++) {
+        weights[i] = l->rail[i].weight;
+        loads[i] = l->rail[i].load;
+    }
+    weft_spans_divide(slice->bytes, weights, loads, l->rails, span);
+    p->slice = slice;
+    p->bytes = slice->bytes;
+    *out = p;
+    return true;
+}
+
+static void enlist(plugin_link *l, plugin_payload *p, const uint32_t *span)
+{
+    plugin_part **ends[WEFT_NET_RAILS_MAX];
+    for (int i = 0; i < l->rails; i++)
+        ends[i] = l->rail[i].parts_end;
+    add_parts(p, (unsigned char *)(uintptr_t)p->slice->payload, span, ends, l->rails);
+    for (int i = 0; i < l->rails; i++) {
+        l->rail[i].parts_end = ends[i];
+        l->rail[i].load += span[i];
+    }
+    *l->going_end = p;
+    l->going_end = &p->next;
+    l->ahead_bytes += p->bytes;
 }
 
 /* The first queued slice as a message of SHORT. False: not now. */
@@ -199,9 +284,10 @@ static bool announce(plugin_link *l)
     if (!fits && l->ahead_bytes > 0 && l->ahead_bytes + slice->bytes > WEFT_NET_AHEAD_BYTES)
         return false; /* the receiver holds what is announced: not without end */
     plugin_message *m = weft_plugin_channel_next(c);
-    if (!m)
-        return false;
     short_header h = {.bytes = slice->bytes};
+    plugin_payload *p = NULL;
+    if (!m || (!fits && !divide(l, slice, h.span, &p)))
+        return false;
     memcpy(h.header, slice->header, sizeof h.header);
     memcpy(m->stage, &h, sizeof h);
     if (fits && slice->bytes)
@@ -210,6 +296,7 @@ static bool announce(plugin_link *l)
     m->slice = fits ? slice : NULL;
     weft_status status = weft_plugin_channel_push(t, c, m, m->stage);
     if (status != WEFT_OK) {
+        weft_free(p);
         if (status != WEFT_IN_PROGRESS)
             trouble(l, status);
         return false;
@@ -219,28 +306,22 @@ static bool announce(plugin_link *l)
     if (!l->first)
         l->end = &l->first;
     slice->next = NULL;
-    if (fits)
-        return true;
-    slice->transport_state[0] = 0;
-    *l->bulk_end = slice;
-    l->bulk_end = &slice->next;
-    l->ahead_bytes += slice->bytes;
+    if (p)
+        enlist(l, p, h.span);
     return true;
 }
 
-/* The next piece of the first announced payload. False: not now. */
-static bool send_piece(plugin_link *l)
+/* The next piece of the first part that a rail has. False: not now. */
+static bool send_piece(plugin_link *l, plugin_rail *rail, plugin_channel *c)
 {
     plugin_transport *t = l->transport;
-    plugin_channel *c = &l->out[PLUGIN_BULK];
-    weft_slice *slice = l->bulk;
-    size_t offset = slice->transport_state[0];
+    plugin_part *part = rail->parts;
     plugin_message *m = weft_plugin_channel_next(c);
     if (!m)
         return false;
-    unsigned char *data = (unsigned char *)(uintptr_t)slice->payload + offset;
-    m->bytes = weft_min_size(t->piece_bytes, slice->bytes - offset);
-    m->slice = offset + m->bytes == slice->bytes ? slice : NULL;
+    unsigned char *data = part->data + part->posted;
+    m->bytes = weft_min_size(t->piece_bytes, part->bytes - part->posted);
+    m->part = part;
     if (c->copies && !c->staged)
         memcpy(m->stage, data, m->bytes);
     size_t bytes = m->bytes;
@@ -251,11 +332,11 @@ static bool send_piece(plugin_link *l)
             trouble(l, status);
         return false;
     }
-    slice->transport_state[0] = offset + bytes;
-    if (offset + bytes == slice->bytes) {
-        l->bulk = slice->next;
-        if (!l->bulk)
-            l->bulk_end = &l->bulk;
+    part->posted += bytes;
+    if (part->posted == part->bytes) {
+        rail->parts = part->next;
+        if (!rail->parts)
+            rail->parts_end = &rail->parts;
     }
     return true;
 }
@@ -270,34 +351,36 @@ void weft_plugin_link_queue(plugin_link *l, weft_slice *slice)
 int weft_plugin_link_send(plugin_link *l)
 {
     int moved = 0;
-    plugin_channel *brief = &l->out[PLUGIN_SHORT], *bulk = &l->out[PLUGIN_BULK];
+    plugin_channel *brief = &l->out[PLUGIN_SHORT];
     if (l->failed || l->working)
         return 0;
     l->working = true; /* a done() that sends only queues */
-    if (brief->count > 0)
-        moved += reap(l, brief);
-    if (bulk->count > 0)
-        moved += reap(l, bulk);
+    for (int k = 0; k < PLUGIN_KINDS; k++)
+        if (l->out[k].count > 0)
+            moved += reap(l, &l->out[k]);
     if (!l->ending && l->first && bring_up(l, brief))
         while (l->first && !l->failed && announce(l))
             ;
-    if (!l->ending && l->bulk && bring_up(l, bulk))
-        while (l->bulk && !l->failed && send_piece(l))
-            ;
+    for (int i = 0; i < l->rails; i++) {
+        plugin_channel *bulk = &l->out[PLUGIN_BULK + i];
+        if (!l->ending && l->rail[i].parts && bring_up(l, bulk))
+            while (l->rail[i].parts && !l->failed && send_piece(l, &l->rail[i], bulk))
+                ;
+    }
     l->working = false;
     return moved;
 }
 
 bool weft_plugin_link_quiet(const plugin_link *l)
 {
-    return l->failed || (!l->first && !l->bulk && l->out[PLUGIN_SHORT].count == 0 && l->out[PLUGIN_BULK].count == 0);
+    return l->failed || (!l->first && !l->going && l->out[PLUGIN_SHORT].count == 0);
 }
 
 bool weft_plugin_link_idle(const plugin_link *l)
 {
     if (l->failed)
         return l->told;
-    bool idle = !l->first && !l->bulk && !l->ending;
+    bool idle = !l->first && !l->going && !l->ending;
     for (int k = 0; k < PLUGIN_KINDS; k++)
         idle = idle && l->in[k].state != CHANNEL_MEETING && l->in[k].state != CHANNEL_UP && l->out[k].count == 0;
     return idle;
@@ -334,41 +417,52 @@ static void post_short(plugin_link *l)
 }
 
 /* A slice whose payload comes on BULK, or must wait for those before it. */
-static plugin_arrival *announced(plugin_link *l, const short_header *h)
+static plugin_payload *announced(plugin_link *l, const short_header *h)
 {
     const weft_sink *sink = &l->transport->config.sink;
-    plugin_arrival *a = weft_alloc(sizeof *a);
-    if (a) {
-        a->bytes = h->bytes;
-        memcpy(a->header, h->header, sizeof a->header);
-        a->memory = sink->place ? sink->place(sink->context, l->peer, h->header, h->bytes) : NULL;
-        a->own = !a->memory;
-        if (a->own)
-            a->memory = weft_alloc(h->bytes + 1);
+    plugin_payload *p = weft_alloc(sizeof *p);
+    if (p) {
+        p->bytes = h->bytes;
+        memcpy(p->header, h->header, sizeof p->header);
+        p->memory = sink->place ? sink->place(sink->context, l->peer, h->header, h->bytes) : NULL;
+        p->own = !p->memory;
+        if (p->own)
+            p->memory = weft_alloc(h->bytes + 1);
     }
-    if (!a || !a->memory) {
-        weft_free(a);
+    if (!p || !p->memory) {
+        weft_free(p);
         weft_plugin_link_fail(l, WEFT_ERR_MEMORY, "no memory for a slice that comes in");
         return NULL;
     }
-    *l->arrivals_end = a;
-    l->arrivals_end = &a->next;
-    return a;
+    *l->coming_end = p;
+    l->coming_end = &p->next;
+    return p;
 }
 
 /* A caller without place() takes arrived() for the announcement, so that nothing may overtake. */
 static void receive_whole(plugin_link *l, const short_header *h, const unsigned char *payload)
 {
     const weft_sink *sink = &l->transport->config.sink;
-    if (sink->place || !l->arrivals) {
+    if (sink->place || !l->coming) {
         sink->arrived(sink->context, l->peer, h->header, payload, h->bytes);
         return;
     }
-    plugin_arrival *a = announced(l, h);
-    if (!a)
+    plugin_payload *p = announced(l, h);
+    if (!p)
         return;
-    memcpy(a->memory, payload, h->bytes);
-    a->posted = a->filled = a->bytes;
+    memcpy(p->memory, payload, h->bytes);
+    p->moved = p->bytes;
+}
+
+/* Whether a message of SHORT with so many bytes is what its header says. */
+static bool is_slice(const plugin_transport *t, const short_header *h, size_t bytes)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < WEFT_NET_RAILS_MAX; i++)
+        sum += h->span[i];
+    bool fits = h->bytes <= inline_bytes(t);
+    return bytes >= sizeof *h && h->bytes <= WEFT_SLICE_MAX_BYTES && bytes == sizeof *h + (fits ? h->bytes : 0) &&
+           sum == (fits ? 0 : h->bytes);
 }
 
 static int receive_short(plugin_link *l)
@@ -389,47 +483,61 @@ static int receive_short(plugin_link *l)
         bool fits = h.bytes <= inline_bytes(t);
         if (bytes == WEFT_NET_UNKNOWN_BYTES)
             bytes = sizeof h + (fits ? h.bytes : 0);
-        if (bytes < sizeof h || h.bytes > WEFT_SLICE_MAX_BYTES || bytes != sizeof h + (fits ? h.bytes : 0)) {
+        if (!is_slice(t, &h, bytes)) {
             weft_plugin_link_fail(l, WEFT_ERR_PEER, "it sent what is no slice");
             break;
         }
         l->received++;
         moved++;
+        plugin_payload *p;
         if (fits)
             receive_whole(l, &h, m->stage + sizeof h);
-        else
-            announced(l, &h);
+        else if ((p = announced(l, &h)))
+            add_parts(p, p->memory, h.span, l->parts_end, WEFT_NET_RAILS_MAX);
         if (!l->failed)
             weft_plugin_channel_pop(t, c);
     }
     return moved;
 }
 
-/* Posts the pieces of what was announced, in order. */
-static void post_bulk(plugin_link *l)
+/* Posts the pieces of what was announced to come over a rail, in order. */
+static void post_bulk(plugin_link *l, plugin_part *first, plugin_channel *c)
 {
     plugin_transport *t = l->transport;
-    plugin_channel *c = &l->in[PLUGIN_BULK];
     weft_status status = WEFT_OK;
-    for (plugin_arrival *a = l->arrivals; a && status == WEFT_OK; a = a->next) {
+    for (plugin_part *part = first; part && status == WEFT_OK; part = part->next) {
         plugin_message *m;
-        while (a->posted < a->bytes && status == WEFT_OK && (m = weft_plugin_channel_next(c))) {
-            size_t piece = m->bytes = weft_min_size(t->piece_bytes, a->bytes - a->posted);
-            status = weft_plugin_channel_push(t, c, m, c->copies ? m->stage : a->memory + a->posted);
-            a->posted += status == WEFT_OK ? piece : 0;
+        while (part->posted < part->bytes && status == WEFT_OK && (m = weft_plugin_channel_next(c))) {
+            size_t piece = m->bytes = weft_min_size(t->piece_bytes, part->bytes - part->posted);
+            m->part = part;
+            status = weft_plugin_channel_push(t, c, m, c->copies ? m->stage : part->data + part->posted);
+            part->posted += status == WEFT_OK ? piece : 0;
         }
-        if (a->posted < a->bytes)
+        if (part->posted < part->bytes)
             break;
     }
     if (status != WEFT_OK && status != WEFT_IN_PROGRESS)
         trouble(l, status);
 }
 
-static int receive_bulk(plugin_link *l)
+/* Hands over what is complete, in the order of its announcement. */
+static void deliver(plugin_link *l)
+{
+    const weft_sink *sink = &l->transport->config.sink;
+    plugin_payload *p;
+    while ((p = l->coming) && p->moved == p->bytes && !l->failed) {
+        l->coming = p->next;
+        if (!l->coming)
+            l->coming_end = &l->coming;
+        sink->arrived(sink->context, l->peer, p->header, p->memory, p->bytes);
+        free_payload(p);
+    }
+}
+
+static int receive_bulk(plugin_link *l, int rail)
 {
     plugin_transport *t = l->transport;
-    plugin_channel *c = &l->in[PLUGIN_BULK];
-    const weft_sink *sink = &t->config.sink;
+    plugin_channel *c = &l->in[PLUGIN_BULK + rail];
     int moved = 0;
     while (moved < ARRIVALS_PER_TURN && !l->failed) {
         plugin_message *m;
@@ -439,23 +547,23 @@ static int receive_bulk(plugin_link *l)
             trouble(l, status);
         if (status != WEFT_OK || !m)
             break;
-        plugin_arrival *a = l->arrivals;
+        plugin_part *part = m->part;
         if (bytes != m->bytes && bytes != WEFT_NET_UNKNOWN_BYTES) {
             weft_plugin_link_fail(l, WEFT_ERR_PEER, "a piece of a payload has another length than it was to have");
             break;
         }
         if (c->copies)
-            memcpy(a->memory + a->filled, m->stage, m->bytes);
-        a->filled += m->bytes;
+            memcpy(part->data + part->moved, m->stage, m->bytes);
+        part->moved += m->bytes;
+        part->of->moved += m->bytes;
         weft_plugin_channel_pop(t, c);
         moved++;
-        while ((a = l->arrivals) && a->filled == a->bytes && !l->failed) {
-            l->arrivals = a->next;
-            if (!l->arrivals)
-                l->arrivals_end = &l->arrivals;
-            sink->arrived(sink->context, l->peer, a->header, a->memory, a->bytes);
-            free_arrival(a);
+        if (part->moved == part->bytes) { /* the rail's first */
+            l->parts[rail] = part->next;
+            if (!part->next)
+                l->parts_end[rail] = &l->parts[rail];
         }
+        deliver(l);
     }
     return moved;
 }
@@ -483,10 +591,12 @@ int weft_plugin_link_progress(plugin_link *l)
         if (moved > 0 && !l->failed)
             post_short(l);
     }
-    if (!l->failed && accepted(l, &l->in[PLUGIN_BULK])) {
-        if (l->arrivals)
-            post_bulk(l);
-        moved += receive_bulk(l);
+    for (int i = 0; i < WEFT_NET_RAILS_MAX; i++) {
+        if (l->failed || !accepted(l, &l->in[PLUGIN_BULK + i]))
+            continue;
+        if (l->parts[i])
+            post_bulk(l, l->parts[i], &l->in[PLUGIN_BULK + i]);
+        moved += receive_bulk(l, i);
     }
     moved += weft_plugin_link_send(l);
     if (l->ending && !l->failed && is_over(l))

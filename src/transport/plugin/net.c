@@ -59,8 +59,8 @@ static weft_status init(weft_net *net, uint64_t job)
 
 /* What we need of a device's properties, of any version. */
 typedef struct device_properties {
-    const char *name;
-    int memory, speed_Mbps, offload;
+    const char *name, *pci_path;
+    int memory, speed_Mbps, offload, port;
     double latency_us;
     size_t message_bytes;
 } device_properties;
@@ -73,8 +73,8 @@ static nccl_result get_properties(const weft_net *net, int device, device_proper
     *out = (device_properties){.message_bytes = MESSAGE_BYTES};
     nccl_result result;
 #define COMMON(from)                                                                                                             \
-    out->name = (from).name, out->memory = (from).ptrSupport, out->speed_Mbps = (from).speed,                                    \
-    out->latency_us = (double)(from).latency
+    out->name = (from).name, out->pci_path = (from).pciPath, out->memory = (from).ptrSupport, out->speed_Mbps = (from).speed,    \
+    out->port = (from).port, out->latency_us = (double)(from).latency
     if (net->version == 6) {
         nccl_net_properties_v6 v6 = {0};
         result = t->v6->getProperties(device, &v6);
@@ -102,31 +102,75 @@ static nccl_result get_properties(const weft_net *net, int device, device_proper
 _Static_assert(offsetof(nccl_net_properties_v9, maxP2pBytes) == offsetof(nccl_net_properties_v11, maxP2pBytes),
                "v11 goes on where v9 ends");
 
-/* The fastest device that takes host memory; of equal ones the first, as the plugin puts those in front that it prefers. */
-static weft_status choose_device(weft_net *net)
+/* Whether the list of WEFT_NET_DEVICES has the name: prefixes, after "=" whole names. */
+static bool is_named(const char *list, const char *name)
 {
-    int count = 0;
+    bool whole = *list == '=';
+    for (list += whole; *list; list += *list == ',') {
+        size_t length = strcspn(list, ",");
+        if (length > 0 && strncmp(name, list, length) == 0 && (!whole || !name[length]))
+            return true;
+        list += length;
+    }
+    return false;
+}
+
+/* Ports of different adapters, or different ports of one: else it is the same thing under two names. */
+static bool is_apart(const weft_net *net, const weft_net_device *d)
+{
+    for (int i = 0; i < net->devices; i++) {
+        const weft_net_device *other = &net->device[i];
+        if (!*d->pci_path || !*other->pci_path || (strcmp(d->pci_path, other->pci_path) == 0 && d->port == other->port))
+            return false;
+    }
+    return true;
+}
+
+/* Takes a device into those that are used. Without a list those are the fastest: of equal ones the first, as the plugin puts
+ * those in front that it prefers, and others that surely lead to another wire. */
+static void consider(weft_net *net, const char *chosen, const weft_net_device *d, const device_properties *p)
+{
+    if (*chosen ? !is_named(chosen, d->name) : net->devices > 0 && d->speed_Mbps < net->device[0].speed_Mbps)
+        return;
+    if (!*chosen && net->devices > 0 && d->speed_Mbps > net->device[0].speed_Mbps)
+        net->devices = 0;
+    if (net->devices == WEFT_NET_RAILS_MAX || (!*chosen && net->devices > 0 && !is_apart(net, d)))
+        return;
+    if (net->devices == 0) {
+        net->message_bytes = MESSAGE_BYTES;
+        net->latency_ns = p->latency_us * 1000;
+    }
+    if (p->message_bytes > 0)
+        net->message_bytes = weft_min_size(p->message_bytes, net->message_bytes);
+    net->device[net->devices++] = *d;
+}
+
+static weft_status choose_devices(weft_net *net, const char *chosen)
+{
+    int count = 0, usable = 0;
+    char names[256] = "";
     weft_status status = check(net, "devices", net->library->table.v6->devices(&count));
-    net->device = -1;
     for (int i = 0; i < count && status == WEFT_OK; i++) {
         device_properties p;
         status = check(net, "getProperties", get_properties(net, i, &p));
         if (status != WEFT_OK || !(p.memory & NCCL_PTR_HOST) || p.offload != NCCL_NET_DEVICE_HOST)
             continue;
-        if (net->device >= 0 && p.speed_Mbps <= net->speed_Mbps)
-            continue;
-        net->device = i;
-        net->speed_Mbps = p.speed_Mbps;
-        net->latency_ns = p.latency_us * 1000;
-        net->message_bytes = p.message_bytes > 0 ? weft_min_size(p.message_bytes, MESSAGE_BYTES) : MESSAGE_BYTES;
-        snprintf(net->device_name, sizeof net->device_name, "%s", p.name ? p.name : "");
+        weft_net_device d = {.number = i, .port = p.port, .speed_Mbps = p.speed_Mbps};
+        snprintf(d.name, sizeof d.name, "%s", p.name ? p.name : "");
+        snprintf(d.pci_path, sizeof d.pci_path, "%s", p.pci_path ? p.pci_path : "");
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", usable++ ? ", " : "", d.name);
+        consider(net, chosen, &d, &p);
     }
-    if (status == WEFT_OK && net->device < 0)
+    if (status == WEFT_OK && usable == 0)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s (%s): none of its %d devices sends host memory", net->name,
                          net->library->path, count);
+    if (status == WEFT_OK && net->devices == 0)
+        return weft_fail(WEFT_ERR_INVALID, "plugin %s: no device matches WEFT_NET_DEVICES '%s'; there are: %s", net->name, chosen,
+                         names);
     if (status == WEFT_OK && net->message_bytes < SMALLEST_MESSAGE_BYTES)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin %s (%s): device %s sends %zu bytes at a time, at least %d are needed",
-                         net->name, net->library->path, net->device_name, net->message_bytes, SMALLEST_MESSAGE_BYTES);
+                         net->name, net->library->path, net->device[0].name, net->message_bytes, SMALLEST_MESSAGE_BYTES);
     return status;
 }
 
@@ -136,7 +180,7 @@ static void set_name(weft_net *net)
     snprintf(net->name, sizeof net->name, "%s", name ? name : "without a name");
 }
 
-weft_status weft_net_open(const char *setting, uint64_t job, weft_net *net)
+weft_status weft_net_open(const char *setting, const char *chosen, uint64_t job, weft_net *net)
 {
     memset(net, 0, sizeof *net);
     weft_status status = weft_net_library_get(setting, &net->library);
@@ -151,11 +195,11 @@ weft_status weft_net_open(const char *setting, uint64_t job, weft_net *net)
         return weft_fail_context(status, "%s", "opening a NCCL network plugin");
     }
     set_name(net);
-    if ((status = weft_net_library_check(net->library)) != WEFT_OK || (status = choose_device(net)) != WEFT_OK)
+    if ((status = weft_net_library_check(net->library)) != WEFT_OK || (status = choose_devices(net, chosen)) != WEFT_OK)
         weft_net_close(net);
-    else
+    for (int i = 0; i < net->devices && status == WEFT_OK; i++)
         weft_log(WEFT_LOG_INFO, "plugin: %s, version %d of NCCL's table, from %s: device %s, %d Mbit/s", net->name, net->version,
-                 net->library->path, net->device_name, net->speed_Mbps);
+                 net->library->path, net->device[i].name, net->device[i].speed_Mbps);
     return status;
 }
 
@@ -168,16 +212,16 @@ void weft_net_close(weft_net *net)
 
 /* ---- connections ------------------------------------------------------------------------------- */
 
-weft_status weft_net_listen(const weft_net *net, void *handle, void **listen_comm)
+weft_status weft_net_listen(const weft_net *net, int device, void *handle, void **listen_comm)
 {
     const weft_net_table *t = &net->library->table;
     weft_net_clear_warning();
-    nccl_result result = net->version >= 11 ? t->v11->listen(net->context, net->device, handle, listen_comm)
-                                            : t->v6->listen(net->device, handle, listen_comm);
+    nccl_result result = net->version >= 11 ? t->v11->listen(net->context, net->device[device].number, handle, listen_comm)
+                                            : t->v6->listen(net->device[device].number, handle, listen_comm);
     return check(net, "listen", result);
 }
 
-weft_status weft_net_connect(const weft_net *net, void *handle, void **send_comm)
+weft_status weft_net_connect(const weft_net *net, int device, void *handle, void **send_comm)
 {
     const weft_net_table *t = &net->library->table;
     nccl_net_device_handle *offload = NULL;
@@ -185,13 +229,13 @@ weft_status weft_net_connect(const weft_net *net, void *handle, void **send_comm
     nccl_result result;
     weft_net_clear_warning();
     if (net->version == 6)
-        result = t->v6->connect(net->device, handle, send_comm);
+        result = t->v6->connect(net->device[device].number, handle, send_comm);
     else if (net->version < 10)
-        result = t->v7->connect(net->device, handle, send_comm, &offload);
+        result = t->v7->connect(net->device[device].number, handle, send_comm, &offload);
     else if (net->version == 10)
-        result = t->v10->connect(net->device, &config, handle, send_comm, &offload);
+        result = t->v10->connect(net->device[device].number, &config, handle, send_comm, &offload);
     else
-        result = t->v11->connect(net->context, net->device, handle, send_comm, &offload);
+        result = t->v11->connect(net->context, net->device[device].number, handle, send_comm, &offload);
     return check(net, "connect", result);
 }
 

@@ -10,14 +10,19 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/settings.h"
+#include "transport/near.h"
 #include "transport/registry.h"
 
 /* NCCL's plugins have no descriptor to wait on: who sleeps wakes up by himself, after longer and longer naps. */
-enum { NAP_MIN_NS = 30000, NAP_MAX_NS = 1 * WEFT_NS_PER_MS, FLUSH_NAP_MS = 1, ADDRESS_MAGIC = 0x6e6c7077 };
+enum { NAP_MIN_NS = 30000, NAP_MAX_NS = 1 * WEFT_NS_PER_MS, FLUSH_NAP_MS = 1, ADDRESS_MAGIC = 0x6e6c7078 };
 
 typedef struct plugin_address {
-    uint32_t magic, short_bytes, piece_bytes, unused;
+    uint32_t magic, short_bytes, piece_bytes, devices;
     char name[WEFT_NET_NAME];  /* of the plugin: both sides need the same one */
+    struct {
+        uint32_t speed_Mbps, far;
+    } device[WEFT_NET_RAILS_MAX];
 } plugin_address;              /* the inner transport's address follows */
 
 static plugin_transport *instance(weft_transport *t)
@@ -88,6 +93,32 @@ static weft_status open_descriptors(plugin_transport *t)
     return WEFT_OK;
 }
 
+/* Which devices are better left to other ranks of this host. */
+static weft_status find_near(plugin_transport *t)
+{
+    weft_near_device device[WEFT_NET_RAILS_MAX];
+    for (int i = 0; i < t->net.devices; i++) {
+        const weft_net_device *d = &t->net.device[i];
+        device[i] = (weft_near_device){.name = *d->pci_path ? d->pci_path : d->name, .speed_Mbps = (uint32_t)d->speed_Mbps};
+    }
+    weft_status status = weft_near_divide(&t->config, device, t->net.devices);
+    for (int i = 0; i < t->net.devices && status == WEFT_OK; i++)
+        t->far[i] = device[i].far;
+    return status;
+}
+
+/* The plugin, and the devices of it that are used. */
+static weft_status open_net(plugin_transport *t)
+{
+    weft_settings settings;
+    weft_status status = weft_settings_load(&settings);
+    if (status != WEFT_OK)
+        return status;
+    status = weft_net_open(t->config.net_plugin, settings.net_devices, t->config.job, &t->net);
+    weft_settings_unload(&settings);
+    return status == WEFT_OK ? find_near(t) : status;
+}
+
 static weft_status plugin_open(const weft_transport_config *config, weft_transport **out)
 {
     if (!config || config->size < sizeof *config)
@@ -99,7 +130,7 @@ static weft_status plugin_open(const weft_transport_config *config, weft_transpo
     t->epoll = t->timer = -1;
     t->nap_ns = NAP_MIN_NS;
     t->links = weft_alloc_array((size_t)config->ranks, sizeof *t->links);
-    weft_status status = t->links ? weft_net_open(config->net_plugin, config->job, &t->net)
+    weft_status status = t->links ? open_net(t)
                                   : weft_fail(WEFT_ERR_MEMORY, "no memory for the plugin transport's %d links", config->ranks);
     if (status == WEFT_OK) {
         t->short_bytes = weft_min_size(WEFT_NET_SHORT_BYTES, t->net.message_bytes);
@@ -110,6 +141,7 @@ static weft_status plugin_open(const weft_transport_config *config, weft_transpo
         status = open_descriptors(t);
     /* The caller's strings were needed for opening only. */
     t->config.interfaces = t->config.port_range = t->config.net_plugin = NULL;
+    t->config.distances = NULL;
     if (status != WEFT_OK) {
         plugin_destroy((weft_transport *)(void *)t);
         return status;
@@ -124,15 +156,41 @@ static weft_status plugin_address_of(weft_transport *transport, void *address, s
 {
     plugin_transport *t = instance(transport);
     plugin_address own = {
-        .magic = ADDRESS_MAGIC, .short_bytes = (uint32_t)t->short_bytes, .piece_bytes = (uint32_t)t->piece_bytes};
+        .magic = ADDRESS_MAGIC, .short_bytes = (uint32_t)t->short_bytes, .piece_bytes = (uint32_t)t->piece_bytes,
+        .devices = (uint32_t)t->net.devices};
     if (*bytes < sizeof own)
         return weft_fail(WEFT_ERR_INVALID, "plugin: an address needs more than %zu bytes, there are %zu", sizeof own, *bytes);
     memcpy(own.name, t->net.name, sizeof own.name);
+    for (int i = 0; i < t->net.devices; i++) {
+        own.device[i].speed_Mbps = (uint32_t)t->net.device[i].speed_Mbps;
+        own.device[i].far = t->far[i];
+    }
     memcpy(address, &own, sizeof own);
     size_t inner = *bytes - sizeof own;
     weft_status status = t->tcp->address(t->inner, (char *)address + sizeof own, &inner);
     *bytes = sizeof own + inner;
     return status;
+}
+
+/* The rails to a peer: each of our devices goes with the one in the same place there, of these the ones that are near at both
+ * ends, if there are none those at one end, else all. Fills device[] with their places; returns how many. */
+static int find_rails(const plugin_transport *t, const plugin_address *theirs, int device[WEFT_NET_RAILS_MAX])
+{
+    int most = theirs->devices < (uint32_t)t->net.devices ? (int)theirs->devices : t->net.devices, least = 2, rails = 0;
+    for (int i = 0; i < most; i++) {
+        int far_ends = t->far[i] + (theirs->device[i].far != 0);
+        least = far_ends < least ? far_ends : least;
+    }
+    for (int i = 0; i < most; i++)
+        if (t->far[i] + (theirs->device[i].far != 0) == least)
+            device[rails++] = i;
+    return rails;
+}
+
+static uint32_t rail_speed(const plugin_transport *t, const plugin_address *theirs, int device)
+{
+    uint32_t here = (uint32_t)t->net.device[device].speed_Mbps, there = theirs->device[device].speed_Mbps;
+    return here < there ? here : there;
 }
 
 static weft_status plugin_reachable(weft_transport *transport, int peer, const void *address, size_t bytes, weft_path_info *info)
@@ -142,7 +200,7 @@ static weft_status plugin_reachable(weft_transport *transport, int peer, const v
     if (bytes <= sizeof theirs)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin: rank %d has not opened this transport", peer);
     memcpy(&theirs, address, sizeof theirs);
-    if (theirs.magic != ADDRESS_MAGIC)
+    if (theirs.magic != ADDRESS_MAGIC || theirs.devices < 1)
         return weft_fail(WEFT_ERR_UNSUPPORTED, "plugin: what rank %d gave is no address", peer);
     if (strncmp(theirs.name, t->net.name, sizeof theirs.name) != 0)
         return weft_fail(WEFT_ERR_UNSUPPORTED,
@@ -154,9 +212,15 @@ static weft_status plugin_reachable(weft_transport *transport, int peer, const v
     weft_status status = t->tcp->reachable(t->inner, peer, (const char *)address + sizeof theirs, bytes - sizeof theirs, NULL);
     if (status != WEFT_OK || !info)
         return status;
+    int device[WEFT_NET_RAILS_MAX] = {0}, rails = find_rails(t, &theirs, device);
+    uint32_t speed = 0;
+    for (int i = 0; i < rails; i++)
+        speed += rail_speed(t, &theirs, device[i]);
     *info = (weft_path_info){.latency_ns = t->net.latency_ns > 0 ? t->net.latency_ns : 30000,
-                             .bandwidth_Bps = t->net.speed_Mbps > 0 ? t->net.speed_Mbps * 1e6 / 8 : 1.25e9};
-    snprintf(info->name, sizeof info->name, "plugin %.20s %.30s", t->net.name, t->net.device_name);
+                             .bandwidth_Bps = speed > 0 ? speed * 1e6 / 8 : 1.25e9};
+    int n = snprintf(info->name, sizeof info->name, "plugin %.20s %.28s", t->net.name, t->net.device[device[0]].name);
+    if (rails > 1)
+        snprintf(info->name + n, sizeof info->name - (size_t)n, " x%d", rails);
     return WEFT_OK;
 }
 
@@ -174,9 +238,20 @@ static weft_status plugin_connect(weft_transport *transport, int peer, const voi
     if (status == WEFT_OK && !l->control) /* it is there when the peer asked for a connection before */
         status = t->tcp->connect(t->inner, peer, (const char *)address + sizeof(plugin_address), bytes - sizeof(plugin_address),
                                  &l->control);
-    if (status == WEFT_OK)
-        *out = (weft_endpoint *)(void *)l;
-    return status;
+    if (status != WEFT_OK)
+        return status;
+    plugin_address theirs;
+    int device[WEFT_NET_RAILS_MAX] = {0};
+    memcpy(&theirs, address, sizeof theirs);
+    l->rails = find_rails(t, &theirs, device);
+    l->out[PLUGIN_SHORT].device = device[0];
+    for (int i = 0; i < l->rails; i++) {
+        uint32_t speed = rail_speed(t, &theirs, device[i]);
+        l->rail[i].weight = speed > 0 ? speed : 1;
+        l->out[PLUGIN_BULK + i].device = device[i];
+    }
+    *out = (weft_endpoint *)(void *)l;
+    return WEFT_OK;
 }
 
 /* ---- slices ------------------------------------------------------------------------------------ */

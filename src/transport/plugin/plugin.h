@@ -1,9 +1,10 @@
 /* The parts of the transport "plugin", which sends slices through a NCCL network plugin.
  *
  * NCCL's connections go one way, carry messages in order into buffers that the receiver has posted, and need a handle that the
- * receiver made for that one connection. From a rank to another there are up to two of them, made when they are first needed:
- * SHORT carries every slice's header, and the payload with it when it is small; its receiver keeps buffers posted. BULK carries
- * larger payloads, which the receiver posts when it knows from the header how long they are. Handles, and the word that a rank
+ * receiver made for that one connection. From a rank to another there are some of them, made when they are first needed:
+ * SHORT carries every slice's header, and the payload with it when it is small; its receiver keeps buffers posted. BULK and those
+ * after it, one for each device, carry larger payloads, which the receiver posts when it knows from the header how long they are
+ * and which part of them comes where. Handles, and the word that a rank
  * leaves, travel over an inner instance of the tcp transport, which also notices when a peer dies.
  */
 #ifndef WEFT_PLUGIN_H
@@ -20,7 +21,28 @@ enum {
     WEFT_NET_AHEAD_BYTES = 2 << 20     /* announced, not yet sent */
 };
 
-typedef enum plugin_kind { PLUGIN_SHORT, PLUGIN_BULK, PLUGIN_KINDS } plugin_kind;
+enum { PLUGIN_SHORT, PLUGIN_BULK, PLUGIN_KINDS = PLUGIN_BULK + WEFT_NET_RAILS_MAX };
+
+typedef struct plugin_payload plugin_payload;
+
+/* The part of a payload that goes over one rail. */
+typedef struct plugin_part {
+    struct plugin_part *next;   /* of the rail */
+    plugin_payload *of;
+    unsigned char *data;
+    size_t bytes, posted, moved; /* posted: the plugin has them; moved: it has sent or filled them */
+} plugin_part;
+
+/* A payload that was announced and goes or comes on BULK. */
+struct plugin_payload {
+    plugin_payload *next;       /* in order of their announcements */
+    size_t bytes, moved;
+    weft_slice *slice;          /* out */
+    unsigned char *memory;      /* in, .own: allocated for it */
+    bool own;
+    unsigned char header[WEFT_HEADER_BYTES];
+    plugin_part part[WEFT_NET_RAILS_MAX];
+};
 
 typedef enum channel_state {
     CHANNEL_NONE,
@@ -35,7 +57,8 @@ typedef struct plugin_message {
     void *request;
     void *memory;               /* registration made for this message alone */
     bool registered;
-    weft_slice *slice;          /* out: done with this message, its last */
+    weft_slice *slice;          /* SHORT, out: done with this message */
+    plugin_part *part;          /* BULK */
     size_t bytes;
     unsigned char *stage;
 } plugin_message;
@@ -43,7 +66,8 @@ typedef struct plugin_message {
 /* One NCCL connection. Messages in flight are a ring; only the oldest is tested, as NCCL does. */
 typedef struct plugin_channel {
     channel_state state;
-    plugin_kind kind;
+    int kind;                   /* PLUGIN_SHORT, or PLUGIN_BULK + rail */
+    int device;                 /* of those that the transport uses */
     bool sends;
     bool called, accepted;      /* connect or accept was called; the receiver has accepted, so that the sender may send */
     void *listen_comm, *comm;
@@ -57,14 +81,12 @@ typedef struct plugin_channel {
     bool copies;                /* BULK: the plugin pins memory, so payloads go through the buffers */
 } plugin_channel;
 
-/* A payload that was announced and is coming on BULK. */
-typedef struct plugin_arrival {
-    struct plugin_arrival *next;
-    unsigned char *memory;
-    bool own;
-    size_t bytes, posted, filled;
-    unsigned char header[WEFT_HEADER_BYTES];
-} plugin_arrival;
+/* A way out to a peer: one of our devices with the one in the same place there. */
+typedef struct plugin_rail {
+    uint32_t weight;
+    uint64_t load;              /* bytes announced and not sent */
+    plugin_part *parts, **parts_end; /* not wholly given to the plugin */
+} plugin_rail;
 
 /* All that is shared with one peer. */
 typedef struct plugin_link {
@@ -74,9 +96,12 @@ typedef struct plugin_link {
     weft_endpoint *control;     /* of the inner tcp; NULL until it is needed */
     plugin_channel out[PLUGIN_KINDS], in[PLUGIN_KINDS];
     weft_slice *first, **end;   /* not announced yet */
-    weft_slice *bulk, **bulk_end;   /* announced, payload not completely given to BULK */
-    size_t ahead_bytes;         /* announced, payload not completely sent */
-    plugin_arrival *arrivals, **arrivals_end;
+    plugin_rail rail[WEFT_NET_RAILS_MAX]; /* known when there is an endpoint */
+    int rails;
+    plugin_payload *going, **going_end; /* announced, not completely sent */
+    size_t ahead_bytes;         /* of these */
+    plugin_payload *coming, **coming_end;
+    plugin_part *parts[WEFT_NET_RAILS_MAX], **parts_end[WEFT_NET_RAILS_MAX]; /* of these, not complete */
     uint64_t sent, received;    /* messages of SHORT */
     bool working;               /* inside its progress: a send() only queues */
     bool failed, told;          /* over; and the sink knows, or must not hear of it */
@@ -90,8 +115,8 @@ typedef struct plugin_link {
 
 typedef struct plugin_transport {
     weft_transport_config config;
-    char *net_plugin;
     weft_net net;
+    bool far[WEFT_NET_RAILS_MAX]; /* devices that other ranks of this host are nearer to */
     const weft_transport_ops *tcp;
     weft_transport *inner;
     plugin_link **links;        /* by rank, NULL: nothing to do with that one yet */
@@ -105,7 +130,7 @@ typedef struct plugin_transport {
 /* ---- channel.c: one connection ---- */
 
 /* Receiver: makes a handle in channel->handle. */
-weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, plugin_kind kind);
+weft_status weft_plugin_channel_listen(plugin_transport *t, plugin_channel *c, int device);
 /* Calls connect or accept once more; WEFT_IN_PROGRESS: again later. Up when there is a comm, and a sender's when it
  * is accepted. */
 weft_status weft_plugin_channel_meet(plugin_transport *t, plugin_channel *c);
@@ -144,7 +169,7 @@ void weft_plugin_link_free(plugin_link *l);
 /* ---- control.c: what the inner tcp carries ---- */
 
 weft_sink weft_plugin_control_sink(plugin_transport *t);
-weft_status weft_plugin_control_ask(plugin_link *l, plugin_kind kind);
+weft_status weft_plugin_control_ask(plugin_link *l, const plugin_channel *c);
 /* Sender: connect was called; receiver: it is accepted. */
 weft_status weft_plugin_control_met(plugin_link *l, const plugin_channel *c);
 /* Tells the peer that this rank leaves. */

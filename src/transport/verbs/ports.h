@@ -1,5 +1,5 @@
-/* Ports of RDMA devices as data: which of them to use, which GID of a port, which ports of two instances to pair, how to divide
- * bytes among pairs, and the address blob. Opens no device. */
+/* Ports of RDMA devices as data: which of them to use, which GID of a port, which ports of two instances to pair, and
+ * the address blob. Opens no device. */
 #ifndef WEFT_VERBS_PORTS_H
 #define WEFT_VERBS_PORTS_H
 
@@ -11,8 +11,7 @@ enum {
     WEFT_VERBS_PORTS_MAX = 8, /* that one instance uses */
     WEFT_VERBS_RAILS_MAX = 4, /* between two instances */
     WEFT_VERBS_NAME = 72,     /* "mlx5_0:1" */
-    WEFT_VERBS_WEIGHT_MAX = 1000,
-    WEFT_VERBS_SPAN_MIN = 16 << 10 /* fewer bytes are not worth a further rail */
+    WEFT_VERBS_WEIGHT_MAX = 1000
 };
 
 /* ---- which ports ---- */
@@ -74,9 +73,5 @@ typedef struct weft_verbs_pair {
  * each other. */
 weft_status weft_verbs_pairs_match(const weft_verbs_port *mine, int mine_count, const weft_verbs_port *theirs, int their_count,
                                    bool lower, weft_verbs_pair pairs[WEFT_VERBS_RAILS_MAX], int *count);
-
-/* Divides `bytes` among rails: spans[i] for each, in order of the bytes. `load`: bytes that each has under way already. Small
- * amounts go whole to the rail that will be done first; larger ones are shared by weight so that all end together. */
-void weft_verbs_spans_divide(size_t bytes, const uint32_t *weights, const uint64_t *load, int rails, uint32_t *spans);
 
 #endif

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "transport/spans.h"
 #include "transport/verbs/verbs.h"
 
 /* ---- work requests ----------------------------------------------------------------------------------- */
@@ -200,7 +201,7 @@ static bool post_offer(verbs_link *link, weft_slice *slice)
         weights[i] = link->rails[i].weight;
         loads[i] = link->rails[i].load;
     }
-    weft_verbs_spans_divide(slice->bytes, weights, loads, link->rail_count, out->spans);
+    weft_spans_divide(slice->bytes, weights, loads, link->rail_count, out->spans);
     if (!find_source(link, out, slice))
         return false;
     verbs_frame frame = {.kind = VERBS_OFFER, .bytes = out->bytes, .id = (uint32_t)(out - t->outgoing)};
