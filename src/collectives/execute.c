@@ -461,6 +461,14 @@ static void reset(weft_execution *x, void (*done)(void *context, weft_execution 
     x->in_flight = x->lost_sends = 0;
 }
 
+/* As far as it goes at once. */
+static void run_begun(weft_execution *x)
+{
+    poll_execution(x);
+    if (x->active && x->tasks_left == 0 && x->in_flight == 0 && x->exec->error == WEFT_OK)
+        finish(x);
+}
+
 void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context)
 {
     weft_exec *e = x->exec;
@@ -477,9 +485,7 @@ void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_ex
         return;
     }
     activate(x);
-    poll_execution(x);
-    if (x->active && x->tasks_left == 0 && x->in_flight == 0 && e->error == WEFT_OK)
-        finish(x);
+    run_begun(x);
 }
 
 void weft_execution_resume(weft_execution *x, const weft_execution_point *point, void (*done)(void *context, weft_execution *x),
@@ -496,8 +502,17 @@ void weft_execution_resume(weft_execution *x, const weft_execution_point *point,
     begin_tile(t, 0);
     for (t->step = 0; t->step < point->step; t->step++)
         t->signals += l->steps[t->step].kind == WEFT_STEP_SIGNAL;
+    if (point->scratch_bytes)
+        memcpy(x->layouts[WEFT_SCRATCH].base, point->scratch, point->scratch_bytes);
+    if (point->sends)
+        weft_task_adopt_sends(t, point->sends);
     x->tasks_left = 1;
     join_active(x);
+    if (x->exec->early_count) {
+        check_early(x->exec, x);
+        weft_execution_take_wants(x->exec, x);
+    }
+    run_begun(x);
 }
 
 int weft_exec_progress(weft_exec *e)

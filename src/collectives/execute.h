@@ -145,6 +145,9 @@ struct weft_exec {
     uint64_t memories_ended;    /* of this process, that local peers were told of */
     int spins, yields;          /* looks at a signal, without and with giving up the core in between, before a call on the inline
                                    path goes on in the executor */
+    uint32_t inline_sends;      /* slices of the call on the inline path that the transport has */
+    bool inline_lost;           /* one of them did not leave */
+    struct weft_inline_run *inline_run; /* that waits for a message; or NULL */
     void (*trace)(void *context, uint32_t step); /* NULL, but in tests: a step of a lane is over */
     void *trace_context;
     weft_gate last_done[WEFT_LOCAL_SLOTS]; /* of the last local collective in each slot */
@@ -271,11 +274,14 @@ weft_execution *weft_execution_get(weft_exec *e);
 weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *args);
 /* Takes the communicator's next number and begins; `done` is called from here or from progress. */
 void weft_execution_start(weft_execution *x, void (*done)(void *context, weft_execution *x), void *context);
-/* Where the inline path (inline.h) left a collective: of one lane and one tile, local steps only, staged. */
+/* Where the inline path (inline.h) left a collective: of one lane and one tile; in shared memory, staged, or by messages. */
 typedef struct weft_execution_point {
     uint32_t sequence;
     uint64_t before, local_sequence;
     uint32_t step;      /* the first that is not over */
+    uint32_t sends;     /* sending steps before it, given to the transport whole */
+    const void *scratch; /* what they left in scratch memory */
+    size_t scratch_bytes;
 } weft_execution_point;
 /* Goes on from there: x is bound as ever. */
 void weft_execution_resume(weft_execution *x, const weft_execution_point *point, void (*done)(void *context, weft_execution *x),
@@ -361,6 +367,8 @@ void weft_execution_drained(weft_execution *x);
 /* execute_traffic.c */
 void weft_task_begin_send(weft_task *t, const weft_step *step, const weft_ready_step *ready, bool forward);
 void weft_task_pump(weft_task *t);
+/* The task's first sending steps were begun on the inline path: what the transport still has of them is this task's. */
+void weft_task_adopt_sends(weft_task *t, uint32_t sends);
 void weft_task_enter_receive(weft_task *t, const weft_step *step, const weft_ready_step *ready);
 /* Takes slices and wants that came before their step. */
 void weft_task_take_early(weft_task *t);

@@ -2,7 +2,7 @@
  * execute.c, the storing of data in execute_data.c, credit and connections in wire.c. */
 #include <string.h>
 
-#include "collectives/execute.h"
+#include "collectives/inline.h"
 
 /* ---- sending ----------------------------------------------------------------------------------- */
 
@@ -99,6 +99,24 @@ void weft_task_begin_send(weft_task *t, const weft_step *step, const weft_ready_
     s->all_issued = false;
     s->begun = true;
     t->begun = ready->send_index + 1;
+}
+
+static void adopt_send(void *task, uint32_t index)
+{
+    weft_task *t = task;
+    t->sends[index].outstanding++;
+    t->execution->in_flight++;
+}
+
+void weft_task_adopt_sends(weft_task *t, uint32_t sends)
+{
+    weft_exec *e = t->execution->exec;
+    for (uint32_t i = 0; i < sends; i++)
+        t->sends[i] = (weft_sending){.begun = true, .all_issued = true};
+    t->begun = sends;
+    weft_wire_hand_over(e->wire, e, t, send_done, adopt_send);
+    e->inline_sends = 0;
+    weft_task_pump(t);
 }
 
 /* ---- receiving --------------------------------------------------------------------------------- */
@@ -245,6 +263,8 @@ weft_take weft_exec_take(weft_exec *e, weft_incoming *in)
     if (age <= WEFT_HISTORY && !weft_exec_agrees(e, in, &e->history[sequence % WEFT_HISTORY]))
         return WEFT_TAKE_DONE;
     weft_execution *x = find_running(e, sequence);
+    if (!x && e->inline_run && age == 1)
+        return weft_inline_take(e, in);
     if (!x) {
         for (x = e->queued; x; x = x->next)
             if (x->sequence == sequence)

@@ -104,7 +104,7 @@ static void slice_done(weft_slice *slice, weft_status status)
         s->next_owned->link = s->link;
     s->next_free = w->free_sends;
     w->free_sends = s;
-    if (done && owner)
+    if (done)
         done(owner, index, bytes, status);
 }
 
@@ -171,11 +171,15 @@ weft_status weft_wire_post(weft_wire *w, int peer, weft_wire_header *header, con
     return status;
 }
 
-void weft_wire_disown(weft_wire *w, const void *owner)
+void weft_wire_hand_over(weft_wire *w, const void *owner, void *to, weft_wire_done done, void (*each)(void *to, uint32_t index))
 {
-    for (wire_send *s = w->owned_sends; s; s = s->next_owned)
-        if (s->owner == owner)
-            s->owner = NULL;
+    for (wire_send *s = w->owned_sends; s; s = s->next_owned) {
+        if (s->owner != owner)
+            continue;
+        s->owner = to;
+        s->done = done;
+        each(to, s->index);
+    }
 }
 
 /* ---- credit ------------------------------------------------------------------------------------ */

@@ -152,8 +152,8 @@ static inline size_t weft_wire_slice(const weft_wire *w, int peer, size_t bytes)
 /* Sends one slice; `done` (may be NULL) is told when the payload may be reused, maybe at once. header->credit is filled here. */
 weft_status weft_wire_post(weft_wire *w, int peer, weft_wire_header *header, const void *payload, size_t bytes,
                            weft_wire_done done, void *owner, uint32_t index);
-/* The owner of sends goes away before they are done: their `done` will not be called. */
-void weft_wire_disown(weft_wire *w, const void *owner);
+/* The sends of `owner` that are not done get another owner and `done`; `each` is told the index of every one. */
+void weft_wire_hand_over(weft_wire *w, const void *owner, void *to, weft_wire_done done, void (*each)(void *to, uint32_t index));
 /* A taken slice is consumed: its eager charge goes back to the sender. */
 void weft_wire_taken(weft_wire *w, int peer, const weft_wire_header *header, size_t bytes);
 /* Ends a kept slice: gives its memory back and its charge to the sender. */

@@ -45,6 +45,11 @@ static bool undisturbed(weft_comm *c)
            !atomic_load_explicit(&c->abort_wanted, memory_order_acquire);
 }
 
+static bool nothing_sent(void *exec)
+{
+    return ((const weft_exec *)exec)->inline_sends == 0;
+}
+
 /* Waits for what the inline path began, like any other call. Releases the lock. */
 static weft_status go_on(weft_comm *c, const weft_call *call, const weft_execution_point *point)
 {
@@ -56,6 +61,8 @@ static weft_status go_on(weft_comm *c, const weft_call *call, const weft_executi
         r->point = point;
         status = weft_request_begin(r);
     }
+    if (c->exec.inline_sends) /* it could not go on: transports still read the caller's buffer */
+        weft_engine_wait(c->engine, nothing_sent, &c->exec, WEFT_NEVER);
     return weft_request_finish_call(c, r, status, NULL);
 }
 
