@@ -348,6 +348,28 @@ def test_interrupts(comm):
     other.destroy()
 
 
+def test_interrupted_creation():
+    """Ctrl-C while the others have not come: the program goes on, and makes other communicators."""
+    def interrupted(create, *arguments):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raises(KeyboardInterrupt, [], create, *arguments)
+
+    with tempfile.TemporaryDirectory() as folder:
+        for rank in range(2):
+            interrupted(weft.Communicator.from_url, f"file://{folder}/meeting{rank}", rank, 2)
+    id = weft.unique_id()
+    interrupted(weft.Communicator.from_id, id, 0, 2)
+    came = []
+    late = threading.Thread(target=lambda: came.append(
+        raises(weft.Error, [], lambda: weft.Communicator.from_id(id, 1, 2, timeout=60).barrier())))
+    late.start()
+    late.join()
+    if len(came) != 1:
+        sys.exit("who comes after an interrupted creation is not told")
+    with weft.Communicator.from_id(weft.unique_id(), 0, 1) as alone:
+        alone.barrier()
+
+
 def test_numpy(comm):
     import numpy
     size, rank = comm.size, comm.rank
@@ -377,6 +399,10 @@ def test_numpy(comm):
 
 
 def run_rank(kind):
+    if kind == "interrupted":
+        test_interrupted_creation()
+        print("interrupted creation: good")
+        return
     comm = weft.Communicator.from_env(timeout=60)
     if comm.size != int(sys.argv[2]):
         sys.exit(f"{comm.size} ranks, not {sys.argv[2]}")
@@ -475,6 +501,7 @@ def main():
     own = sys.executable
     finish([begin([own, __file__, "plain", "1"])], "one rank alone", 1)
     by_variables(own, "plain", 3)
+    finish([begin([own, __file__, "interrupted"])], "interrupted creation", 1)
     mpirun = shutil.which("mpirun.openmpi")
     if mpirun:
         finish([begin([mpirun, "--oversubscribe", "-n", "2", own, __file__, "plain", "2"])], "mpirun", 2)

@@ -1,5 +1,6 @@
 """Communicators: their creation, and the collectives and messages on them."""
 import ctypes
+import threading
 
 from ._buffers import Buffer, same_type
 from ._library import (UNIQUE_ID_BYTES, AllGatherFunction, Config, InvalidArgument, RecvInfo, STATUS, check, failure, lib,
@@ -41,6 +42,51 @@ def sizes(values, name, length):
     return values
 
 
+def created(create, *arguments):
+    """The communicator that create(*arguments, &communicator) makes. Ctrl-C ends the waiting for it: Python runs the handlers of
+    signals in its main thread and only between calls of a library, so that this one is left to another thread, which nobody
+    waits for at the end of the program."""
+    if threading.current_thread() is not threading.main_thread():
+        return create_here(create, arguments)
+    done, lock, outcome, unwanted = threading.Event(), threading.Lock(), [], []
+
+    def run():
+        handle = problem = None
+        try:
+            handle = create_here(create, arguments)
+        except BaseException as error:
+            problem = error
+        with lock:
+            outcome.append((handle, problem))
+            done.set()
+            if not unwanted or not handle:
+                return
+        lib.weft_comm_abort(handle)  # those who came later are not to wait for this rank
+        lib.weft_comm_destroy(handle)
+
+    threading.Thread(target=run, name="weft creation", daemon=True).start()
+    try:
+        done.wait()
+    except BaseException:
+        with lock:
+            unwanted.append(True)
+            late = outcome[0][0] if outcome else None
+        if late:
+            lib.weft_comm_abort(late)
+            lib.weft_comm_destroy(late)
+        raise
+    handle, problem = outcome[0]
+    if problem:
+        raise problem
+    return handle
+
+
+def create_here(create, arguments):
+    handle = ctypes.c_void_p()
+    check(create(*arguments, ctypes.byref(handle)))
+    return handle
+
+
 class Parts:
     """Counts and displacements of one buffer, in elements, as the library takes them, checked against the buffer's end."""
 
@@ -77,25 +123,19 @@ class Communicator:
     @classmethod
     def from_env(cls, **settings):
         """Rank, size and meeting place from mpirun, srun or torchrun; one rank without any of them."""
-        handle = ctypes.c_void_p()
-        check(lib.weft_comm_create_env(config(settings), ctypes.byref(handle)))
-        return cls(handle)
+        return cls(created(lib.weft_comm_create_env, config(settings)))
 
     @classmethod
     def from_url(cls, url, rank, size, **settings):
         """Meets at "tcp://host:port" (rank 0 listens there) or "file:///path"."""
-        handle = ctypes.c_void_p()
-        check(lib.weft_comm_create_url(url.encode(), rank, size, config(settings), ctypes.byref(handle)))
-        return cls(handle)
+        return cls(created(lib.weft_comm_create_url, url.encode(), rank, size, config(settings)))
 
     @classmethod
     def from_id(cls, id, rank, size, **settings):
         """Meets by the bytes that unique_id() made on one rank."""
         if len(id) != UNIQUE_ID_BYTES:
             raise InvalidArgument(f"an id has {UNIQUE_ID_BYTES} bytes, this one has {len(id)}")
-        handle = ctypes.c_void_p()
-        check(lib.weft_comm_create_id(bytes(id), rank, size, config(settings), ctypes.byref(handle)))
-        return cls(handle)
+        return cls(created(lib.weft_comm_create_id, bytes(id), rank, size, config(settings)))
 
     @classmethod
     def from_allgather(cls, allgather, rank, size, **settings):
