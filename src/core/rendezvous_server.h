@@ -1,4 +1,5 @@
-/* Inside of the meeting's server, shared by rendezvous_server.c (the meeting) and rendezvous_probe.c (who is dead). */
+/* Inside of the meeting's server, shared by its files: rendezvous_server.c (the thread), rendezvous_join.c (who comes),
+ * rendezvous_tell.c (what is said) and rendezvous_probe.c (who is dead). */
 #ifndef WEFT_RENDEZVOUS_SERVER_H
 #define WEFT_RENDEZVOUS_SERVER_H
 
@@ -56,10 +57,36 @@ struct weft_meeting_server {
     weft_meeting_server *next;
 };
 
-void weft_meeting_fail(weft_meeting_server *s, weft_status status, const char *text);
-void weft_meeting_check_complete(weft_meeting_server *s);
+/* rendezvous_server.c */
 void weft_meeting_free(weft_meeting_server *s);
 
+/* rendezvous_tell.c */
+/* "rank 3 (10.0.0.1:40000, pid 77)" */
+void weft_meeting_describe(const weft_meeting_guest *g, char *text, size_t bytes);
+/* false: it cannot be told */
+bool weft_meeting_tell(weft_meeting_guest *g, const void *frame, size_t bytes);
+void weft_meeting_tell_retry(weft_meeting_guest *g);
+void weft_meeting_tell_verdict(weft_meeting_server *s, weft_meeting_guest *g);
+/* Closes the connection; the struct lives on in s->dropped until the events of this round are over. */
+void weft_meeting_drop(weft_meeting_server *s, weft_meeting_guest *g);
+void weft_meeting_drop_stranger(weft_meeting_server *s, weft_meeting_guest *g, const char *why);
+/* A guest left: its going, for shrink another beginning, else the meeting's failure. */
+void weft_meeting_guest_gone(weft_meeting_server *s, weft_meeting_guest *g, const char *why);
+/* The first failure is the verdict: all who joined hear it and are dropped, who comes later hears it then. */
+void weft_meeting_fail(weft_meeting_server *s, weft_status status, const char *text);
+void weft_meeting_out_of_memory(weft_meeting_server *s);
+void weft_meeting_begin_again(weft_meeting_server *s);
+
+/* rendezvous_join.c */
+/* Room for `size` ranks; false: no memory. */
+bool weft_meeting_grow(weft_meeting_server *s, int size);
+/* Takes all connections that wait, greets them. */
+void weft_meeting_accept(weft_meeting_server *s);
+void weft_meeting_read_guest(weft_meeting_server *s, weft_meeting_guest *g);
+/* Deals out the tree if nobody is missing. */
+void weft_meeting_check_complete(weft_meeting_server *s);
+
+/* rendezvous_probe.c */
 weft_status weft_meeting_start_probes(weft_meeting_server *s, const weft_meeting_config *config);
 void weft_meeting_stop_probes(weft_meeting_server *s);
 bool weft_meeting_is_probe(const weft_meeting_server *s, const void *what);
