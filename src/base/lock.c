@@ -54,29 +54,29 @@ static void note_holder(weft_lock *l)
     }
 }
 
-void weft_lock_take(weft_lock *l)
+/* By either way to take a mutex; false: it could not be taken. */
+static bool take(weft_lock *l, int (*mutex_take)(pthread_mutex_t *))
 {
-    pthread_mutex_lock(&l->mutex);
-    while (favours_another(l)) {
-        pthread_mutex_unlock(&l->mutex);
-        revoke(l);
-        pthread_mutex_lock(&l->mutex);
-    }
-    note_holder(l);
-}
-
-bool weft_lock_try(weft_lock *l)
-{
-    if (pthread_mutex_trylock(&l->mutex) != 0)
+    if (mutex_take(&l->mutex) != 0)
         return false;
     while (favours_another(l)) {
         pthread_mutex_unlock(&l->mutex);
         revoke(l);
-        if (pthread_mutex_trylock(&l->mutex) != 0)
+        if (mutex_take(&l->mutex) != 0)
             return false;
     }
     note_holder(l);
     return true;
+}
+
+void weft_lock_take(weft_lock *l)
+{
+    take(l, pthread_mutex_lock);
+}
+
+bool weft_lock_try(weft_lock *l)
+{
+    return take(l, pthread_mutex_trylock);
 }
 
 void weft_lock_release(weft_lock *l)
