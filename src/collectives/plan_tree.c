@@ -177,83 +177,71 @@ static uint32_t tree_lanes(const weft_plan_request *request)
     return (weft_plan_lanes(request, 2) + 1) / 2 * 2;
 }
 
-static weft_status forest_create(forest *f, const weft_plan_request *request, int rank)
+/* This rank's steps of every lane, as `plan_lane` makes them from its node in the lane's tree. With a root, which stands outside:
+ * the trees are made of the others, and their tops talk to it. */
+static weft_status plan_lanes(weft_builder *b, const weft_plan_request *request, int rank, int root,
+                              void (*plan_lane)(weft_builder *b, uint32_t lane, const node *t, bool is_root))
 {
-    f->group = &request->group;
-    return weft_order_create(&f->order, &request->group, rank);
+    forest f = { .group = &request->group };
+    weft_status status = weft_order_create(&f.order, &request->group, rank);
+    if (status != WEFT_OK)
+        return status;
+    uint32_t lanes = tree_lanes(request);
+    int root_position = 0;
+    while (root >= 0 && f.order.rank[root_position] != root)
+        root_position++;
+    for (uint32_t lane = 0; lane < lanes; lane++) {
+        f.which = lane % 2;
+        node t = node_of(&f, root, root_position);
+        plan_lane(b, lane, &t, rank == root);
+    }
+    weft_order_free(&f.order);
+    return WEFT_OK;
+}
+
+static void all_reduce_lane(weft_builder *b, uint32_t lane, const node *t, bool is_root)
+{
+    (void)is_root;
+    weft_place output = weft_at(b, WEFT_OUTPUT, lane, 1);
+    reduce_up(b, lane, t, weft_at(b, WEFT_INPUT, lane, 1), output, t->parent, t->parent < 0 ? WEFT_STEP_FINAL : 0);
+    broadcast_down(b, lane, t, output, t->parent);
 }
 
 weft_status weft_plan_tree_all_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
-    forest f;
-    weft_status status = forest_create(&f, request, rank);
-    if (status != WEFT_OK)
-        return status;
     uint32_t lanes = tree_lanes(request);
     weft_build_shape(b, lanes, 0, lanes);
-    for (uint32_t lane = 0; lane < lanes; lane++) {
-        f.which = lane % 2;
-        node t = node_of(&f, -1, -1);
-        weft_place output = weft_at(b, WEFT_OUTPUT, lane, 1);
-        reduce_up(b, lane, &t, weft_at(b, WEFT_INPUT, lane, 1), output, t.parent,
-                  t.parent < 0 ? WEFT_STEP_FINAL : 0);
-        broadcast_down(b, lane, &t, output, t.parent);
-    }
-    weft_order_free(&f.order);
-    return WEFT_OK;
+    return plan_lanes(b, request, rank, -1, all_reduce_lane);
 }
 
-static int position_of(const weft_order *order, int rank)
+static void broadcast_lane(weft_builder *b, uint32_t lane, const node *t, bool is_root)
 {
-    int position = 0;
-    while (order->rank[position] != rank)
-        position++;
-    return position;
+    weft_place input = weft_at(b, WEFT_INPUT, lane, 1), output = weft_at(b, WEFT_OUTPUT, lane, 1);
+    if (is_root) {
+        for (int i = 0; i < t->children; i++)
+            weft_build_send(b, lane, input, t->child[i]);
+        weft_build_copy(b, lane, input, output, 0);
+    } else {
+        broadcast_down(b, lane, t, output, t->parent);
+    }
 }
 
-/* With a root: it stands outside, the trees are made of the others, and their tops talk to it. */
 weft_status weft_plan_tree_broadcast(weft_builder *b, const weft_plan_request *request, int rank)
 {
-    forest f;
-    weft_status status = forest_create(&f, request, rank);
-    if (status != WEFT_OK)
-        return status;
     uint32_t lanes = tree_lanes(request);
-    int root_position = position_of(&f.order, request->root);
     weft_build_shape(b, lanes, 0, lanes);
-    for (uint32_t lane = 0; lane < lanes; lane++) {
-        f.which = lane % 2;
-        node t = node_of(&f, request->root, root_position);
-        weft_place input = weft_at(b, WEFT_INPUT, lane, 1), output = weft_at(b, WEFT_OUTPUT, lane, 1);
-        if (rank == request->root) {
-            for (int i = 0; i < t.children; i++)
-                weft_build_send(b, lane, input, t.child[i]);
-            weft_build_copy(b, lane, input, output, 0);
-        } else {
-            broadcast_down(b, lane, &t, output, t.parent);
-        }
-    }
-    weft_order_free(&f.order);
-    return WEFT_OK;
+    return plan_lanes(b, request, rank, request->root, broadcast_lane);
+}
+
+static void reduce_lane(weft_builder *b, uint32_t lane, const node *t, bool is_root)
+{
+    reduce_up(b, lane, t, weft_at(b, WEFT_INPUT, lane, 1), weft_at(b, is_root ? WEFT_OUTPUT : WEFT_SCRATCH, lane, 1),
+              is_root ? -1 : t->parent, is_root ? WEFT_STEP_FINAL : 0);
 }
 
 weft_status weft_plan_tree_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {
-    forest f;
-    weft_status status = forest_create(&f, request, rank);
-    if (status != WEFT_OK)
-        return status;
     uint32_t lanes = tree_lanes(request);
-    int root_position = position_of(&f.order, request->root);
     weft_build_shape(b, lanes, lanes, lanes);
-    for (uint32_t lane = 0; lane < lanes; lane++) {
-        f.which = lane % 2;
-        node t = node_of(&f, request->root, root_position);
-        bool root = rank == request->root;
-        weft_place input = weft_at(b, WEFT_INPUT, lane, 1), output = weft_at(b, WEFT_OUTPUT, lane, 1);
-        reduce_up(b, lane, &t, input, root ? output : weft_at(b, WEFT_SCRATCH, lane, 1), root ? -1 : t.parent,
-                  root ? WEFT_STEP_FINAL : 0);
-    }
-    weft_order_free(&f.order);
-    return WEFT_OK;
+    return plan_lanes(b, request, rank, request->root, reduce_lane);
 }
