@@ -306,6 +306,10 @@ static void *sink_place(void *context, int peer, const unsigned char *bytes_of_h
     bool dropped = over(w, in.client, &in.header);
     weft_take take = in.client && !dropped ? in.client->take(in.client, &in) : WEFT_TAKE_KEEP;
     weft_incoming *held = hold(w, in.client, &in, take != WEFT_TAKE_PLACE);
+    if (!held && take == WEFT_TAKE_PLACE) { /* the payload comes as that of a slice in the transport's memory */
+        in.client->lost(in.client, &in);
+        weft_wire_buffer_free(w, in.buffer);
+    }
     if (!held)
         return NULL;
     if (in.header.credit)

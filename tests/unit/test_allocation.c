@@ -145,8 +145,9 @@ static bool one_life(long n, bool all_after)
         if (error && (!places[r].detail[0] || places[r].status == WEFT_ERR_INTERNAL))
             problem(n, all_after, r, places[r].status, places[r].detail);
     }
-    if (getenv("ALLOCATION"))
-        print_message("%ld: %lld ms: %s | %s\n", n, (long long)taken_ms, places[0].detail, places[1].detail);
+    if (getenv("ALLOCATION") || taken_ms > 3 * timeout_ms) /* what a run that took long was about */
+        print_message("%ld: %lld ms (who waits alone: %lld ms): %s | %s\n", n, (long long)taken_ms, (long long)timeout_ms,
+                      places[0].detail, places[1].detail);
     return n == 0 || allocations >= n;
 }
 
