@@ -27,8 +27,9 @@ static void body_ping(group_rank *r)
             weft_host_ring(h, 1);
         }
         /* Both are awake after every other turn; after the next the answer comes at any moment of falling asleep. */
-        for (uint32_t turns = i % 2 ? i % 997 : 50000; turns > 0 && atomic_load_explicit(mine, memory_order_acquire) != i; turns--)
-            ;
+        uint32_t turns = i % 2 ? i % 997 : 50000;
+        while (turns > 0 && atomic_load_explicit(mine, memory_order_acquire) != i)
+            turns--;
         while (atomic_load_explicit(mine, memory_order_acquire) != i) {
             weft_host_prepare_sleep(h, ping_in_poll);
             if (atomic_load_explicit(mine, memory_order_acquire) == i)
