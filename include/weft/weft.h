@@ -63,7 +63,7 @@ WEFT_API const char *weft_status_text(weft_status status);
 /* Detail of the last error of the calling thread: value, place, remedy. "" when there was none. Valid
  * until the thread's next weft call. */
 WEFT_API const char *weft_last_error(void);
-/* "0.1.0" of the library that runs, and what it was built with ("shm tcp hwloc ..."). */
+/* "0.1.0" of the library that runs, and what it was built with ("shm tcp verbs plugin gcc-12.2.0"). */
 WEFT_API const char *weft_version(void);
 WEFT_API const char *weft_build_info(void);
 

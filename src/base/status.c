@@ -102,7 +102,13 @@ const char *weft_version(void)
 #define SANITIZER ""
 #endif
 
+#ifdef WEFT_HAVE_VERBS
+#define VERBS "verbs "
+#else
+#define VERBS ""
+#endif
+
 const char *weft_build_info(void)
 {
-    return "shm tcp " COMPILER SANITIZER;
+    return "shm tcp " VERBS "plugin " COMPILER SANITIZER;
 }

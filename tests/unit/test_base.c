@@ -248,6 +248,9 @@ static void the_version_is_that_of_the_header(void **state)
     snprintf(text, sizeof text, "%d.%d.%d", WEFT_VERSION_MAJOR, WEFT_VERSION_MINOR, WEFT_VERSION_PATCH);
     assert_string_equal(weft_version(), text);
     assert_non_null(strstr(weft_build_info(), "shm tcp"));
+#ifdef WEFT_HAVE_VERBS
+    assert_non_null(strstr(weft_build_info(), " verbs plugin "));
+#endif
 }
 
 int main(void)
