@@ -109,8 +109,11 @@ typedef void (*weft_op_function)(void *result, const void *left, const void *rig
 WEFT_API weft_status weft_op_create(weft_op_function function, void *context, bool commutes, weft_op *op);
 /* Sum of the inputs each multiplied by this rank's factor (one element of `type`, read now). */
 WEFT_API weft_status weft_op_create_premul_sum(const void *factor, weft_type type, weft_op *op);
+/* WEFT_ERR_INVALID for a built-in operation or one that was freed before. */
 WEFT_API weft_status weft_op_free(weft_op op);
+/* "sum"; "user" or "premul_sum" for what was created, "?" for what does not exist. Static text. */
 WEFT_API const char *weft_op_name(weft_op op);
+/* The inverse, of built-in operations only; WEFT_ERR_PARSE for anything else. */
 WEFT_API weft_status weft_op_parse(const char *text, weft_op *op);
 
 /* ---- communicators ----------------------------------------------------------------------------- */
@@ -181,6 +184,7 @@ WEFT_API weft_status weft_comm_split(weft_comm *comm, int colour, int key, const
  * it; comm stays in error and is still to be destroyed. */
 WEFT_API weft_status weft_comm_shrink(weft_comm *comm, const weft_config *config, weft_comm **out);
 
+/* 0 .. size - 1, and how many ranks there are; -1 and 0 for NULL. */
 WEFT_API int weft_comm_rank(const weft_comm *comm);
 WEFT_API int weft_comm_size(const weft_comm *comm);
 /* This rank's number among the ranks of comm on the same host, how many those are, and the number of hosts. */
@@ -264,23 +268,28 @@ WEFT_API weft_status weft_broadcast(weft_comm *comm, const void *send, void *rec
 /* recv[count] at root = op over all; recv may be NULL elsewhere. In place at root: send == recv. */
 WEFT_API weft_status weft_reduce(weft_comm *comm, const void *send, void *recv, size_t count,
                                  weft_type type, weft_op op, int root, weft_request **request);
-/* recv[size * count] at root. In place at root: send == recv + root * count. */
+/* recv[size * count] at root: rank r's send[count] at r * count; recv may be NULL elsewhere. In place at root:
+ * send == recv + root * count. */
 WEFT_API weft_status weft_gather(weft_comm *comm, const void *send, void *recv, size_t count,
                                  weft_type type, int root, weft_request **request);
-/* counts and displs are read at root only (displs NULL: packed). */
+/* Rank r's send_count elements at recv + displs[r]; recv, counts and displs are read at root only (displs NULL: packed), where
+ * counts[r] is rank r's send_count. In place at root: send == recv + displs[root]. */
 WEFT_API weft_status weft_gather_v(weft_comm *comm, const void *send, size_t send_count, void *recv,
                                    const size_t *counts, const size_t *displs, weft_type type, int root,
                                    weft_request **request);
-/* recv[count] = root's send + rank * count. In place at root: recv == send + root * count. */
+/* recv[count] = root's send + rank * count; send may be NULL elsewhere. In place at root: recv == send + root * count. */
 WEFT_API weft_status weft_scatter(weft_comm *comm, const void *send, void *recv, size_t count,
                                   weft_type type, int root, weft_request **request);
+/* recv[recv_count] = root's send + displs[rank]; send, counts and displs are read at root only (displs NULL: packed), where
+ * counts[r] is rank r's recv_count. In place at root: recv == send + displs[root]. */
 WEFT_API weft_status weft_scatter_v(weft_comm *comm, const void *send, const size_t *counts,
                                     const size_t *displs, void *recv, size_t recv_count, weft_type type,
                                     int root, weft_request **request);
 /* recv + r * count = rank r's send + rank * count. In place: send == recv. */
 WEFT_API weft_status weft_all_to_all(weft_comm *comm, const void *send, void *recv, size_t count,
                                      weft_type type, weft_request **request);
-/* displs NULL: packed. In place (send == recv) is refused. */
+/* recv + recv_displs[r] gets what rank r has at send + send_displs[rank]: its send_counts[rank] elements, which must be this
+ * rank's recv_counts[r]. displs NULL: packed. In place (send == recv) is refused. */
 WEFT_API weft_status weft_all_to_all_v(weft_comm *comm, const void *send, const size_t *send_counts,
                                        const size_t *send_displs, void *recv, const size_t *recv_counts,
                                        const size_t *recv_displs, weft_type type, weft_request **request);
