@@ -173,6 +173,12 @@ static bool receive_early(const inline_run *r, const weft_inline_move *m)
     return false;
 }
 
+/* Who has others on this core, or waits for another host, goes at once to where the core is given up. */
+static bool may_spin(const weft_exec *e)
+{
+    return !e->yields && weft_host_count(e->host) == 1;
+}
+
 /* What is not there soon is waited for by the executor. So is what comes while others' data lie here unread: the sender may have
  * to be asked for it (weft_task_ask). */
 static bool receive(inline_run *r, const weft_inline_move *m)
@@ -183,8 +189,7 @@ static bool receive(inline_run *r, const weft_inline_move *m)
         return receive_early(r, m);
     r->awaits = m;
     e->inline_run = r;
-    /* who has others on this core, or waits for another host, leaves soon for where the core is given up */
-    int looks = e->yields || weft_host_count(e->host) > 1 ? 1 : LOOKS;
+    int looks = may_spin(e) ? LOOKS : 0;
     for (; looks > 0 && r->awaits && !e->early_count && e->error == WEFT_OK; looks--)
         weft_wire_progress(e->wire);
     e->inline_run = NULL;
@@ -276,11 +281,20 @@ static weft_inline_outcome run_local(inline_run *r, weft_execution_point *point)
     return over ? WEFT_INLINE_DONE : WEFT_INLINE_WAITS;
 }
 
+static bool may_begin(const weft_exec *e, const weft_inline *c)
+{
+    if (e->active || e->queued || e->error != WEFT_OK)
+        return false;
+    if (c->local)
+        return !e->early_count && weft_exec_slot_free(e, e->next_local, c->small);
+    bool receives = c->moves[0].kind == WEFT_STEP_RECV || c->moves[0].kind == WEFT_STEP_RECV_REDUCE;
+    return !receives || e->early_count || may_spin(e);
+}
+
 weft_inline_outcome weft_inline_run(weft_exec *e, const weft_inline *c, const void *input, void *output,
                                     weft_execution_point *point)
 {
-    if (e->active || e->queued || e->error != WEFT_OK ||
-        (c->local && (e->early_count || !weft_exec_slot_free(e, e->next_local, c->small))))
+    if (!may_begin(e, c))
         return WEFT_INLINE_NOT_BEGUN;
     *point = (weft_execution_point){0};
     weft_exec_take_number(e, &c->fingerprint, &point->sequence, &point->before);
