@@ -163,7 +163,7 @@ void weft_execute_announce_mapping(weft_execution *x)
                     weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
         if (!found)
             *place = (weft_memory_place){.memory_id = 0};
-        if (!found && offered && x->may_fetch && counts >= (e->crowded ? WEFT_FETCH_CROWDED_BYTES : 0) && all_reachable(e))
+        if (!found && offered && x->may_fetch && (!e->crowded || x->larger_bytes >= WEFT_FETCH_CROWDED_BYTES) && all_reachable(e))
             *place = (weft_memory_place){.memory_id = WEFT_MEMORY_PRIVATE, .offset = (uintptr_t)l->base};
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;

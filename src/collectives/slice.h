@@ -6,8 +6,9 @@
 
 enum { WEFT_SLICE_LEAST_BYTES = 8 << 10, WEFT_SLICE_MOST_BYTES = 128 << 10, WEFT_SLICES = 8 };
 /* Where a rank's larger buffer is less, both are staged though they could be read in place. Where ranks share cores the last
- * waiting for each other costs more, so that it is a published buffer by itself that counts, and system calls begin to pay
- * later (4 ranks on 2 cores, 64 KB: reduce_scatter 25 us by system call, 16 through the stages; all_reduce 44, 30). */
+ * waiting for each other costs more, so that it is a published buffer by itself that counts, and system calls begin to pay with
+ * larger ones (4 ranks on 2 cores, 64 KB: reduce_scatter 25 us by system call, 16 through the stages; all_reduce 44, 30; but
+ * all_gather of 256 KB, 64 KB each, 51 and 65). */
 enum { WEFT_MAP_BYTES = (32 << 10) + 1, WEFT_FETCH_CROWDED_BYTES = (64 << 10) + 1 };
 /* Measured: private buffers of all ranks of a host that are more than this together, so that they come from memory, go faster
  * through the stages than by system call (all_reduce, 2 ranks, 64 MB: 14 and 19 ms; 4 ranks on 2 cores, 16 MB: 20 and 27 ms). */
