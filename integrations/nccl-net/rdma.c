@@ -104,7 +104,7 @@ int net_rdma_list(const net_device *interfaces, int count, net_device *found, in
                 strcmp(text, "InfiniBand") != 0)
                 continue;
             net_device *device = &found[n++];
-            *device = (net_device){.bare = true, .port = port, };
+            *device = (net_device){.bare = true, .port = port};
             if (port == 1) /* as NCCL and its topology files call it */
                 snprintf(device->name, sizeof device->name, "%s", name);
             else

@@ -167,8 +167,10 @@ static bool add_local_data(weft_inline *c, const weft_execution *x, uint32_t ind
     bool scratch = step->src.buffer == WEFT_SCRATCH || step->dst.buffer == WEFT_SCRATCH;
     uint32_t first = c->count;
     if (reduces_scratch(c->ready->schedule, step) ||
-        !(scratch && step->kind == WEFT_STEP_COPY ? add_scratch_copy(c, x, index) : add_data(c, x, step, index + 1)))
+        !(scratch && step->kind == WEFT_STEP_COPY ? add_scratch_copy(c, x, index) : add_data(c, x, step, index + 1))) {
+        c->count = first; /* memory ended amid the step: the executor does it whole */
         return false;
+    }
     for (uint32_t m = first; m < c->count; m++)
         c->moves[m].fenced = step->fence > 0;
     return true;
