@@ -4,7 +4,6 @@
 #include "perf_json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/output.h"
 #include "perf_table.h"
 
 extern char **environ;
@@ -219,18 +219,11 @@ static bool fail(const perf_context *x, const char *what)
 
 bool perf_json_probe(const perf_context *x)
 {
-    int fd = open(x->args->json_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return fail(x, "cannot open");
-    close(fd);
-    return true;
+    return weft_output_check(x->args->json_file) || fail(x, "cannot open");
 }
 
-bool perf_json_write(const perf_context *x, const perf_result *results, size_t count)
+static void put_all(FILE *f, const perf_context *x, const perf_result *results, size_t count)
 {
-    FILE *f = fopen(x->args->json_file, "we");
-    if (f == NULL)
-        return fail(x, "cannot open");
     fputs("{\n", f);
     put_text(f, "  ", "version", weft_version());
     fputs(",\n", f);
@@ -242,12 +235,18 @@ bool perf_json_write(const perf_context *x, const perf_result *results, size_t c
         put_result(f, &results[i]);
     }
     fputs("\n  ]\n}\n", f);
-    bool written = fflush(f) == 0 && ferror(f) == 0;
-    int error = errno;
-    if (fclose(f) != 0 && written) {
-        written = false;
-        error = errno;
-    }
-    errno = error;
-    return written || fail(x, "cannot write");
+}
+
+bool perf_json_write(const perf_context *x, const perf_result *results, size_t count)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *f = open_memstream(&text, &bytes);
+    if (f != NULL)
+        put_all(f, x, results, count);
+    bool written = f != NULL && fclose(f) == 0 && weft_output_write(x->args->json_file, text, bytes);
+    if (!written)
+        fail(x, "cannot write");
+    free(text);
+    return written;
 }

@@ -4,11 +4,15 @@
 #include "perf_launch.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +61,38 @@ const char *perf_launcher(int *rank)
         return l->name;
     }
     return NULL;
+}
+
+typedef struct watched { const char *program, *launcher; int pidfd; } watched;
+
+static void *wait_for_launcher(void *argument)
+{
+    const watched *w = argument;
+    struct pollfd ended = { .fd = w->pidfd, .events = POLLIN };
+    while (poll(&ended, 1, -1) < 0 && errno == EINTR)
+        ;
+    fprintf(stderr, "%s: what started this rank (%s) has ended; so does the rank\n", w->program, w->launcher);
+    _exit(PERF_FAILED);
+}
+
+/* By a thread that sleeps: PR_SET_PDEATHSIG would tell of the end of the thread that forked. */
+void perf_end_with_launcher(const perf_args *args, const char *name)
+{
+    static watched w;
+    pthread_t thread;
+    sigset_t all, old;
+    if (strcmp(name, "torchrun") == 0 && getenv("TORCHELASTIC_RUN_ID") == NULL)
+        return;
+    w = (watched){ .program = args->program, .launcher = name };
+    w.pidfd = (int)syscall(SYS_pidfd_open, getppid(), 0);
+    if (w.pidfd < 0)
+        return; /* an old kernel, or a parent in another PID namespace */
+    fcntl(w.pidfd, F_SETFD, FD_CLOEXEC);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    if (pthread_create(&thread, NULL, wait_for_launcher, &w) == 0)
+        pthread_detach(thread);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 /* ---- a child ---- */
@@ -287,15 +323,18 @@ static bool start_all(family *f, perf_rank_function run)
 int perf_launch(const perf_args *args, int ranks, perf_rank_function run)
 {
     static const int handled[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+    struct sigaction action;
     family f = { .args = args, .ranks = ranks, .pids = calloc((size_t)ranks, sizeof *f.pids) };
     if (f.pids == NULL) {
         fprintf(stderr, "%s: out of memory for %d ranks; lower --ranks\n", args->program, ranks);
         return PERF_FAILED;
     }
     f.bind = args->bind && sched_getaffinity(0, sizeof f.cpus, &f.cpus) == 0;
+    signal(SIGCHLD, SIG_DFL); /* where it is ignored, waitpid() tells nothing */
     sigemptyset(&f.handled);
     for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++)
-        sigaddset(&f.handled, handled[i]);
+        if (sigaction(handled[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) /* nohup and the like */
+            sigaddset(&f.handled, handled[i]);
     sigprocmask(SIG_BLOCK, &f.handled, &f.old_mask);
     if (!start_all(&f, run)) {
         f.code = PERF_FAILED;

@@ -11,12 +11,11 @@
 #include "perf_tune.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/output.h"
 #include "perf_run.h"
 
 enum { MOST_SIZES = 512, ROUNDS = 5 };
@@ -26,8 +25,7 @@ static const double FASTER = 0.95, HOPELESS = 4;
 typedef struct tuning {
     perf_context *x;
     weft_comm *all;       /* the communicator of the job */
-    int fd;               /* rank 0: the table's file, and what will be in it */
-    FILE *file;
+    FILE *file;           /* rank 0: what will be in the table's file */
     char *text;
     size_t bytes;
     perf_buffers *buffers;
@@ -209,17 +207,15 @@ static weft_status tune_collective(tuning *t, int collective)
     return status;
 }
 
-/* The file is opened first, so that nobody measures for nothing, and written last: an earlier table survives a run that is
+/* The file is tried first, so that nobody measures for nothing, and written last: an earlier table survives a run that is
  * broken off. */
 static bool open_table(const perf_context *x, tuning *t)
 {
-    int fd = open(x->args->tune_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
+    if (!weft_output_check(x->args->tune_file)) {
         fprintf(stderr, "%s: --tune %s: cannot open: %s; give a file that can be written\n", x->args->program,
                 x->args->tune_file, strerror(errno));
         return false;
     }
-    t->fd = fd;
     t->file = open_memstream(&t->text, &t->bytes);
     if (t->file == NULL) {
         fprintf(stderr, "%s: no memory for the table\n", x->args->program);
@@ -233,18 +229,10 @@ static bool open_table(const perf_context *x, tuning *t)
 
 static bool close_table(const perf_context *x, tuning *t, bool complete)
 {
-    bool written = fclose(t->file) == 0;
-    if (written && complete) {
-        FILE *file = ftruncate(t->fd, 0) == 0 || errno == EINVAL ? fdopen(t->fd, "w") : NULL; /* EINVAL: no regular file */
-        written = file != NULL && fwrite(t->text, 1, t->bytes, file) == t->bytes && fflush(file) == 0;
-        if (!written)
-            fprintf(stderr, "%s: --tune %s: cannot write: %s; give a file on a disk with room\n", x->args->program,
-                    x->args->tune_file, strerror(errno));
-        if (file != NULL)
-            fclose(file);
-    } else {
-        close(t->fd);
-    }
+    bool written = fclose(t->file) == 0 && (!complete || weft_output_write(x->args->tune_file, t->text, t->bytes));
+    if (!written)
+        fprintf(stderr, "%s: --tune %s: cannot write: %s; give a file that can be written, on a disk with room\n",
+                x->args->program, x->args->tune_file, strerror(errno));
     free(t->text);
     return written;
 }

@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 {
     perf_args args;
     int rank = 0;
-    bool launched = perf_launcher(&rank) != NULL;
+    const char *launcher = perf_launcher(&rank);
+    bool launched = launcher != NULL;
     int code = perf_args_parse(&args, "weft-perf", launched && rank != 0, argc, argv);
     if (code != PERF_OK)
         return code;
@@ -62,7 +63,9 @@ int main(int argc, char **argv)
         unsetenv("WEFT_TUNING_FILE"); /* what is tuned is compared with the untuned choice */
     if (args.action != PERF_RUN && args.action != PERF_TUNE)
         return launched && rank != 0 ? PERF_OK : print_information(&args);
-    if (launched && args.ranks == 0)
+    if (launched && args.ranks == 0) {
+        perf_end_with_launcher(&args, launcher);
         return run_launched(&args, rank);
+    }
     return perf_launch(&args, args.ranks > 0 ? args.ranks : PERF_DEFAULT_RANKS, run_forked);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <weft/weft.h>
 
+#include "base/output.h"
 #include "topo_args.h"
 
 enum {
@@ -235,12 +236,17 @@ static weft_status write_file(const weft_topology *t, const char *path)
 {
     size_t length = strlen(path);
     bool json = length > 5 && strcmp(path + length - 5, ".json") == 0;
-    FILE *file = fopen(path, "we");
-    weft_status status = file ? weft_topology_write(t, json ? WEFT_TOPOLOGY_JSON : WEFT_TOPOLOGY_XML, file) : WEFT_ERR_SYSTEM;
-    if (file && fclose(file) != 0)
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *stream = open_memstream(&text, &bytes);
+    weft_status status = stream ? weft_topology_write(t, json ? WEFT_TOPOLOGY_JSON : WEFT_TOPOLOGY_XML, stream) : WEFT_ERR_MEMORY;
+    if (stream && fclose(stream) != 0)
+        status = WEFT_ERR_MEMORY;
+    if (status == WEFT_OK && !weft_output_write(path, text, bytes))
         status = WEFT_ERR_SYSTEM;
     if (status != WEFT_OK)
         fprintf(stderr, "weft-topo: %s cannot be written: %s\n", path, strerror(errno));
+    free(text);
     return status;
 }
 
@@ -354,6 +360,7 @@ static int start_ranks(const weft_topology *t, const char *path, int ranks)
         return TOPO_EXIT_FAILED;
     }
     fflush(stdout);
+    signal(SIGCHLD, SIG_DFL); /* where it is ignored, wait() tells nothing */
     for (; started < ranks; started++) {
         pid_t child = fork();
         if (child < 0)
@@ -379,6 +386,10 @@ static int start_ranks(const weft_topology *t, const char *path, int ranks)
 
 int topo_measure(const weft_topology *t, const char *path, int ranks)
 {
+    if (ranks > 0 && !weft_output_check(path)) {
+        fprintf(stderr, "weft-topo: %s cannot be written: %s\n", path, strerror(errno));
+        return TOPO_EXIT_FAILED;
+    }
     if (ranks > 0)
         return start_ranks(t, path, ranks);
     weft_comm *comm = NULL;

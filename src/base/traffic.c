@@ -11,6 +11,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "base/base.h"
+
 enum { ANSWER_BYTES = 32 << 10, MBIT_BYTES = 1000 * 1000 / 8 };
 
 typedef struct search {
@@ -129,15 +131,16 @@ uint32_t weft_traffic_limit_Mbps(unsigned interface_index)
 {
     search s = {.index = (int)interface_index};
     struct timeval soon = {.tv_sec = 1};
-    _Alignas(struct nlmsghdr) char answer[ANSWER_BYTES];
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0)
         return 0;
+    void *answer = weft_alloc(ANSWER_BYTES); /* none: nothing is known */
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
-    bool done = dump(fd, &s, RTM_GETQDISC, answer);
+    bool done = answer && dump(fd, &s, RTM_GETQDISC, answer);
     if (done && s.htb)
         (void)dump(fd, &s, RTM_GETTCLASS, answer);
     close(fd);
+    weft_free(answer);
     uint64_t Mbps = (s.limit_Bps + MBIT_BYTES - 1) / MBIT_BYTES;
     return Mbps > UINT32_MAX ? 0 : (uint32_t)Mbps;
 }

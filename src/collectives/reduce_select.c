@@ -3,6 +3,7 @@
 #include "collectives/reduce_internal.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -90,37 +91,47 @@ static bool results_agree(const check *c)
     return true;
 }
 
-bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type,
-                            const char **op)
+static bool sets_agree(check *c, const weft_reduce_set *const sets[2], const char **op)
 {
-    const weft_reduce_set *const sets[2] = { a, b };
     const unsigned source_counts[] = { 2, 3, 4, CHECK_SOURCES };
     const void *sources[CHECK_SOURCES];
-    check c = { .type = type };
+    const weft_type type = c->type;
 
-    fill(&c);
+    fill(c);
     for (unsigned s = 0; s < CHECK_SOURCES; s++)
-        sources[s] = c.sources[s];
+        sources[s] = c->sources[s];
     for (unsigned k = 0; k < ARRAY_LEN(source_counts); k++) {
         for (int number = 0; number < WEFT_OP_COUNT; number++) {
-            if (!a->kernels[type][number])
+            if (!sets[0]->kernels[type][number])
                 continue;
             *op = weft_op_name(number);
             for (int side = 0; side < 2; side++)
-                sets[side]->kernels[type][number](c.results[side], sources, source_counts[k], CHECK_ELEMENTS);
-            if (!results_agree(&c))
+                sets[side]->kernels[type][number](c->results[side], sources, source_counts[k], CHECK_ELEMENTS);
+            if (!results_agree(c))
                 return false;
         }
         *op = "avg";
         for (int side = 0; side < 2; side++)
-            sets[side]->averages[type](c.results[side], sources, source_counts[k], CHECK_ELEMENTS, 3);
-        if (!results_agree(&c))
+            sets[side]->averages[type](c->results[side], sources, source_counts[k], CHECK_ELEMENTS, 3);
+        if (!results_agree(c))
             return false;
     }
     *op = "premul_sum";
     for (int side = 0; side < 2; side++)
-        sets[side]->premultiplies[type](c.results[side], sources[0], CHECK_ELEMENTS, sources[1]);
-    return results_agree(&c);
+        sets[side]->premultiplies[type](c->results[side], sources[0], CHECK_ELEMENTS, sources[1]);
+    return results_agree(c);
+}
+
+bool weft_reduce_sets_agree(const weft_reduce_set *a, const weft_reduce_set *b, weft_type type,
+                            const char **op)
+{
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    static check c; /* too large for a small stack */
+    pthread_mutex_lock(&one_at_a_time);
+    c.type = type;
+    bool agree = sets_agree(&c, (const weft_reduce_set *const[]){ a, b }, op);
+    pthread_mutex_unlock(&one_at_a_time);
+    return agree;
 }
 
 const weft_reduce_set *weft_reduce_set_trusted(const weft_reduce_set *set, weft_type type)

@@ -135,6 +135,21 @@ void weft_control_wake(int event)
 
 enum { FREE_PORT_TRIES = 64 };
 
+/* What a connection needs later, tried on a socket that is none yet: refused only then, ranks would wait for one another. */
+static const char *refused_by_sandbox(int s)
+{
+    struct sockaddr_storage peer;
+    int error = 0;
+    socklen_t bytes = sizeof error;
+    if (getsockopt(s, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0)
+        return "getsockopt";
+    bytes = sizeof peer;
+    if (accept4(s, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC) < 0 &&
+        (errno == ENOSYS || errno == EPERM || errno == EACCES))
+        return "accept4";
+    return NULL;
+}
+
 weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *port)
 {
     int family = AF_INET6, one = 1, zero = 0, tries = 0;
@@ -144,6 +159,13 @@ weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *
         struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons((uint16_t)next) };
         struct sockaddr *address = family == AF_INET6 ? (struct sockaddr *)&six : (struct sockaddr *)&four;
         socklen_t bytes = family == AF_INET6 ? sizeof six : sizeof four;
+        const char *refused = s >= 0 ? refused_by_sandbox(s) : NULL;
+        if (refused) {
+            weft_status status = weft_fail_errno(WEFT_ERR_SYSTEM, "this process may not call %s on its sockets; let its sandbox "
+                                                 "(seccomp) permit it", refused);
+            weft_control_close(s);
+            return status;
+        }
         if (s >= 0) {
             setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
             if (family == AF_INET6)

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/output.h"
 #include "base/settings.h"
 #include "topology/import.h"
 #include "topology/place.h"
@@ -230,12 +231,15 @@ static weft_status dump(const weft_topology *t, const char *path)
 {
     size_t length = strlen(path);
     bool json = length > 5 && strcmp(path + length - 5, ".json") == 0;
-    FILE *stream = fopen(path, "we");
-    if (!stream)
-        return weft_fail_errno(WEFT_ERR_SYSTEM, "WEFT_TOPO_DUMP_FILE %s cannot be written", path);
-    weft_status status = weft_topology_write(t, json ? WEFT_TOPOLOGY_JSON : WEFT_TOPOLOGY_XML, stream);
-    if (fclose(stream) != 0 && status == WEFT_OK)
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *stream = open_memstream(&text, &bytes);
+    weft_status status = stream ? weft_topology_write(t, json ? WEFT_TOPOLOGY_JSON : WEFT_TOPOLOGY_XML, stream) : WEFT_ERR_MEMORY;
+    if ((stream && fclose(stream) != 0) || status != WEFT_OK)
+        status = weft_fail(WEFT_ERR_MEMORY, "no memory for the text of WEFT_TOPO_DUMP_FILE %s", path);
+    else if (!weft_output_write(path, text, bytes))
         status = weft_fail_errno(WEFT_ERR_SYSTEM, "WEFT_TOPO_DUMP_FILE %s cannot be written", path);
+    weft_free(text); /* libc's, as all memory here */
     return status;
 }
 

@@ -171,8 +171,10 @@ static void tell_allowed(weft_live *l)
 
 void weft_live_processors(weft_live *l)
 {
-    char *name[FOLDER_MAX], online[WEFT_CPUS_TEXT];
-    int count = weft_live_list(l, "/sys/devices/system/node", name, FOLDER_MAX), found = 0;
+    char **name = weft_alloc_array(FOLDER_MAX, sizeof *name), online[WEFT_CPUS_TEXT];
+    int count = name ? weft_live_list(l, "/sys/devices/system/node", name, FOLDER_MAX) : 0, found = 0;
+    if (!name)
+        l->t->out_of_memory = true;
     if (weft_live_read(l, online, sizeof online, "/sys/devices/system/cpu/online"))
         weft_topology_set(l->t, l->host, "cpus", online);
     for (int i = 0; i < count; i++) {
@@ -184,6 +186,7 @@ void weft_live_processors(weft_live *l)
         }
         weft_free(name[i]);
     }
+    weft_free(name);
     if (found == 0)
         add_flat(l);
     tell_processor(l);

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 # mostly waits
-"""What a user meets on poor machines and with an impatient hand: few descriptors, no standard streams, small files, no interface
-that is up, a meeting place or a rank that is not there yet, Ctrl-C in --tune and --measure. The reason is said at once or after
-seconds, and nothing is left."""
+"""What a user meets on poor machines and with an impatient hand: few descriptors, no standard streams, small files, a full disk,
+a small stack, no interface that is up, a meeting place or a rank that is not there yet, Ctrl-C in --tune and --measure, nohup, a
+launcher that is killed. The reason is said at once or after seconds, and nothing is left."""
+import ctypes
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
-from jobs import BUILD, PERF, Job, check, check_nothing_left, finish, own_world, skip  # noqa: E402
+from jobs import BUILD, FOREVER, PERF, Job, alive, check, check_nothing_left, finish, free_port, own_world, skip  # noqa: E402
 
 TOPO = os.path.join(BUILD, "bin", "weft-topo")
 SMALL = ["all_reduce", "-b", "8", "-e", "64K", "-f", "64", "-n", "2", "-w", "1"]
@@ -47,6 +50,17 @@ def small_files():
     check(done.returncode == 0, f"small files, tcp: {done.returncode}: {done.stderr[:400]}")
 
 
+def refused_calls():
+    """A sandbox that refuses what connections need is named at once, not when the time is over."""
+    numbers = {"x86_64": {"accept4": 288, "getsockopt": 55}, "aarch64": {"accept4": 242, "getsockopt": 209}}
+    for name, number in numbers.get(os.uname().machine, {}).items():
+        for error in (errno.EPERM, errno.ENOSYS):
+            job = Job(2, SMALL, {"WEFT_CREATE_TIMEOUT": "1h"}, refused=(number, error))
+            check(job.wait(30) and set(job.codes().values()) == {1} and all(name in job.err(rank) for rank in range(2)),
+                  f"{name} refused: {job.codes()} {job.all_errors()}")
+            job.end()
+
+
 def no_interface():
     done = run("unshare", "--net", PERF, *SMALL, "--ranks", "2")
     check(done.returncode == 1 and "no network interface is up" in done.stderr and "ip link" in done.stderr,
@@ -77,6 +91,101 @@ def interrupted():
         os.remove(machine)
 
 
+def small_stack():
+    for transport in ("shm", "tcp"):
+        done = run("sh", "-c", "ulimit -s 64; exec \"$@\"", "sh", PERF, *SMALL, "--ranks", "2", "--transport", transport)
+        check(done.returncode == 0, f"64 KiB of stack, {transport}: {done.returncode}: {done.stderr[:400]}")
+
+
+def full_disk():
+    """An earlier file survives, a new one is not begun; links, FIFOs and streams are written to, not replaced."""
+    disk = os.path.join(BUILD, "odd_places.disk")
+    os.makedirs(disk, exist_ok=True)
+    if ctypes.CDLL(None).mount(b"none", disk.encode(), b"tmpfs", 0, b"size=64k") != 0:
+        print("a full disk was not tried: no tmpfs to be had")
+        return
+    def path(name):
+        return os.path.join(disk, name)
+    def content(name):
+        with open(path(name), encoding="utf-8") as file:
+            return file.read()
+    def write(name, text):
+        with open(path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+    ways = {"-J": [PERF, *SMALL, "--ranks", "1", "-J"], "--tune": [PERF, "barrier", "-n", "2", "--ranks", "2", "--tune"],
+            "--measure": [TOPO, "--ranks", "2", "--measure"]}
+    for what, command in ways.items():
+        done = run(*command, path("good"))
+        check(done.returncode == 0 and len(content("good")) > 50, f"{what}: {done.returncode}: {done.stderr[:400]}")
+    os.chmod(path("good"), 0o640)
+    os.symlink("good", path("link"))
+    os.mkfifo(path("fifo"))
+    before = content("good")
+    done = run(*ways["-J"], path("link"))
+    check(done.returncode == 0 and os.path.islink(path("link")) and "results" in json.loads(content("good")),
+          f"a link: {done.stderr}")
+    check(os.stat(path("good")).st_mode & 0o777 == 0o640, "the file's mode was not kept")
+    with subprocess.Popen(["cat", path("fifo")], stdout=subprocess.PIPE, text=True) as reader:
+        done = run(*ways["-J"], path("fifo"))
+        check(done.returncode == 0 and "results" in json.loads(reader.communicate(timeout=20)[0]), f"a FIFO: {done.stderr}")
+    with open(path("table"), "w", encoding="utf-8") as table:
+        subprocess.run([*ways["-J"], "/dev/stdout"], stdout=table, timeout=60, check=False)
+    text = content("table")
+    check(text.startswith("#") and "results" in json.loads(text[text.index("\n{"):]), f"/dev/stdout into a file: {text[:400]!r}")
+    before = content("good")
+    os.remove(path("table"))
+    with open(path("rest"), "wb", buffering=0) as rest:
+        try:
+            while True:
+                rest.write(bytes(512))
+        except OSError:
+            pass
+    there = sorted(os.listdir(disk))
+    for what, command in ways.items():
+        for name in ("good", "new"):
+            done = run(*command, path(name))
+            check(done.returncode == 1 and name in done.stderr and "No space left" in done.stderr,
+                  f"{what} {name}, a full disk: {done.returncode}: {done.stderr[:400]}")
+            check(content("good") == before and sorted(os.listdir(disk)) == there,
+                  f"{what} {name}, a full disk: {os.listdir(disk)}")
+    done = run("env", "WEFT_TOPO_DUMP_FILE=" + path("good"), TOPO)
+    check(done.returncode != 0 and "No space left" in done.stderr and content("good") == before,
+          f"a dump, a full disk: {done.stderr}")
+    ctypes.CDLL(None).umount(disk.encode())
+    os.rmdir(disk)
+
+
+def ignored_signals():
+    """As under nohup, and where a parent ignores the end of its children."""
+    command = [PERF, *SMALL, "--ranks", "2", "-n", "20000"]
+    process = subprocess.Popen(["sh", "-c", "trap '' INT HUP CHLD; exec \"$@\"", "sh", *command], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGHUP)
+    _, errors = process.communicate(timeout=60)
+    check(process.returncode == 0, f"ignored SIGINT and SIGHUP: {process.returncode}: {errors[:400]}")
+
+
+def killed_launcher():
+    """The ranks of a launcher that was killed end too."""
+    ranks = "".join(f"OMPI_COMM_WORLD_RANK={rank} OMPI_COMM_WORLD_SIZE=2 \"$@\" & echo $!; " for rank in range(2)) + "wait"
+    place = "tcp://127.0.0.1:" + str(free_port())
+    launcher = subprocess.Popen(["sh", "-c", ranks, "sh", PERF, "all_reduce", "-b", "64K", "-e", "64K", *FOREVER],
+                                env={**os.environ, "WEFT_RENDEZVOUS": place}, stdout=subprocess.PIPE, text=True)
+    pids = [int(launcher.stdout.readline()) for _ in range(2)]
+    while "(elements)" not in launcher.stdout.readline() and launcher.poll() is None:
+        pass
+    launcher.kill()
+    launcher.wait()
+    until = time.monotonic() + 20
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.01)
+    for pid in pids:
+        if not check(not alive(pid), f"rank {pid} outlived its launcher"):
+            os.kill(pid, signal.SIGKILL)
+
+
 def awaited():
     """Who is waited for is said while there is still time to mend it."""
     late = Job(2, SMALL, {"WEFT_CREATE_TIMEOUT": "60s"}, only=[0])
@@ -97,8 +206,13 @@ if not own_world():
 few_descriptors()
 without_standard_streams()
 small_files()
+small_stack()
+refused_calls()
+full_disk()
 no_interface()
 interrupted()
+ignored_signals()
+killed_launcher()
 awaited()
 check_nothing_left("all of it")
 finish()

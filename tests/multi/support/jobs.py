@@ -95,6 +95,18 @@ def alive(pid):
         return False
 
 
+def refuse(number, error):
+    """From now on that system call fails so, for this process and what it starts."""
+    PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
+    LOAD, JUMP_IF_EQUAL, RETURN, ALLOW, ERRNO = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000
+    program = [(LOAD, 0, 0, 0), (JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, ERRNO | error), (RETURN, 0, 0, ALLOW)]
+    steps = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+    filters = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(steps)))
+    libc = ctypes.CDLL(None)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filters) != 0:
+        raise OSError("no seccomp filters here")
+
+
 def die_with_parent():
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -102,10 +114,11 @@ def die_with_parent():
 
 class Job:
     """Ranks that know of each other by environment variables. each(rank) gives more of them, prefix(rank) what the rank is
-    started by (ip netns exec ...); only: the ranks to start at once, of `size`."""
+    started by (ip netns exec ...); only: the ranks to start at once, of `size`; refused: a system call and how it fails."""
 
-    def __init__(self, size, arguments, variables=None, each=None, prefix=None, only=None, master="127.0.0.1", port=None):
-        self.size, self.arguments, self.each, self.prefix = size, arguments, each, prefix
+    def __init__(self, size, arguments, variables=None, each=None, prefix=None, only=None, master="127.0.0.1", port=None,
+                 refused=None):
+        self.size, self.arguments, self.each, self.prefix, self.refused = size, arguments, each, prefix, refused
         self.variables = {"WORLD_SIZE": str(size), "MASTER_ADDR": master, "MASTER_PORT": str(port or free_port()),
                           **(variables or {})}
         self.processes, self.outputs, self.ends = {}, {}, {}
@@ -120,7 +133,12 @@ class Job:
         self.outputs[rank] = [tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")]
         command = (self.prefix(rank) if self.prefix else []) + [PERF, *self.arguments]
         self.processes[rank] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.outputs[rank][0],
-                                                stderr=self.outputs[rank][1], env=environment, preexec_fn=die_with_parent)
+                                                stderr=self.outputs[rank][1], env=environment, preexec_fn=self.prepare)
+
+    def prepare(self):
+        die_with_parent()
+        if self.refused:
+            refuse(*self.refused)
 
     def text(self, rank, which):
         file = self.outputs[rank][which]
