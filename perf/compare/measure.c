@@ -193,7 +193,8 @@ static void note_wrong(const run *r, const compare_cell *c, size_t stride, const
 static int time_batches(const run *r, const compare_cell *c, double call_ns)
 {
     double times[MOST_BATCHES];
-    int64_t batch = (int64_t)(BATCH_NS / call_ns) + 1;
+    double batch_ns = r->ms * 1e6 / MOST_BATCHES;
+    int64_t batch = (int64_t)((batch_ns > BATCH_NS ? batch_ns : BATCH_NS) / call_ns) + 1;
     double fit = r->ms * 1e6 / ((double)batch * call_ns);
     int batches = fit < FEWEST_BATCHES ? FEWEST_BATCHES : fit > MOST_BATCHES ? MOST_BATCHES : (int)fit;
     if (!compare_this.prepare(c, r->send, r->recv) || calls(r, c, 1) != 0)

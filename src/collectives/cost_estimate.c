@@ -300,8 +300,8 @@ static double tree_time(const frame *f)
                       f->bytes * (core + byte));
     case WEFT_REDUCE:
         return up + f->bytes * core;
-    default:
-        return down + f->bytes * byte;
+    default: /* one tile: its first slices are counted in the levels */
+        return down + (tiles > 1 ? f->bytes : larger(0, f->bytes - level)) * byte;
     }
 }
 

@@ -212,6 +212,27 @@ static void estimates_are_within_a_factor_of_3(void **state)
                 }
 }
 
+/* Where neither tiles nor slices overlap the formulas of a broadcast are the simulation: by them trees are chosen. */
+static void estimates_of_short_broadcasts_are_exact(void **state)
+{
+    (void)state;
+    static const int ranks[] = { 2, 4, 8, 16 }, host[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    static const weft_algorithm algorithms[] = { WEFT_TREE, WEFT_KNOMIAL };
+    weft_cost_model m;
+    weft_cost_model_default(&m);
+    for (size_t i = 0; i < ARRAY_LEN(ranks); i++)
+        for (size_t a = 0; a < ARRAY_LEN(algorithms); a++)
+            for (size_t bytes = 512; bytes <= 16 << 10; bytes *= 2) {
+                weft_plan_request request = { .collective = WEFT_BROADCAST, .algorithm = algorithms[a],
+                                              .group = {.ranks = ranks[i], .host = host} };
+                double estimate, time = cost_of(WEFT_BROADCAST, algorithms[a], ranks[i], host, &m, bytes);
+                assert_int_equal(weft_cost_estimate(&request, &m, bytes, &estimate), WEFT_OK);
+                if (estimate > 1.05 * time || estimate < 0.95 * time)
+                    fail_msg("%s, %d ranks, %zu bytes: estimate %.0f ns, simulation %.0f ns",
+                             weft_algorithm_name(algorithms[a]), ranks[i], bytes, estimate, time);
+            }
+}
+
 static void what_cannot_be_planned_has_no_estimate(void **state)
 {
     (void)state;
@@ -272,6 +293,7 @@ int main(void)
         cmocka_unit_test(many_tiles_cost_in_proportion),
         cmocka_unit_test(more_bytes_never_take_less),
         cmocka_unit_test(estimates_are_within_a_factor_of_3),
+        cmocka_unit_test(estimates_of_short_broadcasts_are_exact),
         cmocka_unit_test(what_cannot_be_planned_has_no_estimate),
         cmocka_unit_test(a_deadlock_is_an_error_and_not_a_hang),
         cmocka_unit_test(out_of_memory_is_an_error),
