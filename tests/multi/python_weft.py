@@ -369,6 +369,45 @@ def test_interrupted_creation():
     with weft.Communicator.from_id(weft.unique_id(), 0, 1) as alone:
         alone.barrier()
 
+    caller = []
+
+    def never(part):
+        caller.append(threading.current_thread())
+        threading.Event().wait()
+
+    interrupted(weft.Communicator.from_allgather, never, 0, 2)  # in the caller's function
+    same("thread of the caller's allgather", caller, [threading.main_thread()])
+    known = {}
+
+    def stopping(part):  # its first answers are in order, so that the library waits for a rank that does not come
+        known.setdefault(len(part), []).append(part)
+        return [part, part]
+
+    interrupted(lambda: weft.Communicator.from_allgather(stopping, 0, 2))
+    if not known:
+        sys.exit("from_allgather has not called the caller's function")
+
+
+def test_interrupted_split(comm):
+    """Ctrl-C while the others have not come to split or shrink: they get an error instead of waiting."""
+    token = array.array("i", [0])
+    for make in ("split", "shrink"):
+        id = bytearray(weft.unique_id() if comm.rank == 0 else 128)
+        comm.broadcast(id)
+        parent = weft.Communicator.from_id(bytes(id), comm.rank, comm.size, timeout=60)
+        create = (lambda: parent.split(0)) if make == "split" else parent.shrink
+        if comm.rank == 0:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            raises(KeyboardInterrupt, [], create)
+            parent.destroy()
+            raises(weft.InvalidArgument, ["destroyed"], create)
+            for rank in range(1, comm.size):
+                comm.send(token, rank)
+        else:
+            comm.recv(token, 0)
+            raises(weft.Error, [], lambda: create().barrier())
+            parent.destroy()
+
 
 def test_numpy(comm):
     import numpy
@@ -420,6 +459,8 @@ def run_rank(kind):
     for test in (test_messages, test_operations, test_communicators, test_refusals, test_memory, test_threads, test_abort,
                  test_interrupts):
         test(comm)
+    if comm.size > 1:
+        test_interrupted_split(comm)
     comm.destroy()
     if weft._requests.outstanding:
         sys.exit(f"requests left: {weft._requests.outstanding}")

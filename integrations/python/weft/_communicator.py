@@ -1,11 +1,13 @@
 """Communicators: their creation, and the collectives and messages on them."""
+import _thread
 import ctypes
+import queue
 import threading
 
 from ._buffers import Buffer, same_type
-from ._library import (UNIQUE_ID_BYTES, AllGatherFunction, Config, InvalidArgument, RecvInfo, STATUS, check, failure, lib,
-                       printed)
-from ._requests import call, call_init, op_number
+from ._library import (UNIQUE_ID_BYTES, Aborted, AllGatherFunction, Config, Error, InvalidArgument, RecvInfo, STATUS, check,
+                       failure, lib, printed)
+from ._requests import SIGNALS_SEEN_MS, call, call_init, op_number
 
 ANY_SOURCE = ANY_TAG = UNDEFINED = -1
 IN_PLACE = ctypes.c_void_p(1)
@@ -42,43 +44,91 @@ def sizes(values, name, length):
     return values
 
 
-def created(create, *arguments):
-    """The communicator that create(*arguments, &communicator) makes. Ctrl-C ends the waiting for it: Python runs the handlers of
-    signals in its main thread and only between calls of a library, so that this one is left to another thread, which nobody
-    waits for at the end of the program."""
-    if threading.current_thread() is not threading.main_thread():
-        return create_here(create, arguments)
-    done, lock, outcome, unwanted = threading.Event(), threading.Lock(), [], []
+class Creation:
+    """A call create(*arguments, &communicator) in a thread of its own, so that Ctrl-C ends the waiting for it: Python runs the
+    handlers of signals in its main thread and only between calls of a library. Nobody waits for the thread at the end of the
+    program."""
 
-    def run():
-        handle = problem = None
+    def __init__(self, create, *arguments):
+        self._create, self._arguments = create, arguments
+        self._lock, self._tasks = threading.Lock(), queue.SimpleQueue()
+        self._ended = self.left = False
+        self._made = self._problem = None
+        self._inherited = []
+
+    def _run(self):
         try:
-            handle = create_here(create, arguments)
+            self._made = create_here(self._create, self._arguments)
         except BaseException as error:
-            problem = error
-        with lock:
-            outcome.append((handle, problem))
-            done.set()
-            if not unwanted or not handle:
+            self._problem = error
+        with self._lock:
+            self._ended = True
+            self._tasks.put(None)
+            if not self.left:
                 return
-        lib.weft_comm_abort(handle)  # those who came later are not to wait for this rank
-        lib.weft_comm_destroy(handle)
+        self._drop()
 
-    threading.Thread(target=run, name="weft creation", daemon=True).start()
-    try:
-        done.wait()
-    except BaseException:
-        with lock:
-            unwanted.append(True)
-            late = outcome[0][0] if outcome else None
-        if late:
-            lib.weft_comm_abort(late)
-            lib.weft_comm_destroy(late)
-        raise
-    handle, problem = outcome[0]
-    if problem:
-        raise problem
-    return handle
+    def _drop(self):
+        if self._made:
+            lib.weft_comm_abort(self._made)  # those who came later are not to wait for this rank
+            lib.weft_comm_destroy(self._made)
+        for handle in self._inherited:
+            lib.weft_comm_destroy(handle)
+
+    def result(self):
+        """Begins, waits for the communicator, and does what in_caller is asked for meanwhile."""
+        try:
+            _thread.start_new_thread(self._run, ())  # threading's start cannot be interrupted safely
+            while (task := self._tasks.get()) is not None:
+                task()
+        except BaseException:
+            with self._lock:
+                self.left, ended = True, self._ended
+            if ended:
+                self._drop()
+            raise
+        if self._problem:
+            raise self._problem
+        return self._made
+
+    def in_caller(self, function, *arguments):
+        """For the thread: the result of function(*arguments), called by the one that waits in result()."""
+        answer = queue.SimpleQueue()
+
+        def task():
+            try:
+                answer.put((function(*arguments), None))
+            except BaseException as error:
+                answer.put((None, error))
+
+        self._tasks.put(task)
+        while not self.left:
+            try:
+                value, problem = answer.get(timeout=SIGNALS_SEEN_MS / 1000)
+            except queue.Empty:
+                continue
+            if problem:
+                raise problem
+            return value
+        raise Aborted("the creation was interrupted")
+
+    def inherit(self, handle):
+        """After it was left: destroys this, which its call uses, when that has ended. False: it has."""
+        with self._lock:
+            if not self._ended:
+                self._inherited.append(handle)
+            return not self._ended
+
+
+def interruptible(create, *arguments):
+    """The Creation; None: no handler of a signal runs in this thread, which can call by itself."""
+    return Creation(create, *arguments) if threading.current_thread() is threading.main_thread() else None
+
+
+def created(create, *arguments):
+    """The communicator that create(*arguments, &communicator) makes."""
+    creation = interruptible(create, *arguments)
+    return creation.result() if creation else create_here(create, arguments)
 
 
 def create_here(create, arguments):
@@ -115,6 +165,7 @@ class Communicator:
 
     def __init__(self, handle):
         self._handle = handle
+        self._user = None  # a call that was left and still uses the handle
         self.rank = lib.weft_comm_rank(handle)
         self.size = lib.weft_comm_size(handle)
 
@@ -143,8 +194,9 @@ class Communicator:
         problems = []
 
         def gather(_context, send, recv, count):
+            mine = ctypes.string_at(send, count)
             try:
-                parts = [bytes(part) for part in allgather(ctypes.string_at(send, count))]
+                parts = [bytes(part) for part in (creation.in_caller(allgather, mine) if creation else allgather(mine))]
                 if len(parts) != size or any(len(part) != count for part in parts):
                     raise InvalidArgument(f"allgather gave parts of {[len(p) for p in parts]} bytes, not {size} of {count}")
                 ctypes.memmove(recv, b"".join(parts), size * count)
@@ -153,31 +205,42 @@ class Communicator:
                 problems.append(error)
                 return 1
 
-        handle = ctypes.c_void_p()
         function = AllGatherFunction(gather)
-        number = lib.weft_comm_create_allgather(ctypes.cast(function, ctypes.c_void_p), None, rank, size, config(settings),
-                                                ctypes.byref(handle))
-        if problems:
-            raise problems[0]
-        check(number)
-        return cls(handle)
+        arguments = ctypes.cast(function, ctypes.c_void_p), None, rank, size, config(settings)
+        creation = interruptible(lib.weft_comm_create_allgather, *arguments)
+        try:
+            return cls(creation.result() if creation else create_here(lib.weft_comm_create_allgather, arguments))
+        except Error:
+            if problems:
+                raise problems[0]
+            raise
+
+    def _derived(self, create, *arguments):
+        """The communicator that create(this one, *arguments, &communicator) makes. Ctrl-C aborts this one; it is destroyed when
+        that call has ended, too."""
+        creation = interruptible(create, self._open, *arguments)
+        if not creation:
+            return create_here(create, (self._open, *arguments))
+        try:
+            return creation.result()
+        finally:
+            if creation.left:
+                self._user = creation
+                lib.weft_comm_abort(self._handle)
 
     def split(self, colour, key=0, **settings):
         """One new communicator for each colour (>= 0), ranks ordered by key, then old rank; None for colour UNDEFINED."""
-        handle = ctypes.c_void_p()
-        check(lib.weft_comm_split(self._open, colour, key, config(settings), ctypes.byref(handle)))
-        return type(self)(handle) if handle.value else None
+        handle = self._derived(lib.weft_comm_split, colour, key, config(settings))
+        return type(self)(handle) if handle else None
 
     def shrink(self, **settings):
         """After a failure: a new communicator of the ranks that are left. All of them must call it."""
-        handle = ctypes.c_void_p()
-        check(lib.weft_comm_shrink(self._open, config(settings), ctypes.byref(handle)))
-        return type(self)(handle)
+        return type(self)(self._derived(lib.weft_comm_shrink, config(settings)))
 
     def destroy(self):
         """Ends it: tells the other ranks that this one left in order. Also the end of a with block."""
         handle, self._handle = self._handle, None
-        if handle:
+        if handle and not (self._user and self._user.inherit(handle)):
             check(lib.weft_comm_destroy(handle))
 
     def abort(self):
