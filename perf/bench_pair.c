@@ -30,6 +30,7 @@ typedef struct side {
     weft_transport *transport;
     weft_endpoint *peer;
     uint64_t arrived, sent;
+    uint64_t number; /* of the next slice */
     int idle; /* rounds in which nothing moved */
     const char *broken;
 } side;
@@ -153,6 +154,8 @@ static void send_one(side *s, weft_slice *slices, size_t bytes)
         size_t part = bytes - at < WEFT_SLICE_MAX_BYTES ? bytes - at : WEFT_SLICE_MAX_BYTES;
         slices[i] = (weft_slice){.payload = s->out + at, .bytes = part, .done = done, .context = s};
         memcpy(slices[i].header, &at, sizeof at);
+        memcpy(slices[i].header + sizeof at, &s->number, sizeof s->number); /* as in collectives, no two headers are the same */
+        s->number++;
         if (s->ops->send(s->peer, &slices[i]) != WEFT_OK)
             give_up(weft_last_error());
     }

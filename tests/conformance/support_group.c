@@ -28,8 +28,9 @@ struct conformance_message {
 typedef struct header {
     uint32_t from, to;
     uint64_t number, bytes, hash;
+    uint32_t rest[4]; /* of which one changes from slice to slice */
 } header;
-_Static_assert(sizeof(header) <= WEFT_HEADER_BYTES, "it fits");
+_Static_assert(sizeof(header) == WEFT_HEADER_BYTES, "it fits");
 
 uint64_t conformance_random(void)
 {
@@ -57,7 +58,19 @@ void conformance_check(const conformance_member *member)
         fail_msg("rank %d: %s", member->rank, member->wrong);
 }
 
+static uint32_t rest_of(uint64_t number, size_t i)
+{
+    return (uint32_t)((number + i) / 4);
+}
+
 /* ---- the sink ---- */
+
+static void check_rest(conformance_member *member, const header *h)
+{
+    for (size_t i = 0; i < ARRAY_LEN(h->rest); i++)
+        if (h->rest[i] != rest_of(h->number, i))
+            wrong(member, "slice %llu has another header than it was sent with", (unsigned long long)h->number);
+}
 
 static void announce(conformance_member *member, int peer, const header *h, size_t bytes)
 {
@@ -71,6 +84,7 @@ static void announce(conformance_member *member, int peer, const header *h, size
               (unsigned long long)h->number, peer, (unsigned long long)p->next_announced);
     if (p->failed)
         wrong(member, "a slice of rank %d after failed()", peer);
+    check_rest(member, h);
     p->next_announced++;
 }
 
@@ -114,6 +128,7 @@ static void sink_arrived(void *context, int peer, const unsigned char *bytes_of_
         announce(member, peer, &h, bytes);
     else if (m->payload && payload != m->payload)
         wrong(member, "the payload is not where it was to be placed");
+    check_rest(member, &h);
     if (h.hash != weft_hash(payload, bytes, h.number))
         wrong(member, "slice %llu of rank %d arrived with other bytes", (unsigned long long)h.number, peer);
     if (m)
@@ -165,7 +180,9 @@ static weft_status send_message(conformance_member *from, int to, const void *pa
     m->payload = owned;
     m->member = from;
     m->state = LIVE;
-    header h = { (uint32_t)from->rank, (uint32_t)to, from->peers[to].next_sent, bytes, 0 };
+    header h = { (uint32_t)from->rank, (uint32_t)to, from->peers[to].next_sent, bytes, 0, {0} };
+    for (size_t i = 0; i < ARRAY_LEN(h.rest); i++)
+        h.rest[i] = rest_of(h.number, i);
     h.hash = weft_hash(payload, bytes, h.number);
     memcpy(m->slice.header, &h, sizeof h);
     m->slice.payload = bytes ? payload : NULL;

@@ -38,7 +38,7 @@ static void deliver_landed(weft_endpoint *e)
             e->landing_end = link;
         e->transport->moved++;
         if (a->status == UCS_OK)
-            sink->arrived(sink->context, e->rank, a->header.slice, a->memory, a->bytes);
+            sink->arrived(sink->context, e->rank, (const unsigned char *)&a->slice, a->memory, a->bytes);
         free_arrival(a);
         link = &e->landing; /* the sink may have done anything */
     }
@@ -63,7 +63,7 @@ static void land(weft_endpoint *e, ucx_arrival *a)
 {
     weft_transport *t = e->transport;
     const weft_sink *sink = &t->config.sink;
-    a->memory = sink->place ? sink->place(sink->context, e->rank, a->header.slice, a->bytes) : NULL;
+    a->memory = sink->place ? sink->place(sink->context, e->rank, (const unsigned char *)&a->slice, a->bytes) : NULL;
     a->own = !a->memory;
     if (a->own && !(a->memory = weft_alloc(a->bytes))) {
         ucp_am_data_release(t->worker, a->data);
@@ -87,19 +87,28 @@ static void land(weft_endpoint *e, ucx_arrival *a)
         weft_ucx_broke(e, a->status);
 }
 
-/* One slice whose turn it is. */
+/* A slice has its turn: makes its header whole. */
+static void turn(weft_endpoint *e, const ucx_header *h)
+{
+    uint32_t changed = h->origin >> UCX_RANK_BITS;
+    for (uint32_t i = 0; changed; changed &= changed - 1)
+        e->in.words[__builtin_ctz(changed)] = h->words[i++];
+    e->expected++;
+    e->transport->moved++;
+}
+
 static void take_turn(weft_endpoint *e, ucx_arrival *a)
 {
     weft_transport *t = e->transport;
     const weft_sink *sink = &t->config.sink;
-    e->expected++;
-    t->moved++;
+    turn(e, &a->header);
+    a->slice = e->in;
     if (a->kind == UCX_RENDEZVOUS) {
         land(e, a);
         deliver_landed(e);
         return;
     }
-    sink->arrived(sink->context, e->rank, a->header.slice, a->data, a->bytes);
+    sink->arrived(sink->context, e->rank, (const unsigned char *)&a->slice, a->data, a->bytes);
     if (a->kind == UCX_DESCRIPTOR)
         ucp_am_data_release(t->worker, a->data);
     free_arrival(a);
@@ -168,62 +177,75 @@ static ucs_status_t keep(weft_endpoint *e, const ucx_header *h, void *data, size
     return a->kind == UCX_COPIED ? UCS_OK : UCS_INPROGRESS;
 }
 
-/* The endpoint that a message is from; NULL: of another job. */
-static weft_endpoint *sender(weft_transport *t, const void *header, size_t header_bytes, ucx_header *h)
+/* The endpoint that a message is from, which begins with that header; NULL: of another job, or no such header. */
+static weft_endpoint *sender(weft_transport *t, const void *message, size_t bytes, ucx_header *h, size_t *header_bytes)
 {
-    if (header_bytes != sizeof *h)
+    if (bytes < UCX_HEADER_BYTES)
         return NULL;
-    memcpy(h, header, sizeof *h);
-    if (h->job != t->config.job || h->rank >= (uint32_t)t->config.ranks || t->peers[h->rank].failed || t->closed)
+    memcpy(h, message, UCX_HEADER_BYTES);
+    uint32_t rank = h->origin & ((1u << UCX_RANK_BITS) - 1), changed = h->origin >> UCX_RANK_BITS;
+    size_t words = (size_t)__builtin_popcount(changed) * sizeof h->words[0];
+    if (h->job != weft_ucx_job(t) || rank >= (uint32_t)t->config.ranks || t->peers[rank].failed || t->closed ||
+        bytes - UCX_HEADER_BYTES < words)
         return NULL;
-    return &t->peers[h->rank];
+    memcpy(h->words, (const char *)message + UCX_HEADER_BYTES, words);
+    *header_bytes = UCX_HEADER_BYTES + words;
+    return &t->peers[rank];
+}
+
+/* attributes: UCX's, of the data. */
+static ucs_status_t take(weft_endpoint *e, const ucx_header *h, void *data, size_t bytes, uint64_t attributes)
+{
+    weft_transport *t = e->transport;
+    const weft_sink *sink = &t->config.sink;
+    if (bytes > WEFT_SLICE_MAX_BYTES)
+        return UCS_OK;
+    bool now = h->number == e->expected && !t->muted && !(e->landing && !sink->place);
+    if (now && !(attributes & UCP_AM_RECV_ATTR_FLAG_RNDV)) { /* the common way: read where it lies */
+        turn(e, h);
+        sink->arrived(sink->context, e->rank, (const unsigned char *)&e->in, bytes ? data : "", bytes);
+        if (e->early)
+            weft_ucx_deliver(e);
+        return UCS_OK;
+    }
+    ucs_status_t status = keep(e, h, data, bytes, attributes);
+    if (now)
+        weft_ucx_deliver(e);
+    return status;
 }
 
 static ucs_status_t on_slice(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
                              const ucp_am_recv_param_t *param)
 {
-    weft_transport *t = arg;
-    const weft_sink *sink = &t->config.sink;
     ucx_header h;
-    weft_endpoint *e = sender(t, header, header_bytes, &h);
-    if (!e || bytes > WEFT_SLICE_MAX_BYTES)
-        return UCS_OK;
-    bool now = h.number == e->expected && !t->muted && !(e->landing && !sink->place);
-    if (now && !(param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV)) { /* the common way: read where it lies */
-        e->expected++;
-        t->moved++;
-        sink->arrived(sink->context, e->rank, h.slice, bytes ? data : "", bytes);
-        if (e->early)
-            weft_ucx_deliver(e);
-        return UCS_OK;
-    }
-    ucs_status_t status = keep(e, &h, data, bytes, param->recv_attr);
-    if (now)
-        weft_ucx_deliver(e);
-    return status;
+    size_t used;
+    weft_endpoint *e = sender(arg, header, header_bytes, &h, &used);
+    return e && used == header_bytes ? take(e, &h, data, bytes, param->recv_attr) : UCS_OK;
 }
 
 /* The header is the beginning of the data. */
 static ucs_status_t on_small(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
                              const ucp_am_recv_param_t *param)
 {
-    /* What is kept is copied: UCX takes back what it gave by its beginning only. */
-    const ucp_am_recv_param_t brief = {.recv_attr = param->recv_attr & ~(uint64_t)UCP_AM_RECV_ATTR_FLAG_DATA};
-    (void)header;
-    if (header_bytes != 0 || bytes < sizeof(ucx_header) || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
+    ucx_header h;
+    size_t used;
+    if (header_bytes != 0 || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
         return UCS_OK;
-    return on_slice(arg, data, sizeof(ucx_header), (char *)data + sizeof(ucx_header), bytes - sizeof(ucx_header), &brief);
+    (void)header;
+    weft_endpoint *e = sender(arg, data, bytes, &h, &used);
+    /* What is kept is copied: UCX takes back what it gave by its beginning only. */
+    return e ? take(e, &h, (char *)data + used, bytes - used, param->recv_attr & ~(uint64_t)UCP_AM_RECV_ATTR_FLAG_DATA) : UCS_OK;
 }
 
 static ucs_status_t on_leave(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
                              const ucp_am_recv_param_t *param)
 {
-    weft_transport *t = arg;
     ucx_header h;
-    weft_endpoint *e = sender(t, header, header_bytes, &h);
+    size_t used;
+    weft_endpoint *e = sender(arg, header, header_bytes, &h, &used);
     (void)data, (void)bytes, (void)param;
     if (e) {
-        e->left = t->troubled = true;
+        e->left = e->transport->troubled = true;
         e->left_count = h.number;
         e->left_ns = weft_now_ns();
     }

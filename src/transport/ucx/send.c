@@ -114,9 +114,27 @@ static const ucx_region *region_of(const weft_transport *t, const void *payload,
     return NULL;
 }
 
+/* Returns the header's length. */
+static size_t make_header(const weft_endpoint *e, ucx_header *h, const weft_slice *slice)
+{
+    ucx_slice_header now;
+    uint32_t changed = 0, count = 0;
+    memcpy(&now, slice->header, sizeof now);
+    for (uint32_t i = 0; i < UCX_HEADER_WORDS; i++)
+        if (now.words[i] != e->out.words[i]) {
+            changed |= 1u << i;
+            h->words[count++] = now.words[i];
+        }
+    h->job = weft_ucx_job(e->transport);
+    h->origin = (uint32_t)e->transport->config.rank | changed << UCX_RANK_BITS;
+    h->number = e->sent;
+    return UCX_HEADER_BYTES + count * sizeof h->words[0];
+}
+
 /* Gives it to UCX: a request, NULL when it is sent already, or an error. */
 static ucs_status_ptr_t start(weft_endpoint *e, ucx_send *s, const weft_slice *slice)
 {
+    size_t header_bytes = make_header(e, &s->header, slice);
     weft_transport *t = e->transport;
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.send = on_sent,
                                  .user_data = s};
@@ -125,12 +143,12 @@ static ucs_status_ptr_t start(weft_endpoint *e, ucx_send *s, const weft_slice *s
         param.flags = UCP_AM_SEND_FLAG_EAGER;
         if (slice->bytes <= UCX_SMALL_BYTES) {
             if (slice->bytes)
-                memcpy(s->small, slice->payload, slice->bytes);
-            return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, &s->header, sizeof s->header + slice->bytes, &param);
+                memcpy((char *)s + header_bytes, slice->payload, slice->bytes);
+            return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, s, header_bytes + slice->bytes, &param);
         }
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_DATATYPE;
         param.datatype = ucp_dt_make_iov();
-        s->parts[0] = (ucp_dt_iov_t){.buffer = &s->header, .length = sizeof s->header};
+        s->parts[0] = (ucp_dt_iov_t){.buffer = &s->header, .length = header_bytes};
         s->parts[1] = (ucp_dt_iov_t){.buffer = (void *)(uintptr_t)slice->payload, .length = slice->bytes};
         return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, s->parts, ARRAY_LEN(s->parts), &param);
     }
@@ -139,7 +157,7 @@ static ucs_status_ptr_t start(weft_endpoint *e, ucx_send *s, const weft_slice *s
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
         param.memh = region->memory;
     }
-    return ucp_am_send_nbx(e->ep, UCX_AM_SLICE, &s->header, sizeof s->header, slice->payload, slice->bytes, &param);
+    return ucp_am_send_nbx(e->ep, UCX_AM_SLICE, &s->header, header_bytes, slice->payload, slice->bytes, &param);
 }
 
 weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
@@ -151,10 +169,6 @@ weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
     ucx_send *s = take_send(t);
     if (!s)
         return weft_ucx_fail(t, WEFT_ERR_MEMORY, "ucx: no memory for a slice to rank %d", e->rank);
-    memcpy(s->header.slice, slice->header, WEFT_HEADER_BYTES);
-    s->header.job = t->config.job;
-    s->header.rank = (uint32_t)t->config.rank;
-    s->header.number = e->sent;
     s->endpoint = e;
     s->slice = slice;
     s->next = e->sends;
@@ -170,6 +184,7 @@ weft_status weft_ucx_send(weft_endpoint *e, weft_slice *slice)
         return weft_ucx_fail_ucs(t, UCS_PTR_STATUS(request), what);
     }
     e->sent++;
+    memcpy(&e->out, slice->header, sizeof e->out);
     if (request) {
         t->pending++;
         return WEFT_OK;
@@ -198,12 +213,12 @@ static void settle(weft_transport *t, void *request, int64_t deadline_ns)
 void weft_ucx_leave(weft_endpoint *e)
 {
     weft_transport *t = e->transport;
-    ucx_header h = {.job = t->config.job, .rank = (uint32_t)t->config.rank, .number = e->sent};
+    ucx_header h = {.job = weft_ucx_job(t), .origin = (uint32_t)t->config.rank, .number = e->sent};
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = UCP_AM_SEND_FLAG_EAGER};
     if (!e->ep || e->failed || e->broken != UCS_OK)
         return;
     /* No flush of the endpoint: it would wait for the peer, who may be busy with something else. */
-    settle(t, ucp_am_send_nbx(e->ep, UCX_AM_LEAVE, &h, sizeof h, NULL, 0, &param), weft_now_ns() + CLOSE_NS);
+    settle(t, ucp_am_send_nbx(e->ep, UCX_AM_LEAVE, &h, UCX_HEADER_BYTES, NULL, 0, &param), weft_now_ns() + CLOSE_NS);
 }
 
 /* Drives UCX, without the sink, until the endpoint is made or nothing is under way on it, for a limited time. */

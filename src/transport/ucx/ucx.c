@@ -141,6 +141,10 @@ static weft_status ucx_open(const weft_transport_config *config, weft_transport 
         return config->fail(WEFT_ERR_MEMORY, "ucx: no memory for a transport");
     t->config = *config;
     t->fd = -1;
+    if (config->ranks > 1 << UCX_RANK_BITS) {
+        weft_free(t);
+        return config->fail(WEFT_ERR_UNSUPPORTED, "ucx: more than 1048576 ranks; use tcp");
+    }
     t->peers = weft_alloc_array((size_t)config->ranks, sizeof *t->peers);
     for (int r = 0; t->peers && r < config->ranks; r++) {
         t->peers[r].transport = t;
