@@ -44,8 +44,8 @@ def perftest(kind, size):
 
 
 def weft(transport, kind, size):
-    result = subprocess.run([os.path.join(BUILD, "bin", "bench_pair"), transport, kind, str(size), str(count(kind, size))],
-                            capture_output=True, text=True, timeout=100, check=False,
+    result = subprocess.run([os.path.join(BUILD, "bin", "bench_pair"), transport, kind, str(size), str(count(kind, size)),
+                             "untouched"], capture_output=True, text=True, timeout=100, check=False,
                             env={**os.environ, "WEFT_PLUGIN_PATH": os.path.join(BUILD, "lib", "weft")})
     if result.returncode:
         sys.exit(f"{transport}, {kind}, {size}: {result.stderr}")

@@ -44,21 +44,54 @@ static void deliver_landed(weft_endpoint *e)
     }
 }
 
+static void begin_waiting(weft_endpoint *e);
+
 static void on_landed(void *request, ucs_status_t status, size_t bytes, void *user_data)
 {
     ucx_arrival *a = user_data;
     weft_endpoint *e = a->endpoint;
     (void)bytes;
     e->transport->pending--;
+    e->landing_bytes -= a->bytes;
     ucp_request_free(request);
     a->status = status;
     if (status != UCS_OK)
         weft_ucx_broke(e, status);
+    begin_waiting(e);
     if (!e->transport->muted)
         deliver_landed(e);
 }
 
-/* Announces a rendezvous and lets it begin. */
+/* Lets those begin that were announced. UCX takes turns of 64 KiB with all that have begun, so that each takes as long as all
+ * together, and none of the memory stays in the cache: not too many at once. */
+static void begin_waiting(weft_endpoint *e)
+{
+    weft_transport *t = e->transport;
+    while (e->waiting && e->broken == UCS_OK &&
+           (e->landing_bytes == 0 || e->landing_bytes + e->waiting->bytes <= UCX_LANDING_BYTES)) {
+        ucx_arrival *a = e->waiting;
+        ucp_request_param_t param = {
+            .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.recv_am = on_landed, .user_data = a};
+        e->waiting = a->next;
+        if (!e->waiting)
+            e->waiting_end = &e->waiting;
+        a->next = NULL;
+        a->status = UCS_INPROGRESS;
+        *e->landing_end = a;
+        e->landing_end = &a->next;
+        ucs_status_ptr_t request = ucp_am_recv_data_nbx(t->worker, a->data, a->memory, a->bytes, &param);
+        if (request && !UCS_PTR_IS_ERR(request)) {
+            t->pending++;
+            e->landing_bytes += a->bytes;
+            continue;
+        }
+        a->status = request ? UCS_PTR_STATUS(request) : UCS_OK;
+        if (a->status != UCS_OK)
+            weft_ucx_broke(e, a->status);
+    }
+}
+
+/* Announces a rendezvous. */
 static void land(weft_endpoint *e, ucx_arrival *a)
 {
     weft_transport *t = e->transport;
@@ -72,19 +105,9 @@ static void land(weft_endpoint *e, ucx_arrival *a)
         return;
     }
     a->next = NULL;
-    a->status = UCS_INPROGRESS;
-    *e->landing_end = a;
-    e->landing_end = &a->next;
-    ucp_request_param_t param = {
-        .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA, .cb.recv_am = on_landed, .user_data = a};
-    ucs_status_ptr_t request = ucp_am_recv_data_nbx(t->worker, a->data, a->memory, a->bytes, &param);
-    if (request && !UCS_PTR_IS_ERR(request)) {
-        t->pending++;
-        return;
-    }
-    a->status = request ? UCS_PTR_STATUS(request) : UCS_OK;
-    if (a->status != UCS_OK)
-        weft_ucx_broke(e, a->status);
+    *e->waiting_end = a;
+    e->waiting_end = &a->next;
+    begin_waiting(e);
 }
 
 /* A slice has its turn: makes its header whole. */
@@ -118,10 +141,21 @@ void weft_ucx_deliver(weft_endpoint *e)
 {
     bool ordered = !e->transport->config.sink.place; /* then nothing overtakes what is still landing */
     deliver_landed(e);
-    while (e->early && e->early->header.number == e->expected && !e->failed && !(ordered && e->landing)) {
+    while (e->early && e->early->header.number == e->expected && !e->failed && !(ordered && (e->landing || e->waiting))) {
         ucx_arrival *a = e->early;
         e->early = a->next;
         take_turn(e, a);
+    }
+}
+
+/* UCX lets go of what it holds for them. */
+static void drop(weft_endpoint *e, ucx_arrival *first)
+{
+    for (ucx_arrival *a = first, *next; a; a = next) {
+        next = a->next;
+        if (a->kind != UCX_COPIED)
+            ucp_am_data_release(e->transport->worker, a->data);
+        free_arrival(a);
     }
 }
 
@@ -132,14 +166,10 @@ bool weft_ucx_has_arrivals(const weft_endpoint *e)
 
 void weft_ucx_drop_arrivals(weft_endpoint *e)
 {
-    weft_transport *t = e->transport;
-    for (ucx_arrival *a = e->early, *next; a; a = next) {
-        next = a->next;
-        if (a->kind != UCX_COPIED)
-            ucp_am_data_release(t->worker, a->data);
-        free_arrival(a);
-    }
-    e->early = NULL;
+    drop(e, e->early);
+    drop(e, e->waiting);
+    e->early = e->waiting = NULL;
+    e->waiting_end = &e->waiting;
 }
 
 /* ---- UCX's callbacks --------------------------------------------------------------------------- */
@@ -200,7 +230,7 @@ static ucs_status_t take(weft_endpoint *e, const ucx_header *h, void *data, size
     const weft_sink *sink = &t->config.sink;
     if (bytes > WEFT_SLICE_MAX_BYTES)
         return UCS_OK;
-    bool now = h->number == e->expected && !t->muted && !(e->landing && !sink->place);
+    bool now = h->number == e->expected && !t->muted && !((e->landing || e->waiting) && !sink->place);
     if (now && !(attributes & UCP_AM_RECV_ATTR_FLAG_RNDV)) { /* the common way: read where it lies */
         turn(e, h);
         sink->arrived(sink->context, e->rank, (const unsigned char *)&e->in, bytes ? data : "", bytes);

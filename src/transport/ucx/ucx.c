@@ -150,6 +150,7 @@ static weft_status ucx_open(const weft_transport_config *config, weft_transport 
         t->peers[r].transport = t;
         t->peers[r].rank = r;
         t->peers[r].landing_end = &t->peers[r].landing;
+        t->peers[r].waiting_end = &t->peers[r].waiting;
     }
     weft_status status =
         t->peers ? start_ucx(t) : weft_ucx_fail(t, WEFT_ERR_MEMORY, "ucx: no memory for %d peers", config->ranks);
@@ -224,7 +225,7 @@ static void end_if_over(weft_endpoint *e)
     weft_transport *t = e->transport;
     if (e->failed || (!e->left && e->broken == UCS_OK))
         return;
-    bool complete = e->left && e->expected == e->left_count && !e->landing;
+    bool complete = e->left && e->expected == e->left_count && !e->landing && !e->waiting;
     bool late = (e->left && weft_now_ns() - e->left_ns > LEFT_NS) ||
                 (e->broken != UCS_OK && (e->broken == UCS_ERR_NO_MEMORY || weft_now_ns() - e->broken_ns > BROKEN_NS));
     if (!complete && !late)

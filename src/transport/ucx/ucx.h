@@ -37,6 +37,9 @@ typedef struct ucx_slice_header {
  * sends by copying into one of its own buffers (8 KiB over shared memory, headers of its own in it). */
 enum { UCX_SMALL_BYTES = 448, UCX_PIECE_BYTES = 8000 };
 
+/* Of rendezvous with one peer that are landing at a time. */
+enum { UCX_LANDING_BYTES = 2 << 20 };
+
 /* A slice that UCX has, with the header that must stay until it is sent. */
 typedef struct ucx_send {
     ucx_header header;
@@ -74,7 +77,9 @@ struct weft_endpoint {
     uint32_t sent, expected;    /* numbers of slices */
     ucx_slice_header out, in;   /* of the last ones */
     ucx_arrival *early;         /* ahead of their turn, by number */
-    ucx_arrival *landing, **landing_end; /* announced, in that order */
+    ucx_arrival *waiting, **waiting_end; /* announced, in that order, but not begun */
+    ucx_arrival *landing, **landing_end; /* begun, in that order */
+    size_t landing_bytes;
     bool failed, told;
     bool left;                  /* the peer closed; left_count slices are all it sent */
     uint32_t left_count;
