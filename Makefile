@@ -140,8 +140,9 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 $(STATIC): $(LIB_OBJ)
 	$(call say,AR) rm -f $@ && ar rcs $@ $^
+# Its threads live as long as communicators do, also of programs that dlclose() it before.
 $(SHARED): $(LIB_OBJ)
-	$(call say,LD) $(CC) $(CFLAGS) -shared -Wl,-soname,libweft.so.$(MAJOR) $^ -o $@ $(LIBS) && \
+	$(call say,LD) $(CC) $(CFLAGS) -shared -Wl,-soname,libweft.so.$(MAJOR),-z,nodelete $^ -o $@ $(LIBS) && \
 	    ln -sf $(@F) $(@D)/libweft.so.$(MAJOR) && ln -sf $(@F) $(@D)/libweft.so
 
 # What it needs of src/base comes out of the static library and stays inside; of libweft itself it needs nothing.

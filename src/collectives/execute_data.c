@@ -65,8 +65,8 @@ static void unreachable(weft_execution *x, int rank)
     if (x->unreached_ns == 0)
         x->unreached_ns = weft_now_ns();
     else if (weft_now_ns() - x->unreached_ns > GRACE_NS)
-        weft_exec_fail(x->exec, WEFT_ERR_PEER, x->exec->world[rank], "the memory of rank %d cannot be reached: %s", rank,
-                       strerror(error));
+        weft_exec_fail(x->exec, WEFT_ERR_PEER, x->exec->world[rank], "the memory of rank %d cannot be reached: %s%s", rank,
+                       strerror(error), error == EPERM ? "; if ranks change their user or rights, set WEFT_CMA=0" : "");
 }
 
 static void fetch(weft_execution *x, const weft_place *from, void *here, const char *there, size_t bytes)

@@ -69,10 +69,10 @@ static bool move(transfer call, const weft_peer_identity *peer, char *here, uint
     return true;
 }
 
-/* Threads of one process: the address is this process's. */
+/* Threads of one process: the address is this process's. A fork leaves the proof the same in both. */
 static bool is_here(const weft_peer_identity *peer)
 {
-    return peer->proof_address == (uintptr_t)&proof && peer->proof == proof;
+    return peer->proof_address == (uintptr_t)&proof && peer->proof == proof && peer->pid == getpid();
 }
 
 bool weft_peer_read(const weft_peer_identity *peer, void *here, uint64_t there, size_t bytes)

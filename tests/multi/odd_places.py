@@ -186,6 +186,17 @@ def killed_launcher():
             os.kill(pid, signal.SIGKILL)
 
 
+def unloaded():
+    """dlclose() while a thread of the library lives."""
+    if "san" in BUILD:
+        return  # the interpreter has no sanitizer
+    done = run(sys.executable, "-c", "import _ctypes, ctypes, sys, time\n"
+               "weft = ctypes.CDLL(sys.argv[1])\n"
+               "assert weft.weft_get_unique_id(ctypes.create_string_buffer(128)) == 0\n"
+               "_ctypes.dlclose(weft._handle)\ntime.sleep(1.5)", os.path.join(BUILD, "lib", "libweft.so"))
+    check(done.returncode == 0, f"dlclose: {done.returncode}: {done.stderr[-400:]}")
+
+
 def awaited():
     """Who is waited for is said while there is still time to mend it."""
     late = Job(2, SMALL, {"WEFT_CREATE_TIMEOUT": "60s"}, only=[0])
@@ -213,6 +224,7 @@ no_interface()
 interrupted()
 ignored_signals()
 killed_launcher()
+unloaded()
 awaited()
 check_nothing_left("all of it")
 finish()

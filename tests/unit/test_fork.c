@@ -1,5 +1,7 @@
 /* A rank that has forked a child, which lives on with copies of all its memory and descriptors, is killed: the other ranks
- * notice as if there was no child. Ranks are processes; what a child may call is tested in test_errors. */
+ * notice as if there was no child. And ranks that were one process when that first used weft. What a child may call is tested
+ * in test_errors. */
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -86,11 +88,66 @@ static void death_shows_in_spite_of_a_child(void **state)
     munmap(b, sizeof *b);
 }
 
+/* ---- processes that were one when they first used weft ---- */
+
+enum { LARGE = 300000, CALLS = 5 };
+
+typedef struct pair {
+    weft_unique_id id;
+    int rank;
+} pair;
+
+/* Large private buffers at the same addresses in both; the number of wrong results. */
+static void *sum_large(void *argument)
+{
+    const pair *p = argument;
+    weft_comm *comm = NULL;
+    intptr_t wrong = weft_comm_create_id(&p->id, p->rank, 2, NULL, &comm) != WEFT_OK;
+    int32_t *data = malloc(LARGE * sizeof *data), *sum = malloc(LARGE * sizeof *sum);
+    for (int call = 0; call < CALLS && !wrong; call++) {
+        for (int i = 0; i < LARGE; i++)
+            data[i] = (p->rank + 1) * (i + call);
+        wrong += weft_all_reduce(comm, data, sum, LARGE, WEFT_I32, WEFT_SUM, NULL) != WEFT_OK;
+        for (int i = 0; i < LARGE; i++)
+            wrong += sum[i] != 3 * (i + call);
+    }
+    free(data);
+    free(sum);
+    weft_comm_destroy(comm);
+    return (void *)wrong;
+}
+
+static void ranks_forked_from_a_user_of_weft_are_not_one_process(void **state)
+{
+    (void)state;
+    pair ranks[2] = {{.rank = 0}, {.rank = 1}};
+    pthread_t thread;
+    void *wrong;
+    int status;
+    time_limit(LIMIT_S);
+    assert_int_equal(weft_get_unique_id(&ranks[0].id), WEFT_OK);
+    ranks[1].id = ranks[0].id;
+    pthread_create(&thread, NULL, sum_large, &ranks[1]);
+    assert_null(sum_large(&ranks[0]));
+    pthread_join(thread, &wrong);
+    assert_null(wrong);
+
+    assert_int_equal(weft_get_unique_id(&ranks[0].id), WEFT_OK);
+    ranks[1].id = ranks[0].id;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(sum_large(&ranks[1]) != NULL);
+    assert_null(sum_large(&ranks[0]));
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(death_shows_in_spite_of_a_child, (void *)"shm"),
         cmocka_unit_test_prestate(death_shows_in_spite_of_a_child, (void *)"tcp"),
+        cmocka_unit_test(ranks_forked_from_a_user_of_weft_are_not_one_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
