@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <string.h>
 
+#include "base/outward.h"
 #include "base/settings.h"
 #include "core/control_socket.h"
 
@@ -152,16 +153,19 @@ weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoi
         return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot list the network interfaces");
     char names[200] = "";
     endpoint->count = 0;
-    /* IPv4 first, IPv6 then; loopback only when there is nothing else. */
-    static const struct { int family; bool loopback; } rounds[] = {
-        { AF_INET, false }, { AF_INET6, false }, { AF_INET, true }, { AF_INET6, true }
+    /* IPv4 first, IPv6 then, of each first what leads out, as there is no room for all; loopback only when there is nothing
+     * else. */
+    static const struct { int family; bool loopback, outward; } rounds[] = {
+        { AF_INET, false, true }, { AF_INET, false, false }, { AF_INET6, false, true }, { AF_INET6, false, false },
+        { AF_INET, true, false }, { AF_INET6, true, false }
     };
     for (size_t r = 0; r < ARRAY_LEN(rounds); r++) {
         if (rounds[r].loopback && rounds[r].family == AF_INET && endpoint->count != 0)
             break;
         for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
             if (i->ifa_addr == NULL || i->ifa_addr->sa_family != rounds[r].family || !(i->ifa_flags & IFF_UP) ||
-                ((i->ifa_flags & IFF_LOOPBACK) != 0) != rounds[r].loopback)
+                ((i->ifa_flags & IFF_LOOPBACK) != 0) != rounds[r].loopback ||
+                (!rounds[r].loopback && weft_interface_leads_out(i->ifa_name) != rounds[r].outward))
                 continue;
             add_name(names, sizeof names, i->ifa_name);
             struct sockaddr_storage address = { 0 };

@@ -107,6 +107,28 @@ static void test_no_match_names_what_there_is(void **state)
     assert_int_equal(weft_tcp_interfaces_choose(all, 0, NULL, chosen, &count), WEFT_ERR_UNSUPPORTED);
 }
 
+static void test_of_too_many_those_that_lead_out_are_used(void **state)
+{
+    (void)state;
+    weft_tcp_interface all[2 * WEFT_TCP_INTERFACES_MAX], chosen[WEFT_TCP_ADDRESSES_MAX];
+    int count = 2 * WEFT_TCP_INTERFACES_MAX, n = 0;
+    for (int i = 0; i < count; i++) {
+        char name[16], address[32];
+        snprintf(name, sizeof name, "br%d", i);
+        snprintf(address, sizeof address, "172.17.%d.1", i);
+        all[i] = interface_of(name, address);
+    }
+    all[count - 2].outward = all[count - 1].outward = true;
+    assert_int_equal(weft_tcp_interfaces_choose(all, count, NULL, chosen, &n), WEFT_OK);
+    assert_int_equal(n, WEFT_TCP_INTERFACES_MAX);
+    assert_string_equal(chosen[0].name, all[count - 2].name);
+    assert_string_equal(chosen[1].name, all[count - 1].name);
+    for (int i = 2; i < n; i++)
+        assert_string_equal(chosen[i].name, all[i - 2].name);
+    assert_int_equal(weft_tcp_interfaces_choose(all, count, "=br3", chosen, &n), WEFT_OK);
+    assert_int_equal(n, 1);
+}
+
 static void test_this_machine_has_interfaces(void **state)
 {
     (void)state;
@@ -388,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_whole_names),
         cmocka_unit_test(test_loopback_and_link_local_only_when_there_is_nothing_else),
         cmocka_unit_test(test_no_match_names_what_there_is),
+        cmocka_unit_test(test_of_too_many_those_that_lead_out_are_used),
         cmocka_unit_test(test_this_machine_has_interfaces),
         cmocka_unit_test(test_port_ranges),
         cmocka_unit_test(test_rails_pair_interfaces_of_a_subnet),

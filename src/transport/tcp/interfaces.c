@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/outward.h"
 #include "base/settings.h"
 #include "base/traffic.h"
 
@@ -93,29 +94,38 @@ static unsigned prefix_bits(const struct sockaddr *mask)
     return bits;
 }
 
+static void note(weft_tcp_interface *to, const struct ifaddrs *item)
+{
+    memset(to, 0, sizeof *to);
+    int family = item->ifa_addr ? item->ifa_addr->sa_family : 0;
+    if (family == AF_INET)
+        memcpy(&to->address.v4, item->ifa_addr, sizeof to->address.v4);
+    else if (family == AF_INET6)
+        memcpy(&to->address.v6, item->ifa_addr, sizeof to->address.v6);
+    size_t length = strnlen(item->ifa_name, sizeof to->name - 1);
+    memcpy(to->name, item->ifa_name, length);
+    to->index = if_nametoindex(item->ifa_name);
+    to->up = (item->ifa_flags & IFF_UP) && (item->ifa_flags & IFF_RUNNING);
+    to->loopback = item->ifa_flags & IFF_LOOPBACK;
+    to->prefix = prefix_bits(item->ifa_netmask);
+}
+
 weft_status weft_tcp_interfaces_list(weft_tcp_interface *all, int max, int *count)
 {
     struct ifaddrs *list;
     if (getifaddrs(&list) != 0)
         return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot list the network interfaces");
     int n = 0;
-    for (const struct ifaddrs *item = list; item && n < max; item = item->ifa_next) {
-        weft_tcp_interface *to = &all[n];
-        memset(to, 0, sizeof *to);
-        int family = item->ifa_addr ? item->ifa_addr->sa_family : 0;
-        if (family == AF_INET)
-            memcpy(&to->address.v4, item->ifa_addr, sizeof to->address.v4);
-        else if (family == AF_INET6)
-            memcpy(&to->address.v6, item->ifa_addr, sizeof to->address.v6);
-        size_t length = strnlen(item->ifa_name, sizeof to->name - 1);
-        memcpy(to->name, item->ifa_name, length);
-        to->index = if_nametoindex(item->ifa_name);
-        to->up = (item->ifa_flags & IFF_UP) && (item->ifa_flags & IFF_RUNNING);
-        to->loopback = item->ifa_flags & IFF_LOOPBACK;
-        to->prefix = prefix_bits(item->ifa_netmask);
-        n++;
+    for (int with_address = 1; with_address >= 0; with_address--) { /* hundreds without one must not leave no room */
+        for (const struct ifaddrs *item = list; item && n < max; item = item->ifa_next) {
+            int family = item->ifa_addr ? item->ifa_addr->sa_family : 0;
+            if ((family == AF_INET || family == AF_INET6) == with_address)
+                note(&all[n++], item);
+        }
     }
     freeifaddrs(list);
+    for (int i = 0; i < n && n > WEFT_TCP_INTERFACES_MAX; i++)
+        all[i].outward = all[i].up && all[i].address.any.sa_family && weft_interface_leads_out(all[i].name);
     *count = n;
     return WEFT_OK;
 }
@@ -175,10 +185,10 @@ static int round_of(const weft_tcp_interface *i, const char *setting)
     return ROUND_NORMAL;
 }
 
-static bool has_address_like(const weft_tcp_interface *chosen, int count, const weft_tcp_interface *i)
+static bool has_address_like(const weft_tcp_interface *const *chosen, int count, const weft_tcp_interface *i)
 {
     for (int k = 0; k < count; k++) {
-        if (strcmp(chosen[k].name, i->name) == 0 && is_v4(&chosen[k]) == is_v4(i))
+        if (strcmp(chosen[k]->name, i->name) == 0 && is_v4(chosen[k]) == is_v4(i))
             return true;
     }
     return false;
@@ -204,27 +214,52 @@ static weft_status fail_none(const weft_tcp_interface *all, int count, const cha
                      *text ? text : "none");
 }
 
+static int count_names(const weft_tcp_interface *const *list, int count)
+{
+    int names = 0;
+    for (int i = 0; i < count; i++) {
+        int first = 0;
+        while (strcmp(list[first]->name, list[i]->name) != 0)
+            first++;
+        names += first == i;
+    }
+    return names;
+}
+
+/* Puts those first that lead out, else in the order in which they were. */
+static void outward_first(const weft_tcp_interface **list, int count)
+{
+    for (int i = 0, places = 0; i < count; i++) {
+        const weft_tcp_interface *moved = list[i];
+        if (!moved->outward)
+            continue;
+        memmove(&list[places + 1], &list[places], (size_t)(i - places) * sizeof *list);
+        list[places++] = moved;
+    }
+}
+
 weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count, const char *setting,
                                        weft_tcp_interface chosen[WEFT_TCP_ADDRESSES_MAX], int *chosen_count)
 {
+    const weft_tcp_interface *usable[WEFT_TCP_CANDIDATES_MAX];
     int n = 0;
-    for (int round = 0; round < ROUNDS && n == 0; round++) {
-        for (int k = 0; k < count; k++) {
-            if (round_of(&all[k], setting) != round || has_address_like(chosen, n, &all[k]))
-                continue;
-            if (n == WEFT_TCP_ADDRESSES_MAX) {
-                weft_log(WEFT_LOG_WARN,
-                         "more than %d addresses to listen on: %s and those after it are not used; "
-                         "choose by WEFT_INTERFACES",
-                         WEFT_TCP_ADDRESSES_MAX, all[k].name);
-                break;
-            }
-            chosen[n++] = all[k];
-        }
-    }
+    for (int round = 0; round < ROUNDS && n == 0; round++)
+        for (int k = 0; k < count && n < WEFT_TCP_CANDIDATES_MAX; k++)
+            if (round_of(&all[k], setting) == round && !has_address_like(usable, n, &all[k]))
+                usable[n++] = &all[k];
     if (n == 0)
         return fail_none(all, count, setting);
+    int names = count_names(usable, n);
+    if (names > WEFT_TCP_INTERFACES_MAX) {
+        outward_first(usable, n);
+        while (count_names(usable, n) > WEFT_TCP_INTERFACES_MAX)
+            n--;
+        weft_log(WEFT_LOG_WARN, "tcp: of %d network interfaces %d are used, from %s to %s, those first that lead out of the machine; "
+                 "choose by WEFT_INTERFACES", names, WEFT_TCP_INTERFACES_MAX, usable[0]->name, usable[n - 1]->name);
+    }
     *chosen_count = n;
+    for (int k = 0; k < n; k++)
+        chosen[k] = *usable[k];
     return WEFT_OK;
 }
 

@@ -25,6 +25,7 @@ typedef struct weft_tcp_interface {
     char name[IF_NAMESIZE];
     unsigned index;           /* the kernel's */
     bool up, loopback;
+    bool outward;             /* leads out of the machine; only where there are more than WEFT_TCP_INTERFACES_MAX */
     uint32_t speed_Mbps;      /* 0: unknown */
     unsigned prefix;          /* bits of the subnet */
     weft_tcp_sockaddr address; /* port 0 */
@@ -33,7 +34,7 @@ typedef struct weft_tcp_interface {
 /* All addresses of this machine, at most `max`, without their speeds. Interfaces without an address are listed with family 0. */
 weft_status weft_tcp_interfaces_list(weft_tcp_interface *all, int max, int *count);
 /* The ones to use, by the rules of WEFT_INTERFACES (`setting`; NULL or "": every usable one): up, at most one
- * IPv4 and one IPv6 address each, loopback only if named or if there is nothing else. Pure.
+ * IPv4 and one IPv6 address each, loopback only if named or if there is nothing else; of too many those that lead out. Pure.
  * WEFT_ERR_INVALID naming all interfaces when none is left. */
 weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count, const char *setting,
                                        weft_tcp_interface chosen[WEFT_TCP_ADDRESSES_MAX], int *chosen_count);
