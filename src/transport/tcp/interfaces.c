@@ -254,8 +254,8 @@ weft_status weft_tcp_interfaces_choose(const weft_tcp_interface *all, int count,
         outward_first(usable, n);
         while (count_names(usable, n) > WEFT_TCP_INTERFACES_MAX)
             n--;
-        weft_log(WEFT_LOG_WARN, "tcp: of %d network interfaces %d are used, from %s to %s, those first that lead out of the machine; "
-                 "choose by WEFT_INTERFACES", names, WEFT_TCP_INTERFACES_MAX, usable[0]->name, usable[n - 1]->name);
+        weft_log(WEFT_LOG_WARN, "tcp: of %d network interfaces %d are used, from %s to %s, those first that lead out of the "
+                 "machine; choose by WEFT_INTERFACES", names, WEFT_TCP_INTERFACES_MAX, usable[0]->name, usable[n - 1]->name);
     }
     *chosen_count = n;
     for (int k = 0; k < n; k++)
