@@ -1,6 +1,6 @@
 /* weft/transport.h - the contract between weft and what moves bytes between two ranks.
  *
- * The built-in transports (shm, tcp) and plugins implement the same table. A transport moves slices:
+ * The built-in transports (shm, tcp, verbs) and plugins implement the same table. A transport moves slices:
  * a fixed-size header that it never interprets, and a payload. Slices from one rank to another arrive
  * whole and their headers are delivered in the order in which they were sent. What slices mean, flow
  * control and matching are the caller's.
@@ -162,7 +162,8 @@ typedef struct weft_transport_ops {
 } weft_transport_ops;
 
 /* Defined by a plugin, not by libweft: the one symbol it exports. Checked when it is loaded: abi, size, name, and that no
- * operation is missing but those that are optional (wait_fd, arm, abandon, mem_register, mem_deregister, flush). */
+ * operation is missing but those that are optional (wait_fd, arm, abandon, mem_register, mem_deregister, flush,
+ * mem_register_dmabuf). */
 #define WEFT_TRANSPORT_PLUGIN_SYMBOL "weft_transport_plugin"
 extern const weft_transport_ops weft_transport_plugin __attribute__((visibility("default")));
 

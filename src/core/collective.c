@@ -52,13 +52,12 @@ static weft_status check_counts(const weft_comm *c, const weft_call *call)
     size_t limit = (size_t)PTRDIFF_MAX / weft_type_bytes(call->type) / (size_t)c->ranks;
     const size_t *arrays[2] = {call->send_counts, call->recv_counts};
     if (call->count > limit)
-        return weft_fail(WEFT_ERR_INVALID, "%s: count %zu of %s is beyond the address space",
-                         weft_collective_name(call->collective), call->count, weft_type_name(call->type));
+        return weft_fail(WEFT_ERR_INVALID, "count %zu of %s is beyond the address space", call->count,
+                         weft_type_name(call->type));
     for (int a = 0; a < 2; a++)
         for (size_t b = 0; arrays[a] && b < (a ? output_blocks(c, call) : input_blocks(c, call)); b++)
             if (arrays[a][b] > limit)
-                return weft_fail(WEFT_ERR_INVALID, "%s: count %zu for rank %zu is beyond the address space",
-                                 weft_collective_name(call->collective), arrays[a][b], b);
+                return weft_fail(WEFT_ERR_INVALID, "count %zu for rank %zu is beyond the address space", arrays[a][b], b);
     return WEFT_OK;
 }
 

@@ -340,6 +340,8 @@ static weft_channels *channels_create(const weft_search *s)
 weft_status weft_topology_search(const weft_topology *t, const weft_channel_request *request, weft_channels **channels)
 {
     weft_clear_error();
+    if (!request)
+        return weft_fail(WEFT_ERR_INVALID, "weft_topology_search: request is NULL");
     if (request->size != sizeof *request || request->channels_max < 0 || request->channels_max > WEFT_CHANNELS_MAX ||
         (request->shape != WEFT_CHANNEL_RING && request->shape != WEFT_CHANNEL_TREE))
         return weft_fail(WEFT_ERR_INVALID,

@@ -125,6 +125,8 @@ static int find_label(const weft_topology *t, const char *text)
 int weft_topology_find(const weft_topology *t, const char *text)
 {
     char bus_id[WEFT_BUS_ID_BYTES];
+    if (!text)
+        return -1;
     int node = find_label(t, text);
     for (int i = 0; node < 0 && *text && i < t->nodes; i++)
         if (strcmp(t->node[i].shown.name, text) == 0)

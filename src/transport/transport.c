@@ -154,9 +154,9 @@ const weft_transport_ops *weft_transport_find(const char *name)
 {
     const weft_transport_ops *ops = NULL;
     weft_clear_error();
-    if (!name || weft_transport_get(name, &ops) != WEFT_OK)
-        return NULL;
-    return ops;
+    if (!name)
+        weft_fail(WEFT_ERR_INVALID, "weft_transport_find: name is NULL");
+    return name && weft_transport_get(name, &ops) == WEFT_OK ? ops : NULL;
 }
 
 weft_status weft_transport_fail(weft_status status, const char *detail)
