@@ -109,9 +109,6 @@ def full_disk():
     def content(name):
         with open(path(name), encoding="utf-8") as file:
             return file.read()
-    def write(name, text):
-        with open(path(name), "w", encoding="utf-8") as file:
-            file.write(text)
     ways = {"-J": [PERF, *SMALL, "--ranks", "1", "-J"], "--tune": [PERF, "barrier", "-n", "2", "--ranks", "2", "--tune"],
             "--measure": [TOPO, "--ranks", "2", "--measure"]}
     for what, command in ways.items():
@@ -120,7 +117,6 @@ def full_disk():
     os.chmod(path("good"), 0o640)
     os.symlink("good", path("link"))
     os.mkfifo(path("fifo"))
-    before = content("good")
     done = run(*ways["-J"], path("link"))
     check(done.returncode == 0 and os.path.islink(path("link")) and "results" in json.loads(content("good")),
           f"a link: {done.stderr}")
