@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* This thread is in the MPI because it waits in Weft. */
@@ -19,6 +20,7 @@ bool weft_mpi_inside(void) { return inside; }
 extern void opal_progress(void) __attribute__((weak));
 extern int opal_progress_register(int (*poll)(void)) __attribute__((weak));
 extern int opal_progress_unregister(int (*poll)(void)) __attribute__((weak));
+extern bool opal_progress_set_yield_when_idle(bool yield) __attribute__((weak));
 
 static int poll_from_open_mpi(void)
 {
@@ -30,6 +32,8 @@ void weft_mpi_help_begin(void) {}
 void weft_mpi_help_end(void) {}
 static bool begin_mpi(void) { return opal_progress && opal_progress_register && opal_progress_unregister; }
 static void progress_mpi(void) { opal_progress(); }
+/* Whether a call that finds nothing gives up the processor; as it was. */
+static bool mpi_yields(bool yield) { return opal_progress_set_yield_when_idle && opal_progress_set_yield_when_idle(yield); }
 static void end_mpi(void) { opal_progress_unregister(poll_from_open_mpi); }
 
 void weft_mpi_progress_join(void)
@@ -128,6 +132,8 @@ static void progress_mpi(void)
     PMPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, self, &flag, MPI_STATUS_IGNORE);
 }
 
+static bool mpi_yields(bool yield) { return yield; }
+
 /* MPICH calls nobody while it waits: the calls that wait poll (weft_mpi_must_poll) or are helped. */
 void weft_mpi_progress_join(void) {}
 
@@ -143,6 +149,38 @@ static bool may_enter_mpi(void)
            (PMPI_Is_thread_main(&main_thread) == MPI_SUCCESS && main_thread);
 }
 
+/* Another rank may need the MPI here again and again: an accumulate to this rank of a type in many pieces, each of which waits
+ * for the one before. So a call of the MPI that found something is soon followed by another. The MPI does not tell; a call that
+ * found nothing is always as short as the shortest. */
+enum { FOUND_NS = 150, LINGER_NS = 5000, LINGER_LIMIT_NS = 1000000 };
+
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static void progress_mpi_while_busy(void)
+{
+    static _Atomic int64_t shortest_ns = INT64_MAX;
+    bool yields = mpi_yields(false); /* time away would look like something found; the last call may yield */
+    int64_t begin = clock_ns(), now = begin, found = begin - LINGER_NS;
+    do {
+        int64_t before = now;
+        progress_mpi();
+        now = clock_ns();
+        int64_t shortest = atomic_load_explicit(&shortest_ns, memory_order_relaxed);
+        if (now - before < shortest)
+            atomic_store_explicit(&shortest_ns, now - before, memory_order_relaxed);
+        else if (now - before > 2 * shortest + FOUND_NS)
+            found = now;
+    } while (now - found < LINGER_NS && now - begin < LINGER_LIMIT_NS);
+    mpi_yields(yields);
+    if (yields && found < begin)
+        progress_mpi();
+}
+
 /* Called while this thread waits in Weft: what the MPI has under way must come on, or a rank that waits in the MPI for this one
  * would never enter the collective. The lock of Weft's engine is held: no callback of the MPI that runs under a lock of the MPI
  * may enter Weft (communicator.c, handles.c). */
@@ -152,7 +190,7 @@ static void progress_from_weft(void *context)
     if (inside || !may_enter_mpi())
         return;
     inside = true;
-    progress_mpi();
+    progress_mpi_while_busy();
     inside = false;
 }
 
