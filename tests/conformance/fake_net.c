@@ -46,6 +46,16 @@ uint64_t fake_net_sent(int device)
     return sent[device];
 }
 
+/* A device whose receiver moves something in one of that many calls only, while it says that it is as fast as the others, and
+ * the sender's kernel takes much before that is noticed there; for tests. */
+static int slow_device = -1, slow_calls = 1;
+__attribute__((visibility("default"))) void fake_net_slow(int device, int calls);
+void fake_net_slow(int device, int calls)
+{
+    slow_device = device;
+    slow_calls = calls;
+}
+
 typedef struct registration {
     struct registration *next;
     unsigned char *data;
@@ -69,7 +79,7 @@ struct comm {
     int fd, accepting;         /* of a listener: calls of accept for the next one */
     bool sends;
     request ring[32];
-    unsigned first, count, calls;
+    unsigned first, count, calls, tests;
     int credits;               /* receives that the other side has posted */
     registration *registrations;
 };
@@ -155,7 +165,9 @@ static nccl_result do_listen(int device, void *opaque, void **out)
     if (fd < 0 || bind(fd, (struct sockaddr *)&un, name_of(&un, h.name)) != 0 || listen(fd, 8) != 0)
         return complain(NCCL_SYSTEM_ERROR, "cannot listen");
     memcpy(opaque, &h, sizeof h);
-    *out = new_comm(fd, false);
+    comm *c = new_comm(fd, false);
+    c->device = device;
+    *out = c;
     return NCCL_SUCCESS;
 }
 
@@ -174,6 +186,9 @@ static nccl_result do_connect(int device, void *opaque, void **out)
         return complain(NCCL_SYSTEM_ERROR, "nobody accepts");
     if (connect(h->fd, (struct sockaddr *)&un, name_of(&un, h->name)) != 0)
         return errno == EAGAIN ? NCCL_SUCCESS : complain(NCCL_REMOTE_ERROR, "connect failed");
+    const int much = 4 << 20;
+    if (device == slow_device && setsockopt(h->fd, SOL_SOCKET, SO_SNDBUFFORCE, &much, sizeof much) != 0)
+        (void)setsockopt(h->fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof much);
     comm *c = new_comm(h->fd, true);
     c->device = device;
     *out = c;
@@ -192,7 +207,9 @@ static nccl_result do_accept(void *listener, void **out)
     if (fd < 0)
         return errno == EAGAIN ? NCCL_SUCCESS : complain(NCCL_SYSTEM_ERROR, "accept failed");
     l->accepting = -1;
-    *out = new_comm(fd, false);
+    comm *c = new_comm(fd, false);
+    c->device = l->device;
+    *out = c;
     return NCCL_SUCCESS;
 }
 
@@ -313,6 +330,8 @@ static nccl_result do_test(void *opaque, int *done, int *sizes)
     request *r = opaque;
     comm *c = r->c;
     *done = 0;
+    if (!c->sends && c->device == slow_device && ++c->tests % (unsigned)slow_calls != 0)
+        return NCCL_SUCCESS;
     if (!r->used || r != &c->ring[c->first])
         return complain(NCCL_INVALID_USAGE, "tests another request than the oldest");
     int state = move(c, &r->frame, sizeof r->frame, &r->frame_moved);

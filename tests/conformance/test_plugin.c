@@ -96,8 +96,9 @@ static void test_ranks_with_different_plugins_do_not_reach_each_other(void **sta
     conformance_close(&b);
 }
 
-/* What each device of the fake plugin of that version has sent while 16 slices of 1 MiB went, in MiB. */
-static void send_much(int version, double sent[4])
+/* What each device of the fake plugin of that version has sent while so many slices of 1 MiB went for the second time, in
+ * MiB; device 3's receiver does something in one of `slow` calls. */
+static void send_much(int version, int slices, int slow, double sent[4])
 {
     conformance_group group;
     use("%s/libnccl-net-fake%d.so", folder, version);
@@ -105,13 +106,18 @@ static void send_much(int version, double sent[4])
         fail_msg("%s", weft_last_error());
     void *library = dlopen(plugin, RTLD_NOW | RTLD_NOLOAD);
     uint64_t (*count)(int), before[4];
+    void (*make_slow)(int, int);
     assert_non_null(library);
+    *(void **)(void *)&make_slow = dlsym(library, "fake_net_slow");
+    make_slow(3, slow);
     *(void **)(void *)&count = dlsym(library, "fake_net_sent");
-    for (int i = 0; i < 4; i++)
-        before[i] = count(i);
-    for (int i = 0; i < 16; i++)
-        assert_int_equal(conformance_send(&group.members[0], 1, 1 << 20), WEFT_OK);
-    conformance_until(&group, conformance_quiet(&group));
+    for (int round = 0; round < 2; round++) { /* in the first one it finds out */
+        for (int i = 0; i < 4; i++)
+            before[i] = count(i);
+        for (int i = 0; i < slices; i++)
+            assert_int_equal(conformance_send(&group.members[0], 1, 1 << 20), WEFT_OK);
+        conformance_until(&group, conformance_quiet(&group));
+    }
     for (int i = 0; i < 4; i++)
         sent[i] = (double)(count(i) - before[i]) / (1 << 20);
     dlclose(library);
@@ -122,17 +128,27 @@ static void test_slices_are_divided_among_devices_that_are_as_fast(void **state)
 {
     (void)state;
     double sent[4];
-    send_much(12, sent);
+    send_much(12, 16, 1, sent);
     assert_true(sent[1] > 6 && sent[3] > 6 && sent[0] == 0);
     setenv("WEFT_NET_DEVICES", "=fast2", 1);
-    send_much(12, sent);
+    send_much(12, 16, 1, sent);
     assert_true(sent[1] == 0 && sent[3] > 15);
     setenv("WEFT_NET_DEVICES", "nothing", 1);
     expect_refusal(WEFT_ERR_INVALID, "WEFT_NET_DEVICES 'nothing'");
     expect_refusal(WEFT_ERR_INVALID, "slow, fast, fast2");
     unsetenv("WEFT_NET_DEVICES");
-    send_much(11, sent); /* two devices in the same place are one */
+    send_much(11, 16, 1, sent); /* two devices in the same place are one */
     assert_true(sent[1] > 15 && sent[3] == 0);
+}
+
+/* Both say 100 Gbit/s. */
+static void test_a_device_that_is_slower_than_it_says_gets_less(void **state)
+{
+    (void)state;
+    double sent[4];
+    send_much(12, 64, 64, sent);
+    if (sent[3] > 1.7) /* by what they say it would be 2.2 */
+        fail_msg("the slow device has sent %.1f MiB of 64", sent[3]);
 }
 
 int main(int argc, char **argv)
@@ -155,6 +171,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_what_is_no_plugin_is_refused),
         cmocka_unit_test(test_ranks_with_different_plugins_do_not_reach_each_other),
         cmocka_unit_test(test_slices_are_divided_among_devices_that_are_as_fast),
+        cmocka_unit_test(test_a_device_that_is_slower_than_it_says_gets_less),
     };
     failed = cmocka_run_group_tests_name("NCCL plugins", tests, NULL, NULL);
     use("%s/libnccl-net-fake7.so", folder);

@@ -13,6 +13,7 @@ typedef enum control_kind {
     CONTROL_CALLED,  /* I have called connect with it */
     CONTROL_ACCEPTED, /* and I have accepted it */
     CONTROL_REFUSE,  /* it cannot be made; the payload says why */
+    CONTROL_PACE,    /* what your rails bring me, in kB/s, 32 bits each */
     CONTROL_LEAVE    /* I close; `count` messages of SHORT are all that I sent, or not all was sent */
 } control_kind;
 
@@ -73,6 +74,25 @@ weft_status weft_plugin_control_met(plugin_link *l, const plugin_channel *c)
     return tell(l, &h, NULL, 0);
 }
 
+weft_status weft_plugin_control_pace(plugin_link *l, const uint32_t *pace)
+{
+    control_header h = {.kind = CONTROL_PACE};
+    return tell(l, &h, pace, WEFT_NET_RAILS_MAX * sizeof *pace);
+}
+
+/* Nothing changes unless all rails are known. */
+static void paced(plugin_link *l, const void *payload)
+{
+    uint32_t pace[WEFT_NET_RAILS_MAX];
+    memcpy(pace, payload, sizeof pace);
+    for (int i = 0; i < l->rails; i++)
+        if (pace[i] == 0)
+            return;
+    for (int i = 0; i < l->rails; i++)
+        l->rail[i].weight = pace[i];
+    l->paced = true;
+}
+
 void weft_plugin_control_leave(plugin_link *l)
 {
     bool complete = !l->first && !l->going && l->out[PLUGIN_SHORT].count == 0;
@@ -121,6 +141,8 @@ static void heard(void *context, int peer, const unsigned char *bytes_of_header,
         out->accepted = true;
     } else if (h.kind == CONTROL_REFUSE && bytes > 0) {
         weft_plugin_link_end(l, WEFT_ERR_SYSTEM, payload);
+    } else if (h.kind == CONTROL_PACE && bytes == WEFT_NET_RAILS_MAX * sizeof(uint32_t)) {
+        paced(l, payload);
     } else if (h.kind == CONTROL_LEAVE) {
         l->left = true;
         l->left_count = h.complete ? h.count : 0;

@@ -8,6 +8,9 @@
 #include "transport/spans.h"
 
 enum { ARRIVALS_PER_TURN = 32, END_NS = 2000 * WEFT_NS_PER_MS };
+/* Of a rail's last parts about so many count. The sender is told when a rail should get by a quarter more or less than it got, not
+ * too often. Of so many payloads one uses all rails, also such that are not worth it: a rail may recover. */
+enum { PACE_PARTS = 16, PACE_CHANGE = 4, PACE_NS = 5 * WEFT_NS_PER_MS, PROBE_PAYLOADS = 64, PROBE_SHARE = 32 };
 
 /* In front of every message of SHORT. */
 typedef struct short_header {
@@ -238,6 +241,15 @@ static void add_parts(plugin_payload *p, unsigned char *data, const uint32_t *sp
     }
 }
 
+/* What is under way on a rail. What the plugin has not sent is less than that, most of all on a slow rail: its socket's buffer
+ * is as large as the others'. */
+static uint64_t under_way(const plugin_link *l, const plugin_rail *rail, int64_t now)
+{
+    if (!l->paced)
+        return rail->load;
+    return rail->due_ns > now ? (uint64_t)((double)(rail->due_ns - now) * rail->weight / 1e6) : 0;
+}
+
 /* A slice whose payload goes on BULK. */
 static bool divide(plugin_link *l, weft_slice *slice, uint32_t *span, plugin_payload **out)
 {
@@ -248,11 +260,22 @@ static bool divide(plugin_link *l, weft_slice *slice, uint32_t *span, plugin_pay
         weft_plugin_link_fail(l, WEFT_ERR_MEMORY, "no memory for a slice that goes out");
         return false;
     }
+    uint32_t best = 0;
+    int64_t now = l->paced ? weft_now_ns() : 0;
     for (int i = 0; i < l->rails; i++) {
         weights[i] = l->rail[i].weight;
-        loads[i] = l->rail[i].load;
+        loads[i] = under_way(l, &l->rail[i], now);
+        best = weights[i] > best ? weights[i] : best;
     }
+    bool probe = ++l->divided % PROBE_PAYLOADS == 0;
+    for (int i = 0; i < l->rails && probe; i++)
+        if (weights[i] < best / PROBE_SHARE)
+            weights[i] = best / PROBE_SHARE;
     weft_spans_divide(slice->bytes, weights, loads, l->rails, span);
+    for (int i = 0; i < l->rails && l->paced; i++) {
+        int64_t *due = &l->rail[i].due_ns;
+        *due = (*due > now ? *due : now) + (int64_t)(span[i] * 1e6 / l->rail[i].weight);
+    }
     p->slice = slice;
     p->bytes = slice->bytes;
     *out = p;
@@ -454,6 +477,51 @@ static void receive_whole(plugin_link *l, const short_header *h, const unsigned 
     p->moved = p->bytes;
 }
 
+/* ---- what rails bring ---- */
+
+static void pace_announced(plugin_link *l, const uint32_t *span)
+{
+    int64_t now = 0;
+    for (int i = 0; i < WEFT_NET_RAILS_MAX; i++)
+        if (span[i] > 0 && !l->parts[i])
+            l->pace[i].since_ns = now ? now : (now = weft_now_ns());
+}
+
+/* What this end of the rail has seen while it was waiting for it: if the caller looks seldom, all rails seem equally slow for
+ * what they were given, and nothing changes. */
+static void pace_brought(plugin_pace *pace, size_t bytes)
+{
+    int64_t now = weft_now_ns();
+    pace->bytes += (double)bytes - pace->bytes / PACE_PARTS;
+    pace->ns += (double)(now - pace->since_ns) - pace->ns / PACE_PARTS;
+    pace->since_ns = now;
+}
+
+/* Tells the sender if it should divide otherwise. */
+static void tell_pace(plugin_link *l)
+{
+    uint32_t pace[WEFT_NET_RAILS_MAX] = {0};
+    double sum = 0, bytes = 0;
+    bool other = false;
+    for (int i = 0; i < WEFT_NET_RAILS_MAX; i++) {
+        const plugin_pace *p = &l->pace[i];
+        double kBps = p->bytes * 1e6 / (p->ns + 1);
+        if (p->bytes > 0)
+            pace[i] = kBps < 1 ? 1 : kBps < UINT32_MAX ? (uint32_t)kBps : UINT32_MAX;
+        sum += pace[i];
+        bytes += p->bytes;
+    }
+    for (int i = 0; i < WEFT_NET_RAILS_MAX; i++) {
+        double got = l->pace[i].bytes / bytes, should = pace[i] / sum, by = should > got ? should - got : got - should;
+        other = other || by * PACE_CHANGE > got;
+    }
+    int64_t now = other ? weft_now_ns() : 0;
+    if (!other || now - l->paced_ns < PACE_NS)
+        return;
+    l->paced_ns = now;
+    (void)weft_plugin_control_pace(l, pace); /* a lost connection is noticed elsewhere */
+}
+
 /* Whether a message of SHORT with so many bytes is what its header says. */
 static bool is_slice(const plugin_transport *t, const short_header *h, size_t bytes)
 {
@@ -492,8 +560,10 @@ static int receive_short(plugin_link *l)
         plugin_payload *p;
         if (fits)
             receive_whole(l, &h, m->stage + sizeof h);
-        else if ((p = announced(l, &h)))
+        else if ((p = announced(l, &h))) {
+            pace_announced(l, h.span);
             add_parts(p, p->memory, h.span, l->parts_end, WEFT_NET_RAILS_MAX);
+        }
         if (!l->failed)
             weft_plugin_channel_pop(t, c);
     }
@@ -562,6 +632,8 @@ static int receive_bulk(plugin_link *l, int rail)
             l->parts[rail] = part->next;
             if (!part->next)
                 l->parts_end[rail] = &l->parts[rail];
+            pace_brought(&l->pace[rail], part->bytes);
+            tell_pace(l);
         }
         deliver(l);
     }

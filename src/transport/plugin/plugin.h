@@ -81,10 +81,18 @@ typedef struct plugin_channel {
     bool copies;                /* BULK: the plugin pins memory, so payloads go through the buffers */
 } plugin_channel;
 
+/* How fast a rail brings what was announced for it, of the last parts. A plugin's word that a part is sent says little: over
+ * sockets that is when the kernel has it. */
+typedef struct plugin_pace {
+    int64_t since_ns;           /* the oldest part was announced, or the one before it was complete */
+    double bytes, ns;
+} plugin_pace;
+
 /* A way out to a peer: one of our devices with the one in the same place there. */
 typedef struct plugin_rail {
-    uint32_t weight;
+    uint32_t weight;            /* what the devices say that they can; where l->paced what the receiver says, kB/s */
     uint64_t load;              /* bytes announced and not sent */
+    int64_t due_ns;             /* when what was given to it will be there at that pace */
     plugin_part *parts, **parts_end; /* not wholly given to the plugin */
 } plugin_rail;
 
@@ -98,6 +106,10 @@ typedef struct plugin_link {
     weft_slice *first, **end;   /* not announced yet */
     plugin_rail rail[WEFT_NET_RAILS_MAX]; /* known when there is an endpoint */
     int rails;
+    uint32_t divided;           /* payloads */
+    bool paced;                 /* the receiver has said what the rails do */
+    plugin_pace pace[WEFT_NET_RAILS_MAX]; /* of what comes in */
+    int64_t paced_ns;           /* when it was told last */
     plugin_payload *going, **going_end; /* announced, not completely sent */
     size_t ahead_bytes;         /* of these */
     plugin_payload *coming, **coming_end;
@@ -172,6 +184,8 @@ weft_sink weft_plugin_control_sink(plugin_transport *t);
 weft_status weft_plugin_control_ask(plugin_link *l, const plugin_channel *c);
 /* Sender: connect was called; receiver: it is accepted. */
 weft_status weft_plugin_control_met(plugin_link *l, const plugin_channel *c);
+/* Tells the sender what its rails bring, kB/s; 0: not known. */
+weft_status weft_plugin_control_pace(plugin_link *l, const uint32_t *pace);
 /* Tells the peer that this rank leaves. */
 void weft_plugin_control_leave(plugin_link *l);
 
