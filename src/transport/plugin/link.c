@@ -8,7 +8,7 @@
 #include "transport/spans.h"
 
 enum { ARRIVALS_PER_TURN = 32, END_NS = 2000 * WEFT_NS_PER_MS };
-/* Of a rail's last parts about so many count. The sender is told when a rail should get by a quarter more or less than it got, not
+/* Of a rail's last parts about so many count. The sender is told when a rail should get a quarter more or less than it got, not
  * too often. Of so many payloads one uses all rails, also such that are not worth it: a rail may recover. */
 enum { PACE_PARTS = 16, PACE_CHANGE = 4, PACE_NS = 5 * WEFT_NS_PER_MS, PROBE_PAYLOADS = 64, PROBE_SHARE = 32 };
 

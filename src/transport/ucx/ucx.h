@@ -26,7 +26,11 @@ typedef struct ucx_header {
     uint32_t words[WEFT_HEADER_BYTES / sizeof(uint32_t)];
 } ucx_header;
 
-enum { UCX_HEADER_BYTES = offsetof(ucx_header, words), UCX_HEADER_WORDS = WEFT_HEADER_BYTES / sizeof(uint32_t), UCX_RANK_BITS = 20 };
+enum {
+    UCX_HEADER_BYTES = offsetof(ucx_header, words),
+    UCX_HEADER_WORDS = WEFT_HEADER_BYTES / sizeof(uint32_t),
+    UCX_RANK_BITS = 20
+};
 
 /* A slice's header, whole. */
 typedef struct ucx_slice_header {
