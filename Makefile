@@ -59,6 +59,9 @@ endif
 # The transport "ucx" is a library of its own, where UCX is.
 UCX_SRC := $(sort $(wildcard src/transport/ucx/*.c))
 LIB_SRC := $(filter-out $(UCX_SRC),$(LIB_SRC))
+# The reduction kernels last: Linux maps 64 KB around a page that is touched, and most of these 700 KB never are.
+KERNEL_SRC := $(wildcard src/collectives/reduce_plain.c src/collectives/reduce_avx*.c)
+LIB_SRC := $(filter-out $(KERNEL_SRC),$(LIB_SRC)) $(KERNEL_SRC)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 ifneq ($(shell pkg-config --exists 'ucx >= 1.13' 2>/dev/null && echo yes),)
 TRANSPORTS += $(BUILD)/lib/weft/libweft-transport-ucx.so
