@@ -161,28 +161,27 @@ static bool left_behind(const weft_exec *e, uint64_t local_sequence, uint32_t la
     return true;
 }
 
-/* What must be left behind before the local collective of that number begins: whoever had its slot, and the large slot. */
-static void find_gates(const weft_exec *e, uint64_t local_sequence, bool small, weft_gate gates[2])
+/* What must be left behind before the next local collective begins: whoever had its slot, and the large slot. */
+static void find_gates(const weft_exec *e, bool small, size_t stage_slot, weft_gate gates[2])
 {
-    uint64_t large = small ? 0 : e->last_large[local_sequence % WEFT_STAGE_SLOTS];
+    uint64_t large = small ? 0 : e->last_large[stage_slot];
     const weft_gate *last = &e->last_done[large % WEFT_LOCAL_SLOTS];
-    gates[0] = e->last_done[local_sequence % WEFT_LOCAL_SLOTS];
+    gates[0] = e->last_done[e->next_local % WEFT_LOCAL_SLOTS];
     gates[1].local_sequence = 0;
     if (large && last->local_sequence == large) /* else its slot was taken again, when all had left it */
         gates[1] = *last;
 }
 
-/* Do the ranks' own words say that all is over that was in the slots? Without looking at a line for each tile. */
-static bool known_over(const weft_exec *e, uint64_t local_sequence, bool small)
+/* Do the ranks' own words say that all is over up to that one? Without looking at a line for each tile. */
+static bool known_over(const weft_exec *e, uint64_t local_sequence)
 {
-    uint64_t ahead = small ? WEFT_LOCAL_SLOTS : WEFT_STAGE_SLOTS;
     for (int i = 0; i < e->local_count; i++) {
-        if (e->over[i] + ahead >= local_sequence || e->local_ranks[i] == e->rank)
+        if (e->over[i] >= local_sequence || e->local_ranks[i] == e->rank)
             continue;
         /* acquire: partner is weft_exec_tell_over */
         uint64_t over = atomic_load_explicit(&e->regions[i]->over.value, memory_order_acquire);
         e->over[i] = over > e->over[i] ? over : e->over[i];
-        if (e->over[i] + ahead < local_sequence)
+        if (e->over[i] < local_sequence)
             return false;
     }
     return true;
@@ -198,19 +197,23 @@ static bool passable(const weft_exec *e, const weft_gate gates[2])
     return true;
 }
 
-bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence, bool small)
+bool weft_exec_slot_free(const weft_exec *e, bool small)
 {
-    if (known_over(e, local_sequence, small) && !e->active)
+    size_t stage_slot = weft_exec_stage_slot(e, 1);
+    uint64_t slots_last = e->next_local > WEFT_LOCAL_SLOTS ? e->next_local - WEFT_LOCAL_SLOTS : 0;
+    uint64_t stages_last = small ? 0 : e->last_large[stage_slot];
+    if (known_over(e, slots_last > stages_last ? slots_last : stages_last) && !e->active)
         return true;
     weft_gate gates[2];
-    find_gates(e, local_sequence, small, gates);
+    find_gates(e, small, stage_slot, gates);
     return passable(e, gates);
 }
 
 static bool pass_gate(weft_execution *x)
 {
     const weft_schedule *s = x->ready->schedule;
-    bool known = known_over(x->exec, x->local_sequence, x->small) && !x->exec->active->next;
+    uint64_t slots_last = x->gates[0].local_sequence, stages_last = x->gates[1].local_sequence;
+    bool known = known_over(x->exec, slots_last > stages_last ? slots_last : stages_last) && !x->exec->active->next;
     if (!known && !passable(x->exec, x->gates))
         return false;
     x->gated = false;
@@ -344,7 +347,7 @@ void weft_execution_drained(weft_execution *x)
         x->drained = true; /* ended by weft_exec_progress, not in the middle of a callback */
 }
 
-uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small)
+uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small, size_t stage_slot)
 {
     uint64_t local_sequence = e->next_local++;
     weft_gate *gate = &e->last_done[local_sequence % WEFT_LOCAL_SLOTS];
@@ -357,7 +360,8 @@ uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool sm
     for (uint32_t lane = lanes; lane < WEFT_LANES_MAX; lane++)
         memset(gate->marks[lane], 0, sizeof gate->marks[lane]);
     if (!small)
-        e->last_large[local_sequence % WEFT_STAGE_SLOTS] = local_sequence;
+        e->last_large[stage_slot] = local_sequence;
+    e->longs += tiles > 1;
     return local_sequence;
 }
 
@@ -369,8 +373,9 @@ static void take_slot(weft_execution *x)
     x->gated = is_local(x);
     if (!x->gated)
         return;
-    find_gates(e, e->next_local, x->small, x->gates);
-    x->local_sequence = weft_exec_take_slot(e, x->ready->schedule->lanes, x->tiles, x->small);
+    x->stage_slot = weft_exec_stage_slot(e, x->tiles);
+    find_gates(e, x->small, x->stage_slot, x->gates);
+    x->local_sequence = weft_exec_take_slot(e, x->ready->schedule->lanes, x->tiles, x->small, x->stage_slot);
 }
 
 static void join_active(weft_execution *x)
@@ -497,6 +502,7 @@ void weft_execution_resume(weft_execution *x, const weft_execution_point *point,
     x->sequence = point->sequence;
     x->before = point->before;
     x->local_sequence = point->local_sequence;
+    x->stage_slot = point->local_sequence % WEFT_STAGE_SLOTS; /* of one tile */
     x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
     x->gated = false;
     begin_tile(t, 0);

@@ -16,6 +16,7 @@ enum {
     WEFT_LANES_MAX = 8,
     WEFT_LOCAL_SLOTS = 64,      /* local collectives in flight in shared memory: as far as a sender of small ones runs ahead */
     WEFT_STAGE_SLOTS = 8,       /* of these, large ones */
+    WEFT_LONG_SLOTS = 2,        /* of these, long ones, of several tiles: they fill what they stage in, and nobody runs ahead of them */
     WEFT_SMALL_BYTES = 8 << 10, /* what one rank publishes of a small one, at most; small ones are never read in place */
     WEFT_EARLY_BUCKETS = 256,   /* a sender that runs ahead may be thousands of small collectives ahead */
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
@@ -152,6 +153,7 @@ struct weft_exec {
     void *trace_context;
     weft_gate last_done[WEFT_LOCAL_SLOTS]; /* of the last local collective in each slot */
     uint64_t last_large[WEFT_STAGE_SLOTS]; /* number of the last large one in each; 0: none */
+    unsigned longs;                        /* so many long ones so far */
     /* told once when the communicator goes into error; rank: culprit in the process group or -1 */
     void (*fail)(void *context, weft_status status, int rank, const char *text);
     void *context;
@@ -221,6 +223,7 @@ struct weft_execution {
     uint32_t sequence;
     uint64_t before;               /* hash of the fingerprints of the communicator's earlier calls */
     uint64_t local_sequence;
+    size_t stage_slot;             /* of a large one */
     weft_layout layouts[WEFT_BUFFER_COUNT]; /* input, output; scratch: base and chunk stride only */
     weft_reduction reduction;
     size_t tile_elements, tiles, largest_chunk;
@@ -328,10 +331,15 @@ void weft_signal_raise(weft_local_signal *flag, const weft_signal *signal);
 void weft_exec_ring_all(const weft_exec *e);
 /* A collective's number, kept in the history and told to the ranks of this host. */
 void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *sequence, uint64_t *before);
-/* May the local collective of that number, the next, begin in its slot? */
-bool weft_exec_slot_free(const weft_exec *e, uint64_t local_sequence, bool small);
-/* The next local sequence number. */
-uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small);
+/* May the next local collective, of one tile, begin in its slot? */
+bool weft_exec_slot_free(const weft_exec *e, bool small);
+/* The next local sequence number. stage_slot: the next one's if it is not small, by weft_exec_stage_slot. */
+uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small, size_t stage_slot);
+/* Where the next local collective stages and tells of its mappings if it is large. */
+static inline size_t weft_exec_stage_slot(const weft_exec *e, size_t tiles)
+{
+    return tiles > 1 ? e->longs % WEFT_LONG_SLOTS : e->next_local % WEFT_STAGE_SLOTS;
+}
 /* No local collective is under way: tells so those who raise signals and wait for none, so that they may run ahead. */
 void weft_exec_tell_over(const weft_exec *e);
 /* This rank has read what it reads of a tile. */

@@ -16,7 +16,7 @@ static const weft_local_mapping unmapped = {.tail = {UINT64_MAX, UINT64_MAX}};
 static weft_local_mapping *mapping_place(const weft_execution *x, int rank)
 {
     const weft_exec *e = x->exec;
-    return &e->regions[e->local_position[rank]]->mapping[x->local_sequence % WEFT_STAGE_SLOTS];
+    return &e->regions[e->local_position[rank]]->mapping[x->stage_slot];
 }
 
 /* What it has said. */
@@ -190,7 +190,7 @@ static char *stage_of(const weft_execution *x, const weft_task *t, int rank)
     size_t slot = x->local_sequence % WEFT_LOCAL_SLOTS;
     if (x->in_line)
         return (char *)r->signal[0][0][slot].data;
-    return x->small ? (char *)r->small[slot] : (char *)r->stage[x->local_sequence % WEFT_STAGE_SLOTS][t->tile % WEFT_DEPTH];
+    return x->small ? (char *)r->small[slot] : (char *)r->stage[x->stage_slot][t->tile % WEFT_DEPTH];
 }
 
 /* Bytes of the cursor's chunk in this tile, and where they start. */

@@ -266,9 +266,9 @@ static weft_inline_outcome run_messages(inline_run *r, weft_execution_point *poi
 static weft_inline_outcome run_local(inline_run *r, weft_execution_point *point)
 {
     weft_exec *e = r->e;
-    point->local_sequence = weft_exec_take_slot(e, 1, 1, r->call->small);
+    r->large = weft_exec_stage_slot(e, 1);
+    point->local_sequence = weft_exec_take_slot(e, 1, 1, r->call->small, r->large);
     r->slot = point->local_sequence % WEFT_LOCAL_SLOTS;
-    r->large = point->local_sequence % WEFT_STAGE_SLOTS;
     memcpy(r->words, &r->call->fingerprint, sizeof r->words);
     if (!r->call->small)
         announce_staged(e, r->large);
@@ -286,7 +286,7 @@ static bool may_begin(const weft_exec *e, const weft_inline *c)
     if (e->active || e->queued || e->error != WEFT_OK)
         return false;
     if (c->local)
-        return !e->early_count && weft_exec_slot_free(e, e->next_local, c->small);
+        return !e->early_count && weft_exec_slot_free(e, c->small);
     bool receives = c->moves[0].kind == WEFT_STEP_RECV || c->moves[0].kind == WEFT_STEP_RECV_REDUCE;
     return !receives || e->early_count || may_spin(e);
 }
