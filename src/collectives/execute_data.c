@@ -353,10 +353,11 @@ static bool have_bounce(const weft_execution *x, unsigned sources)
     return e->bounce;
 }
 
-/* A result that is published and does not stay in cache is made in the stage, and taken from there to the output. */
+/* A result that is published and does not stay in cache is made in the stage, and taken from there to the output, and to the
+ * others' outputs that it is pushed to. */
 static bool through_stage(const weft_execution *x, const weft_ready_step *ready)
 {
-    return ready->published && x->streams && !x->mapped[1].memory_id;
+    return ready->published && x->streams && (!x->mapped[1].memory_id || x->larger_bytes >= WEFT_STREAM_PUSHED_BYTES);
 }
 
 void weft_execute_reduce(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
@@ -449,8 +450,8 @@ bool weft_execute_can_push(const weft_execution *x, const weft_step *step)
     return true;
 }
 
-/* Writes a place of the output to that of a peer, as far as it is shared. */
-static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int position)
+/* Writes a place of the output to that of a peer, as far as it is shared; is_staged: from the stage, where it was made. */
+static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int position, bool is_staged)
 {
     const weft_exec *e = x->exec;
     const weft_local_mapping *m = mapping_of(x, e->local_ranks[position]);
@@ -459,13 +460,16 @@ static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int po
     there.rank = e->local_ranks[position];
     char *base = peer_base(x, &there, &staged);
     for (uint32_t i = 0; !staged && i < p->repeat * p->count; i++) {
+        uint32_t run = i / p->count, chunk = i % p->count;
         char *from;
-        size_t bytes = chunk_at(x, t, p, NULL, i / p->count, i % p->count, &from);
+        size_t bytes = chunk_at(x, t, p, NULL, run, chunk, &from);
         uint64_t at = (uintptr_t)from - (uintptr_t)x->layouts[WEFT_OUTPUT].base;
         uint64_t low = at > m->head[WEFT_OUTPUT] ? at : m->head[WEFT_OUTPUT];
         uint64_t high = at + bytes < m->tail[WEFT_OUTPUT] ? at + bytes : m->tail[WEFT_OUTPUT];
         if (low >= high)
             continue;
+        if (is_staged)
+            from = stage_of(x, t, e->rank) + weft_stage_offset(x, p, p->first + run * p->stride + chunk);
         if (!is_private(x, &there))
             copy_out(x, (char *)((uintptr_t)base + low), from + (low - at), high - low);
         else if (!weft_peer_write(&e->regions[position]->identity, from + (low - at), (uintptr_t)base + low, high - low))
@@ -473,12 +477,12 @@ static void push_to(weft_execution *x, weft_task *t, const weft_place *p, int po
     }
 }
 
-static void push(weft_execution *x, weft_task *t, const weft_place *p)
+static void push(weft_execution *x, weft_task *t, const weft_place *p, bool is_staged)
 {
     const weft_exec *e = x->exec;
     for (int i = 0; i < e->local_count; i++)
         if (e->local_ranks[i] != e->rank)
-            push_to(x, t, p, i);
+            push_to(x, t, p, i, is_staged);
 }
 
 /* To the stage; what is there already is taken from it to the output. */
@@ -500,12 +504,13 @@ static void publish_staged(const weft_execution *x, weft_task *t, const weft_pla
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
 {
     const weft_place *p = &step->src;
-    if (x->mapped[p->buffer == WEFT_OUTPUT].memory_id)
+    bool is_mapped = x->mapped[p->buffer == WEFT_OUTPUT].memory_id, is_staged = through_stage(x, ready);
+    if (is_staged || !is_mapped)
+        publish_staged(x, t, p, is_staged);
+    if (is_mapped)
         publish_edges(x, t, p);
-    else
-        publish_staged(x, t, p, through_stage(x, ready));
     if (step->flags & WEFT_STEP_PUSH)
-        push(x, t, p);
+        push(x, t, p, is_staged);
 }
 
 void weft_execute_store(weft_execution *x, weft_task *t, const weft_step *step, const unsigned char *payload, size_t bytes)

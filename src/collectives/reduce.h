@@ -45,7 +45,8 @@ void weft_copy(void *dst, const void *src, size_t bytes);
 void weft_copy_part(void *dst, const void *src, size_t bytes);
 /* Measured: a collective's output, copied by tiles from other ranks' caches, is as fast with plain stores up to 8 MB, and with
  * non-temporal ones up to 1.2 times faster at 16 MB (by the share of the last-level cache that there is) and 1.3 times at 64. */
-enum { WEFT_STREAM_WHOLE_BYTES = 16 << 20 };
+/* PUSHED: where a result goes to the others' outputs too, and they take more of the cache. */
+enum { WEFT_STREAM_WHOLE_BYTES = 16 << 20, WEFT_STREAM_PUSHED_BYTES = 32 << 20 };
 
 /* Scalar conversions, for tests and references. */
 float weft_f16_to_f32(uint16_t h);    uint16_t weft_f32_to_f16(float f);
