@@ -37,7 +37,7 @@ def parse_arguments():
     parser.add_argument("--sizes", help="8,4K,2M: instead of the usual ones")
     parser.add_argument("--libraries", help="peers, of " + ",".join(cases.PEERS) + " (default: those there are)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ms", type=float, default=20, help="time per cell and launch (default: %(default)s)")
+    parser.add_argument("--ms", type=float, default=20, help="time per cell and launch, between hosts five times as long (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="2 ranks on shared memory, fewer sizes: about three minutes")
     parser.add_argument("--docs", action="store_true",
                         help="also write docs/compare.svg and docs/compare.json (on a quiet machine)")
@@ -130,6 +130,10 @@ class Run:
             self.note(f"{case.name}: {name}: WRONG RESULT on rank {rank}: {wrong}")
         return outcome
 
+    def ms(self, case):
+        """Of a cell in one launch. Hosts share the cores here: it takes a while until the kernel has settled who runs where."""
+        return self.options.ms * (5 if case.kind == "hosts" else 1)
+
     def choose_variants(self, case, library, cells):
         """The best setting of a peer for each cell, by one launch of each: {variant: [cells]}."""
         variants = cases.variants_of(library, case, self.cpus)
@@ -138,7 +142,7 @@ class Run:
         best = {}
         for variant in variants:
             mine = [cell for cell in cells if not variant.largest or cell.bytes <= variant.largest]
-            for key, us in self.launch(variant, case, mine, self.options.ms / 2).times.items():
+            for key, us in self.launch(variant, case, mine, self.ms(case) / 2).times.items():
                 if key not in best or us < best[key][0]:
                     best[key] = (us, variant)
         chosen = {}
@@ -175,7 +179,7 @@ class Run:
     def run_round(self, case, name, variants, cells):
         got = {}
         for variant, mine in variants.values():
-            outcome = self.launch(variant, case, mine, self.options.ms)
+            outcome = self.launch(variant, case, mine, self.ms(case))
             got.update(outcome.times)
             self.add_memory(case, name, outcome)
         table = self.times[case.name].setdefault(name, {})
