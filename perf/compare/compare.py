@@ -37,7 +37,8 @@ def parse_arguments():
     parser.add_argument("--sizes", help="8,4K,2M: instead of the usual ones")
     parser.add_argument("--libraries", help="peers, of " + ",".join(cases.PEERS) + " (default: those there are)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ms", type=float, default=20, help="time per cell and launch, between hosts five times as long (default: %(default)s)")
+    parser.add_argument("--ms", type=float, default=20,
+                        help="time per cell and launch, between hosts five times as long (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="2 ranks on shared memory, fewer sizes: about three minutes")
     parser.add_argument("--docs", action="store_true",
                         help="also write docs/compare.svg and docs/compare.json (on a quiet machine)")

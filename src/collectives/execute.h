@@ -16,7 +16,7 @@ enum {
     WEFT_LANES_MAX = 8,
     WEFT_LOCAL_SLOTS = 64,      /* local collectives in flight in shared memory: as far as a sender of small ones runs ahead */
     WEFT_STAGE_SLOTS = 8,       /* of these, large ones */
-    WEFT_LONG_SLOTS = 2,        /* of these, long ones, of several tiles: they fill what they stage in, and nobody runs ahead of them */
+    WEFT_LONG_SLOTS = 2,        /* of these, long ones, of several tiles: they fill the stage, and nobody runs ahead of them */
     WEFT_SMALL_BYTES = 8 << 10, /* what one rank publishes of a small one, at most; small ones are never read in place */
     WEFT_EARLY_BUCKETS = 256,   /* a sender that runs ahead may be thousands of small collectives ahead */
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
