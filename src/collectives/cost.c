@@ -5,6 +5,7 @@
 #include "collectives/cost.h"
 
 #include "base/base.h"
+#include "collectives/plan.h"
 
 enum { MAX_TILES = 6, PACE_TILES = 4, NOTHING = -1 };
 enum { RUNNABLE, ON_RECEIVE, ON_SIGNAL, ENDED, NOT_BEGUN };
@@ -419,7 +420,7 @@ static weft_status simulate(simulation *m)
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
 /* Into how many tiles the executor cuts a chunk of that size. */
-static double tiles_of(const weft_schedule *s, double chunk_bytes)
+static double tiles_of(const weft_schedule *s, double chunk_bytes, bool one_host)
 {
     double tile = chunk_bytes;
     if (s->algorithm == WEFT_TREE || s->algorithm == WEFT_KNOMIAL)
@@ -430,7 +431,7 @@ static double tiles_of(const weft_schedule *s, double chunk_bytes)
         (double)((s->publishes_input ? s->input_blocks : 0) + (s->publishes_output ? s->output_blocks : 0)) *
         s->chunks_per_block;
     if (staged > 0)
-        tile = smaller(tile, larger(WEFT_COST_STAGE_BYTES / staged, 1));
+        tile = smaller(tile, larger((double)weft_staged_tile_bytes(s->collective, one_host) / staged, 1));
     if (chunk_bytes <= tile)
         return 1;
     double whole = (double)(uint64_t)(chunk_bytes / tile);
@@ -539,7 +540,7 @@ weft_status weft_cost_watch(const weft_schedule *const *schedules, int ranks, co
     if (head->collective == WEFT_BARRIER)
         bytes = 0;
     double chunk = (double)bytes / weft_cost_blocks(head->collective, ranks) / head->chunks_per_block;
-    double tiles = tiles_of(head, chunk), some, fewer;
+    double tiles = tiles_of(head, chunk, !group || weft_group_hosts(group) == 1), some, fewer;
     simulation m = {.schedules = schedules,
                     .group = group,
                     .model = model,

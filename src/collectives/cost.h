@@ -12,7 +12,6 @@ enum {
     WEFT_COST_SLICE_BYTES = 64 << 10,         /* the longest; see slice.h */
     WEFT_COST_TREE_TILE_BYTES = 128 << 10,
     WEFT_COST_HIERARCHICAL_TILE_BYTES = 256 << 10,
-    WEFT_COST_STAGE_BYTES = 512 << 10, /* of one rank's published chunks in one tile */
     WEFT_COST_DEPTH = 2                /* tiles of a lane in flight */
 };
 

@@ -311,7 +311,7 @@ static double flat_time(const frame *f)
     int n = f->n;
     bool from_root = f->collective == WEFT_BROADCAST || f->collective == WEFT_SCATTER;
     bool to_all = f->collective == WEFT_ALL_GATHER || f->collective == WEFT_GATHER;
-    double staged = to_all ? f->block : f->bytes, tiles = larger(1, staged / WEFT_COST_STAGE_BYTES);
+    double staged = to_all ? f->block : f->bytes, tiles = larger(1, staged / (double)weft_staged_tile_bytes(f->collective, true));
     int waits = from_root ? 1 : n;
     double time = all_signal(f, waits) + staged * f->copy + ((tiles - 1) * waits + tiles * 4) * f->step;
     switch (f->collective) {
@@ -332,7 +332,7 @@ static double flat_time(const frame *f)
 static double direct_time(const frame *f)
 {
     int n = f->n;
-    double tiles = larger(1, f->bytes * 2 / WEFT_COST_STAGE_BYTES);
+    double tiles = larger(1, f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, true));
     if (f->collective == WEFT_ALL_REDUCE) {
         double work = (f->bytes - f->block) * f->copy + reduce_many(f, f->block, n) + f->bytes * f->copy;
         /* through the stage all is read just after it was written, twice; larger buffers are read in place where that can be */
@@ -356,7 +356,7 @@ static double hierarchical_time(const frame *f)
     int hosts = f->hosts, columns = f->least, mates = f->most, hops = hosts - 1;
     bool blocks = weft_cost_blocks(f->collective, f->n) > 1;
     double chunk = (blocks ? f->block : f->bytes / (f->collective == WEFT_ALL_REDUCE ? hosts : 1)) / columns;
-    double tiles = mates > 1 ? f->bytes * (hosts > 1 ? 2 : 1) / WEFT_COST_STAGE_BYTES
+    double tiles = mates > 1 ? f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, false)
                              : chunk / WEFT_COST_HIERARCHICAL_TILE_BYTES;
     tiles = larger(1, tiles);
     double part = f->bytes / columns, volume = f->bytes / hosts * hops * f->remote.byte,

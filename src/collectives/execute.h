@@ -16,11 +16,10 @@ enum {
     WEFT_LANES_MAX = 8,
     WEFT_LOCAL_SLOTS = 64,      /* local collectives in flight in shared memory: as far as a sender of small ones runs ahead */
     WEFT_STAGE_SLOTS = 8,       /* of these, large ones */
-    WEFT_LONG_SLOTS = 2,        /* of these, long ones, of several tiles: they fill the stage, and nobody runs ahead of them */
+    WEFT_LONG_SLOTS = 2,        /* of these, ones of several tiles: they fill the stage, and nobody runs ahead of them */
     WEFT_SMALL_BYTES = 8 << 10, /* what one rank publishes of a small one, at most; small ones are never read in place */
     WEFT_EARLY_BUCKETS = 256,   /* a sender that runs ahead may be thousands of small collectives ahead */
     WEFT_HISTORY = 256,         /* fingerprints of past collectives that are remembered */
-    WEFT_STAGE_BYTES = 512 << 10, /* shared memory of one rank for one tile */
     WEFT_SCRATCH_BYTES = 4 << 20, /* private memory of one collective for one tile, at most */
     WEFT_WANT_BYTES = 128 << 10 /* a receive of more than that announces itself; any does while data for others lie here unread */
 };
@@ -153,7 +152,7 @@ struct weft_exec {
     void *trace_context;
     weft_gate last_done[WEFT_LOCAL_SLOTS]; /* of the last local collective in each slot */
     uint64_t last_large[WEFT_STAGE_SLOTS]; /* number of the last large one in each; 0: none */
-    unsigned longs;                        /* so many long ones so far */
+    unsigned longs;                        /* ones of several tiles so far */
     /* told once when the communicator goes into error; rank: culprit in the process group or -1 */
     void (*fail)(void *context, weft_status status, int rank, const char *text);
     void *context;
@@ -335,10 +334,12 @@ void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *se
 bool weft_exec_slot_free(const weft_exec *e, bool small);
 /* The next local sequence number. stage_slot: the next one's if it is not small, by weft_exec_stage_slot. */
 uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small, size_t stage_slot);
-/* Where the next local collective stages and tells of its mappings if it is large. */
+/* Where the next local collective stages and tells of its mappings if it is large. One of several tiles gains by overlapping
+ * with the next only where it goes between hosts too. */
 static inline size_t weft_exec_stage_slot(const weft_exec *e, size_t tiles)
 {
-    return tiles > 1 ? e->longs % WEFT_LONG_SLOTS : e->next_local % WEFT_STAGE_SLOTS;
+    bool one_host = e->local_count == e->ranks;
+    return tiles == 1 ? e->next_local % WEFT_STAGE_SLOTS : one_host ? 0 : e->longs % WEFT_LONG_SLOTS;
 }
 /* No local collective is under way: tells so those who raise signals and wait for none, so that they may run ahead. */
 void weft_exec_tell_over(const weft_exec *e);

@@ -309,7 +309,7 @@ static weft_status choose_tiles(weft_execution *x, const weft_execution_args *ar
         size_t bytes = tile_wish_bytes(s);
         size_t staged = staged_chunks(s);
         if (staged)
-            bytes = weft_min_size(bytes, WEFT_STAGE_BYTES / staged);
+            bytes = weft_min_size(bytes, weft_staged_tile_bytes(s->collective, x->exec->local_count == s->ranks) / staged);
         if (s->scratch_chunks)
             bytes = weft_min_size(bytes, weft_max_size(WEFT_SCRATCH_BYTES / s->scratch_chunks, 1024));
         tile = bytes / element;

@@ -2,6 +2,8 @@
 #ifndef WEFT_SLICE_H
 #define WEFT_SLICE_H
 
+#include <weft/schedule.h>
+
 #include "base/base.h"
 
 enum { WEFT_SLICE_LEAST_BYTES = 8 << 10, WEFT_SLICE_MOST_BYTES = 128 << 10, WEFT_SLICES = 8 };
@@ -16,6 +18,17 @@ enum { WEFT_FETCH_MOST_BYTES = 96 << 20 };
 /* An all_reduce reads what it has written, which the last-level cache must hold for that: 2 ranks, 16 MB, on a virtual machine
  * whose share of that cache varies, 3.1 to 7.0 ms by system call and 3.4 to 5.4 through the stages; 8 MB 1.7 and 2.2. */
 enum { WEFT_FETCH_MOST_REDUCED_BYTES = 48 << 20 };
+
+/* Room for what one rank stages of a tile. */
+enum { WEFT_STAGE_BYTES = 1 << 20 };
+
+/* ... and how much of it is used. Longer tiles meet less often (2 MB, 2 ranks: all_reduce 280 and 264 us; 4 ranks: all_gather
+ * 530 and 414), but those of a broadcast should stay in a cache that all readers share (4 ranks on 2 cores: 648 and 791), and
+ * between hosts tiles are what is pipelined. */
+static inline size_t weft_staged_tile_bytes(weft_collective collective, bool one_host)
+{
+    return one_host && collective != WEFT_BROADCAST ? WEFT_STAGE_BYTES : WEFT_STAGE_BYTES / 2;
+}
 
 /* The shortest worth cutting on such a way: what it moves in some 64 us, long enough that the work per slice is little beside
  * it, short enough that who forwards a message begins early. A power of two. */
