@@ -60,7 +60,7 @@ endif
 UCX_SRC := $(sort $(wildcard src/transport/ucx/*.c))
 LIB_SRC := $(filter-out $(UCX_SRC),$(LIB_SRC))
 # The reduction kernels last: Linux maps 64 KB around a page that is touched, and most of these 700 KB never are.
-KERNEL_SRC := $(wildcard src/collectives/reduce_plain.c src/collectives/reduce_avx*.c)
+KERNEL_SRC := $(wildcard $(addprefix src/collectives/reduce_,plain.c avx*.c neon.c sve.c))
 LIB_SRC := $(filter-out $(KERNEL_SRC),$(LIB_SRC)) $(KERNEL_SRC)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 ifneq ($(shell pkg-config --exists 'ucx >= 1.13' 2>/dev/null && echo yes),)

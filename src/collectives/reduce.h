@@ -36,7 +36,7 @@ bool weft_op_commutes(weft_op op);
 weft_reduce_kernel weft_reduce_kernel_plain(weft_type type, weft_builtin_op op);
 /* The fastest kernel for this CPU (checked against plain C at first use). */
 weft_reduce_kernel weft_reduce_kernel_best(weft_type type, weft_builtin_op op);
-/* Name of the instruction set in use: "avx512", "avx2", "plain". */
+/* Name of the instruction set in use: "avx512", "avx2", "sve", "neon", "plain". */
 const char *weft_reduce_isa(void);
 
 /* memcpy that uses non-temporal stores above a size where nobody re-reads; plain memcpy below. */

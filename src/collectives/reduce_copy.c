@@ -3,12 +3,13 @@
 
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-
 /* From here on non-temporal stores are faster than memcpy (whose own limit is most of a last-level cache that
  * all cores share): source and destination no longer fit a core's second-level cache together. */
 enum { STREAM_BYTES = 2 << 20 };
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
 /* Four pages at once keep more of the memory's banks busy than one. */
 enum { PAGE_BYTES = 4096, PAGES = 4 };
 

@@ -23,6 +23,9 @@ extern const weft_reduce_set weft_reduce_set_plain;
 #if defined(__x86_64__)
 extern const weft_reduce_set weft_reduce_set_avx2;   /* needs avx2, fma, f16c */
 extern const weft_reduce_set weft_reduce_set_avx512; /* needs avx512 f, bw, dq, vl */
+#elif defined(__aarch64__)
+extern const weft_reduce_set weft_reduce_set_neon;
+extern const weft_reduce_set weft_reduce_set_sve; /* needs sve */
 #endif
 
 /* The set that this processor can run and that agrees with plain C for `type`; checked at the first use of

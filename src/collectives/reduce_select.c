@@ -8,6 +8,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 enum {
@@ -34,6 +37,8 @@ static const weft_reduce_set *fastest_set(void)
         return &weft_reduce_set_avx512;
     if (avx2)
         return &weft_reduce_set_avx2;
+#elif defined(__aarch64__)
+    return getauxval(AT_HWCAP) & HWCAP_SVE ? &weft_reduce_set_sve : &weft_reduce_set_neon;
 #endif
     return &weft_reduce_set_plain;
 }

@@ -8,6 +8,12 @@
 
 #if defined(REDUCE_HAS_F16C)
 #include <immintrin.h>
+#elif defined(REDUCE_HAS_NEON)
+#include <arm_neon.h>
+#endif
+/* Conversions of f16 by one instruction. */
+#if defined(REDUCE_HAS_F16C) || defined(REDUCE_HAS_NEON)
+#define REDUCE_HAS_F16 1
 #endif
 
 static void widen_f16(float *wide, const void *source, size_t count)
@@ -21,6 +27,9 @@ static void widen_f16(float *wide, const void *source, size_t count)
 #if defined(REDUCE_HAS_F16C)
     for (; i + 8 <= count; i += 8)
         _mm256_storeu_ps(wide + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(s + i))));
+#elif defined(REDUCE_HAS_NEON)
+    for (; i + 4 <= count; i += 4)
+        vst1q_f32(wide + i, vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(s + i)))));
 #endif
     for (; i < count; i++)
         wide[i] = weft_small_widen(s[i], WEFT_FORMAT_F16);
@@ -39,6 +48,9 @@ static void narrow_f16(void *dst, const float *wide, size_t count)
     for (; i + 8 <= count; i += 8)
         _mm_storeu_si128((__m128i_u *)(d + i),
                          _mm256_cvtps_ph(_mm256_loadu_ps(wide + i), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(REDUCE_HAS_NEON)
+    for (; i + 4 <= count; i += 4)
+        vst1_u8((uint8_t *)(d + i), vreinterpret_u8_f16(vcvt_f16_f32(vld1q_f32(wide + i))));
 #endif
     for (; i < count; i++)
         d[i] = (uint16_t)weft_small_narrow(wide[i], WEFT_FORMAT_F16);
@@ -61,7 +73,7 @@ static void narrow_bf16(void *dst, const float *wide, size_t count)
 static void widen_f8e5m2(float *wide, const void *source, size_t count)
 {
     const any_u8 *s = source;
-#if defined(REDUCE_HAS_F16C)
+#if defined(REDUCE_HAS_F16)
     uint16_t half[BLOCK_ELEMENTS] __attribute__((aligned(64)));
     half[0] = 0; /* count is never 0, which not every compiler sees */
     for (size_t i = 0; i < count; i++)
@@ -76,7 +88,7 @@ static void widen_f8e5m2(float *wide, const void *source, size_t count)
 static void widen_f8e4m3(float *wide, const void *source, size_t count)
 {
     const any_u8 *s = source;
-#if defined(REDUCE_HAS_F16C)
+#if defined(REDUCE_HAS_F16)
     enum { F16_NAN = 0x7e00 };
     uint16_t half[BLOCK_ELEMENTS] __attribute__((aligned(64)));
     half[0] = 0; /* as above */
