@@ -153,13 +153,17 @@ def full_disk():
 
 def ignored_signals():
     """As under nohup, and where a parent ignores the end of its children."""
-    command = [PERF, *SMALL, "--ranks", "2", "-n", "20000"]
+    command = [PERF, *SMALL, "--ranks", "2", "-n", "1000"]
     process = subprocess.Popen(["sh", "-c", "trap '' INT HUP CHLD; exec \"$@\"", "sh", *command], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, start_new_session=True)
     process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
     os.killpg(process.pid, signal.SIGHUP)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     check(process.returncode == 0, f"ignored SIGINT and SIGHUP: {process.returncode}: {errors[:400]}")
 
 

@@ -20,7 +20,6 @@ static void body_ping(group_rank *r)
         RANK_CHECK(r, ((const weft_host_front *)(const void *)h)->light);
     }
     _Atomic uint32_t *mine = weft_host_region(h, r->rank), *theirs = weft_host_region(h, 1 - r->rank);
-    int64_t deadline = weft_deadline_ns(20000);
     for (uint32_t i = 1; i <= (uint32_t)ping_count; i++) {
         if (r->rank == 0) {
             atomic_store_explicit(theirs, i, memory_order_release);
@@ -30,6 +29,7 @@ static void body_ping(group_rank *r)
         uint32_t turns = i % 2 ? i % 997 : 50000;
         while (turns > 0 && atomic_load_explicit(mine, memory_order_acquire) != i)
             turns--;
+        int64_t deadline = weft_deadline_ns(20000);
         while (atomic_load_explicit(mine, memory_order_acquire) != i) {
             weft_host_prepare_sleep(h, ping_in_poll);
             if (atomic_load_explicit(mine, memory_order_acquire) == i)
