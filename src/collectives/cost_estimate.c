@@ -300,8 +300,8 @@ static double tree_time(const frame *f)
                       f->bytes * (core + byte));
     case WEFT_REDUCE:
         return up + f->bytes * core;
-    default: /* one tile: its first slices are counted in the levels */
-        return down + (tiles > 1 ? f->bytes : larger(0, f->bytes - level)) * byte;
+    default: /* one tile: its first slices are counted in the levels. Each lane is a message. */
+        return down + lanes * f->step + (tiles > 1 ? f->bytes : larger(0, f->bytes - level)) * byte;
     }
 }
 

@@ -227,6 +227,11 @@ static void estimates_of_short_broadcasts_are_exact(void **state)
                                               .group = {.ranks = ranks[i], .host = host} };
                 double estimate, time = cost_of(WEFT_BROADCAST, algorithms[a], ranks[i], host, &m, bytes);
                 assert_int_equal(weft_cost_estimate(&request, &m, bytes, &estimate), WEFT_OK);
+                double single = 0; /* of two ranks both send the same way: one message is less work than two */
+                request.algorithm = WEFT_KNOMIAL;
+                assert_int_equal(weft_cost_estimate(&request, &m, bytes, &single), WEFT_OK);
+                if (ranks[i] == 2 && algorithms[a] == WEFT_TREE)
+                    assert_true(single < estimate);
                 if (estimate > 1.05 * time || estimate < 0.95 * time)
                     fail_msg("%s, %d ranks, %zu bytes: estimate %.0f ns, simulation %.0f ns",
                              weft_algorithm_name(algorithms[a]), ranks[i], bytes, estimate, time);
