@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/output.h"
+
 /* How long the other ranks may take to end by themselves after one has failed, after a signal, and after
  * SIGTERM. */
 enum { FAILURE_GRACE_MS = 15000, SIGNAL_GRACE_MS = 5000, TERM_GRACE_MS = 2000 };
@@ -113,19 +115,6 @@ static void bind_to_cpu(const cpu_set_t *allowed, int rank, int ranks)
     }
 }
 
-static bool write_all(int fd, const void *data, size_t bytes)
-{
-    for (size_t done = 0; done < bytes;) {
-        ssize_t n = write(fd, (const char *)data + done, bytes - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
 static bool read_all(int fd, void *data, size_t bytes)
 {
     for (size_t done = 0; done < bytes;) {
@@ -154,7 +143,7 @@ static bool share_id(const perf_args *args, int rank, int ranks, const int pipe_
                     weft_status_text(status), weft_last_error());
         ok = status == WEFT_OK;
         for (int r = 1; ok && r < ranks; r++)
-            ok = write_all(pipe_ends[1], id, sizeof *id);
+            ok = weft_output_write_all(pipe_ends[1], id, sizeof *id);
         close(pipe_ends[1]);
     }
     close(pipe_ends[0]);

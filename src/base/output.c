@@ -27,10 +27,10 @@ static bool end(int fd, const char *remove)
     return false;
 }
 
-static bool write_all(int fd, const char *text, size_t bytes)
+bool weft_output_write_all(int fd, const void *data, size_t bytes)
 {
     for (size_t done = 0; done < bytes;) {
-        ssize_t n = write(fd, text + done, bytes - done);
+        ssize_t n = write(fd, (const char *)data + done, bytes - done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -78,7 +78,7 @@ static bool write_in_place(const char *path, const char *text, size_t bytes)
             return end(fd, NULL);
         }
     }
-    if (!write_all(fd, text, bytes) || (regular && ftruncate(fd, (off_t)bytes) != 0))
+    if (!weft_output_write_all(fd, text, bytes) || (regular && ftruncate(fd, (off_t)bytes) != 0))
         return end(fd, NULL);
     return close(fd) == 0;
 }
@@ -112,7 +112,7 @@ static bool replace(const char *path, const struct stat *old, const char *text, 
     int fd = open_beside(path, beside);
     if (fd < 0)
         return old && is_locked_folder(errno) && write_in_place(path, text, bytes);
-    bool written = write_all(fd, text, bytes);
+    bool written = weft_output_write_all(fd, text, bytes);
     /* Another's file stays that one's, which only root can do by a new one. */
     bool same = !old || (fchown(fd, old->st_uid, old->st_gid) == 0 && fchmod(fd, old->st_mode & 07777) == 0);
     if (!written)
@@ -135,7 +135,7 @@ bool weft_output_write(const char *path, const char *text, size_t bytes)
     int stream = exists ? standard_stream(&old) : -1;
     if (stream >= 0) {
         fflush(NULL);
-        return write_all(stream, text, bytes);
+        return weft_output_write_all(stream, text, bytes);
     }
     if (exists && !S_ISREG(old.st_mode))
         return write_in_place(path, text, bytes);
