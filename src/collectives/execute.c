@@ -172,9 +172,10 @@ static void find_gates(const weft_exec *e, bool small, size_t stage_slot, weft_g
         gates[1] = *last;
 }
 
-/* Do the ranks' own words say that all is over up to that one? Without looking at a line for each tile. */
-static bool known_over(const weft_exec *e, uint64_t local_sequence)
+/* Do the ranks' own words say that all is over up to both? Without looking at a line for each tile. */
+static bool known_over(const weft_exec *e, uint64_t slots_last, uint64_t stages_last)
 {
+    uint64_t local_sequence = slots_last > stages_last ? slots_last : stages_last;
     for (int i = 0; i < e->local_count; i++) {
         if (e->over[i] >= local_sequence || e->local_ranks[i] == e->rank)
             continue;
@@ -199,10 +200,9 @@ static bool passable(const weft_exec *e, const weft_gate gates[2])
 
 bool weft_exec_slot_free(const weft_exec *e, bool small)
 {
-    size_t stage_slot = weft_exec_stage_slot(e, 1);
+    size_t stage_slot = weft_exec_stage_slot(e, e->next_local, 1);
     uint64_t slots_last = e->next_local > WEFT_LOCAL_SLOTS ? e->next_local - WEFT_LOCAL_SLOTS : 0;
-    uint64_t stages_last = small ? 0 : e->last_large[stage_slot];
-    if (known_over(e, slots_last > stages_last ? slots_last : stages_last) && !e->active)
+    if (known_over(e, slots_last, small ? 0 : e->last_large[stage_slot]) && !e->active)
         return true;
     weft_gate gates[2];
     find_gates(e, small, stage_slot, gates);
@@ -212,8 +212,7 @@ bool weft_exec_slot_free(const weft_exec *e, bool small)
 static bool pass_gate(weft_execution *x)
 {
     const weft_schedule *s = x->ready->schedule;
-    uint64_t slots_last = x->gates[0].local_sequence, stages_last = x->gates[1].local_sequence;
-    bool known = known_over(x->exec, slots_last > stages_last ? slots_last : stages_last) && !x->exec->active->next;
+    bool known = known_over(x->exec, x->gates[0].local_sequence, x->gates[1].local_sequence) && !x->exec->active->next;
     if (!known && !passable(x->exec, x->gates))
         return false;
     x->gated = false;
@@ -373,7 +372,7 @@ static void take_slot(weft_execution *x)
     x->gated = is_local(x);
     if (!x->gated)
         return;
-    x->stage_slot = weft_exec_stage_slot(e, x->tiles);
+    x->stage_slot = weft_exec_stage_slot(e, e->next_local, x->tiles);
     find_gates(e, x->small, x->stage_slot, x->gates);
     x->local_sequence = weft_exec_take_slot(e, x->ready->schedule->lanes, x->tiles, x->small, x->stage_slot);
 }
@@ -502,7 +501,7 @@ void weft_execution_resume(weft_execution *x, const weft_execution_point *point,
     x->sequence = point->sequence;
     x->before = point->before;
     x->local_sequence = point->local_sequence;
-    x->stage_slot = point->local_sequence % WEFT_STAGE_SLOTS; /* of one tile */
+    x->stage_slot = weft_exec_stage_slot(x->exec, point->local_sequence, 1);
     x->mapped[0].memory_id = x->mapped[1].memory_id = 0;
     x->gated = false;
     begin_tile(t, 0);

@@ -334,12 +334,12 @@ void weft_exec_take_number(weft_exec *e, const weft_fingerprint *f, uint32_t *se
 bool weft_exec_slot_free(const weft_exec *e, bool small);
 /* The next local sequence number. stage_slot: the next one's if it is not small, by weft_exec_stage_slot. */
 uint64_t weft_exec_take_slot(weft_exec *e, uint32_t lanes, size_t tiles, bool small, size_t stage_slot);
-/* Where the next local collective stages and tells of its mappings if it is large. One of several tiles gains by overlapping
- * with the next only where it goes between hosts too. */
-static inline size_t weft_exec_stage_slot(const weft_exec *e, size_t tiles)
+/* Where a large local collective stages and tells of its mappings: that of that number, or the next if it has several tiles.
+ * Such a one gains by overlapping with the next only where it goes between hosts too. */
+static inline size_t weft_exec_stage_slot(const weft_exec *e, uint64_t local_sequence, size_t tiles)
 {
     bool one_host = e->local_count == e->ranks;
-    return tiles == 1 ? e->next_local % WEFT_STAGE_SLOTS : one_host ? 0 : e->longs % WEFT_LONG_SLOTS;
+    return tiles == 1 ? local_sequence % WEFT_STAGE_SLOTS : one_host ? 0 : e->longs % WEFT_LONG_SLOTS;
 }
 /* No local collective is under way: tells so those who raise signals and wait for none, so that they may run ahead. */
 void weft_exec_tell_over(const weft_exec *e);

@@ -266,7 +266,7 @@ static weft_inline_outcome run_messages(inline_run *r, weft_execution_point *poi
 static weft_inline_outcome run_local(inline_run *r, weft_execution_point *point)
 {
     weft_exec *e = r->e;
-    r->large = weft_exec_stage_slot(e, 1);
+    r->large = weft_exec_stage_slot(e, e->next_local, 1);
     point->local_sequence = weft_exec_take_slot(e, 1, 1, r->call->small, r->large);
     r->slot = point->local_sequence % WEFT_LOCAL_SLOTS;
     memcpy(r->words, &r->call->fingerprint, sizeof r->words);

@@ -9,12 +9,7 @@
 #define REDUCE_HAS_F16C 1
 #include "collectives/reduce_body.h"
 
-const weft_reduce_set weft_reduce_set_avx2 = {
-    .isa = "avx2",
-    .kernels = REDUCE_KERNELS,
-    .averages = REDUCE_AVERAGES,
-    .premultiplies = REDUCE_PREMULTIPLIES,
-};
+REDUCE_SET(avx2);
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

@@ -12,12 +12,7 @@
 #define REDUCE_HAS_AVX512 1
 #include "collectives/reduce_body.h"
 
-const weft_reduce_set weft_reduce_set_avx512 = {
-    .isa = "avx512",
-    .kernels = REDUCE_KERNELS,
-    .averages = REDUCE_AVERAGES,
-    .premultiplies = REDUCE_PREMULTIPLIES,
-};
+REDUCE_SET(avx512);
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

@@ -129,3 +129,11 @@ SMALL_PREMULTIPLY(premultiply_f8e4m3, WEFT_F8E4M3) SMALL_PREMULTIPLY(premultiply
         [WEFT_F8E4M3] = premultiply_f8e4m3, [WEFT_F8E5M2] = premultiply_f8e5m2,                           \
         [WEFT_BOOL] = premultiply_bool,                                                                   \
     }
+/* The set that the including file compiles. */
+#define REDUCE_SET(name)                                                                                  \
+    const weft_reduce_set weft_reduce_set_##name = {                                                      \
+        .isa = #name,                                                                                     \
+        .kernels = REDUCE_KERNELS,                                                                        \
+        .averages = REDUCE_AVERAGES,                                                                      \
+        .premultiplies = REDUCE_PREMULTIPLIES,                                                            \
+    }

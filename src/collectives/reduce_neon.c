@@ -6,10 +6,5 @@
 #define REDUCE_HAS_NEON 1
 #include "collectives/reduce_body.h"
 
-const weft_reduce_set weft_reduce_set_neon = {
-    .isa = "neon",
-    .kernels = REDUCE_KERNELS,
-    .averages = REDUCE_AVERAGES,
-    .premultiplies = REDUCE_PREMULTIPLIES,
-};
+REDUCE_SET(neon);
 #endif

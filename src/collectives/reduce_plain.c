@@ -5,9 +5,4 @@
 #endif
 #include "collectives/reduce_body.h"
 
-const weft_reduce_set weft_reduce_set_plain = {
-    .isa = "plain",
-    .kernels = REDUCE_KERNELS,
-    .averages = REDUCE_AVERAGES,
-    .premultiplies = REDUCE_PREMULTIPLIES,
-};
+REDUCE_SET(plain);

@@ -9,12 +9,7 @@
 #define REDUCE_HAS_NEON 1
 #include "collectives/reduce_body.h"
 
-const weft_reduce_set weft_reduce_set_sve = {
-    .isa = "sve",
-    .kernels = REDUCE_KERNELS,
-    .averages = REDUCE_AVERAGES,
-    .premultiplies = REDUCE_PREMULTIPLIES,
-};
+REDUCE_SET(sve);
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
