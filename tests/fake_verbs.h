@@ -14,9 +14,14 @@ enum { FAKE_DMABUF = 12345 };
 void fake_verbs_use(int devices);
 /* Their ports are of InfiniBand: local identifiers (7 and on), one GID with the GUID, no IP interface. */
 void fake_verbs_infiniband(void);
+/* Their shared receive queues have room for so many buffers at most. */
+void fake_verbs_receive_queue_limit(int most);
 /* Since then: how often a message found no receive buffer, and bytes that were sent from a device. */
 uint64_t fake_verbs_not_ready(void);
 uint64_t fake_verbs_sent(int device);
+int fake_verbs_times_opened(int device);
+/* Receive buffers that wait for a message. */
+int fake_verbs_posted_buffers(void);
 /* Devices, queue pairs, registrations and the like that are open. */
 int fake_verbs_open_objects(void);
 int fake_verbs_registrations(void);

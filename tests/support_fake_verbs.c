@@ -37,6 +37,7 @@ typedef struct fake_cq {
 
 typedef struct fake_srq {
     struct ibv_srq base;
+    struct fake_srq *next;
     struct ibv_sge *places;
     uint64_t *ids;
     unsigned head, tail, size;
@@ -61,6 +62,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ibv_device devices[DEVICES_MAX];
 static int device_count, objects, registrations;
 static fake_context *contexts;
+static fake_srq *srqs;
 static fake_qp *qps[QPS_MAX];
 static struct ibv_mr *mrs[MRS_MAX];
 static unsigned mr_access[MRS_MAX];
@@ -68,6 +70,7 @@ static unsigned last_access;
 static fake_verbs_path path;
 static uint32_t next_qp, next_mr;
 static uint64_t not_ready, sent[DEVICES_MAX], registered_bytes;
+static int opened[DEVICES_MAX], srq_limit;
 static bool refusing, memory_lost, infiniband;
 static uint64_t random_state = 1;
 
@@ -120,6 +123,7 @@ static struct ibv_context *open_device(struct ibv_device *device)
     pthread_mutex_lock(&lock);
     c->next = contexts;
     contexts = c;
+    opened[c->device]++;
     objects++;
     pthread_mutex_unlock(&lock);
     return &c->base;
@@ -146,7 +150,7 @@ static int query_device(struct ibv_context *context, struct ibv_device_attr *att
     (void)context;
     memset(attributes, 0, sizeof *attributes);
     attributes->max_srq = 10;
-    attributes->max_srq_wr = 1 << 15;
+    attributes->max_srq_wr = srq_limit;
     attributes->max_cqe = 1 << 16;
     attributes->phys_port_cnt = 1;
     return 0;
@@ -328,18 +332,31 @@ static void ack_cq_events(struct ibv_cq *cq, unsigned count) { (void)cq, (void)c
 
 static struct ibv_srq *create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *attributes)
 {
+    if (attributes->attr.max_wr > (uint32_t)srq_limit) {
+        errno = EINVAL;
+        return NULL;
+    }
     fake_srq *srq = calloc(1, sizeof *srq);
     srq->base.context = pd->context;
     srq->base.pd = pd;
     srq->size = attributes->attr.max_wr;
     srq->places = calloc(srq->size, sizeof *srq->places);
     srq->ids = calloc(srq->size, sizeof *srq->ids);
+    pthread_mutex_lock(&lock);
+    srq->next = srqs;
+    srqs = srq;
+    pthread_mutex_unlock(&lock);
     return &srq->base;
 }
 
 static int destroy_srq(struct ibv_srq *base)
 {
-    fake_srq *srq = (fake_srq *)(void *)base;
+    fake_srq *srq = (fake_srq *)(void *)base, **at = &srqs;
+    pthread_mutex_lock(&lock);
+    while (*at != srq)
+        at = &(*at)->next;
+    *at = srq->next;
+    pthread_mutex_unlock(&lock);
     free(srq->places);
     free(srq->ids);
     free(srq);
@@ -432,6 +449,17 @@ static int modify_qp(struct ibv_qp *base, struct ibv_qp_attr *attributes, int ma
     return 0;
 }
 
+/* As drivers do: nobody can ask for them any more. Receive buffers that these tell of are not posted again by that. */
+static void forget_completions(struct ibv_cq *base, uint32_t qp_number)
+{
+    fake_cq *cq = (fake_cq *)(void *)base;
+    unsigned kept = cq->head;
+    for (unsigned i = cq->head; i != cq->tail; i++)
+        if (cq->ring[i % cq->size].qp_num != qp_number)
+            cq->ring[kept++ % cq->size] = cq->ring[i % cq->size];
+    cq->tail = kept;
+}
+
 static int destroy_qp(struct ibv_qp *base)
 {
     fake_qp *qp = (fake_qp *)(void *)base;
@@ -441,6 +469,8 @@ static int destroy_qp(struct ibv_qp *base)
         qp->first = r->next;
         free(r);
     }
+    forget_completions(qp->init.send_cq, base->qp_num);
+    forget_completions(qp->init.recv_cq, base->qp_num);
     qps[base->qp_num % QPS_MAX] = NULL;
     objects--;
     pthread_mutex_unlock(&lock);
@@ -593,14 +623,25 @@ void fake_verbs_use(int count)
     device_count = count < DEVICES_MAX ? count : DEVICES_MAX;
     not_ready = 0;
     memset(sent, 0, sizeof sent);
+    memset(opened, 0, sizeof opened);
+    srq_limit = 1 << 15;
     infiniband = false;
     weft_verbs_library_set(count ? &fake : NULL);
 }
 
 void fake_verbs_infiniband(void) { infiniband = true; }
+void fake_verbs_receive_queue_limit(int most) { srq_limit = most; }
 
 uint64_t fake_verbs_not_ready(void) { return not_ready; }
 uint64_t fake_verbs_sent(int device) { return sent[device]; }
+int fake_verbs_times_opened(int device) { return opened[device]; }
+int fake_verbs_posted_buffers(void)
+{
+    unsigned sum = 0;
+    for (const fake_srq *srq = srqs; srq; srq = srq->next)
+        sum += srq->tail - srq->head;
+    return (int)sum;
+}
 int fake_verbs_open_objects(void) { return objects; }
 int fake_verbs_registrations(void) { return registrations; }
 uint64_t fake_verbs_registered_bytes(void) { return registered_bytes; }

@@ -245,6 +245,84 @@ static void test_settings_reach_queue_pairs_and_registrations(void **state)
     free(memory);
 }
 
+static void test_settings_out_of_range_are_named(void **state)
+{
+    static const char *const settings[][2] = {{"WEFT_IB_TC", "256"}, {"WEFT_IB_SL", "16"}, {"WEFT_IB_GID_INDEX", "256"},
+                                              {"WEFT_IB_GID_INDEX", "-2"}, {"WEFT_IB_MTU", "1000"}, {"WEFT_IB_MTU", "8192"},
+                                              {"WEFT_IB_TIMEOUT", "32"}, {"WEFT_IB_TIMEOUT", "0"}, {"WEFT_IB_PKEY", "65536"}};
+    (void)state;
+    const weft_transport_ops *ops = weft_transport_find("verbs");
+    side unused;
+    weft_transport_config config = {.size = sizeof config, .ranks = 2, .sink = {&unused, side_place, side_arrived, side_failed},
+                                    .fail = weft_transport_fail, .log = weft_transport_log};
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        char expected[64];
+        weft_transport *transport = NULL;
+        setenv(settings[i][0], settings[i][1], 1);
+        weft_status status = ops->open(&config, &transport);
+        unsetenv(settings[i][0]);
+        assert_true(status == WEFT_ERR_INVALID || status == WEFT_ERR_PARSE);
+        snprintf(expected, sizeof expected, " %s", settings[i][1]);
+        assert_non_null(strstr(weft_last_error(), settings[i][0]));
+        assert_non_null(strstr(weft_last_error(), expected));
+    }
+}
+
+static void test_only_devices_that_may_be_used_are_opened_and_once(void **state)
+{
+    (void)state;
+    const weft_transport_ops *ops = weft_transport_find("verbs");
+    weft_transport *transport = NULL;
+    side unused;
+    weft_transport_config config = {.size = sizeof config, .ranks = 2, .sink = {&unused, side_place, side_arrived, side_failed},
+                                    .rdma_ports = "=fake1:1", .fail = weft_transport_fail, .log = weft_transport_log};
+    fake_verbs_use(3);
+    assert_int_equal(ops->open(&config, &transport), WEFT_OK);
+    assert_int_equal(fake_verbs_times_opened(0), 0);
+    assert_int_equal(fake_verbs_times_opened(1), 1);
+    assert_int_equal(fake_verbs_times_opened(2), 0);
+    ops->destroy(transport);
+    assert_int_equal(fake_verbs_open_objects(), 0);
+    fake_verbs_use(2);
+}
+
+static void test_a_short_receive_queue_is_enough(void **state)
+{
+    (void)state;
+    side sides[2];
+    fake_verbs_use(2);
+    fake_verbs_receive_queue_limit(250);
+    open_sides(sides);
+    pass(sides, "hello", 5);
+    close_sides(sides);
+    fake_verbs_use(2);
+}
+
+/* Some drivers forget what a queue pair has completed when it is destroyed, and the buffers with it. */
+static void test_buffers_come_back_from_a_peer_that_is_given_up(void **state)
+{
+    enum { SLICES = 20 };
+    static _Alignas(64) weft_slice slices[SLICES];
+    (void)state;
+    side sides[2];
+    open_sides(sides);
+    pass(sides, "hello", 5);
+    drive(sides, 100);
+    int before = fake_verbs_posted_buffers();
+    for (int i = 0; i < SLICES; i++) {
+        slices[i] = (weft_slice){.payload = "lost", .bytes = 4, .done = side_done_anyhow, .context = &sides[0]};
+        assert_int_equal(sides[0].ops->send(sides[0].peer, &slices[i]), WEFT_OK);
+    }
+    for (int i = 0; i < 100; i++)
+        sides[0].ops->progress(sides[0].transport);
+    assert_int_equal(fake_verbs_posted_buffers(), before - SLICES);
+    sides[1].ops->abandon(sides[1].peer);
+    for (int i = 0; i < 100; i++)
+        sides[1].ops->progress(sides[1].transport);
+    assert_int_equal(fake_verbs_posted_buffers(), before);
+    close_sides(sides);
+}
+
 static void test_ports_of_infiniband_need_no_ip_interface(void **state)
 {
     (void)state;
@@ -348,6 +426,10 @@ static int run_own(void)
         cmocka_unit_test(test_a_port_that_goes_down_is_named),
         cmocka_unit_test(test_a_device_that_breaks_is_named),
         cmocka_unit_test(test_settings_reach_queue_pairs_and_registrations),
+        cmocka_unit_test(test_settings_out_of_range_are_named),
+        cmocka_unit_test(test_only_devices_that_may_be_used_are_opened_and_once),
+        cmocka_unit_test(test_a_short_receive_queue_is_enough),
+        cmocka_unit_test(test_buffers_come_back_from_a_peer_that_is_given_up),
         cmocka_unit_test(test_ports_of_infiniband_need_no_ip_interface),
         cmocka_unit_test(test_a_device_that_registers_nothing_is_named),
         cmocka_unit_test(test_memory_that_is_gone_is_the_peers_end),

@@ -234,8 +234,9 @@ static int capacity_of(const verbs_port *port, const struct ibv_device_attr *dev
     int64_t most = device->max_srq_wr;
     if (most > device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND)
         most = device->max_cqe - VERBS_SIGNALED_MAX - SEND_QUEUES_BEYOND;
-    wanted = wanted < most ? wanted : most;
-    return (int)(wanted / VERBS_BLOCK_BUFFERS + (wanted % VERBS_BLOCK_BUFFERS != 0)) * VERBS_BLOCK_BUFFERS;
+    wanted = (wanted + VERBS_BLOCK_BUFFERS - 1) / VERBS_BLOCK_BUFFERS;
+    most /= VERBS_BLOCK_BUFFERS;
+    return (int)(wanted < most ? wanted : most) * VERBS_BLOCK_BUFFERS;
 }
 
 /* Completions of sends: those that are signaled, and on an error all that is posted. */
@@ -305,29 +306,36 @@ static void port_close(verbs_port *port)
     weft_free(port->blocks);
     weft_free(port->again);
     weft_free(port->send_free);
+    weft_free(port->aside);
     memset(port, 0, sizeof *port);
 }
 
-/* Opens one port; the table's entry stays unused when that fails. */
-static weft_status open_port(verbs_transport *t, struct ibv_device *device, int number, int weight, verbs_port *port)
+/* A port that may be used. */
+typedef struct candidate {
+    struct ibv_device *device;
+    struct ibv_context *context; /* opened to count the device's ports: the first one's. NULL: to be opened */
+    int port, position, weight;
+} candidate;
+
+/* Opens one port; the table's entry stays unused when that fails. Takes the candidate's context. */
+static weft_status open_port(verbs_transport *t, candidate *from, verbs_port *port)
 {
     struct ibv_device_attr attributes;
-    const char *name = t->verbs->get_device_name(device);
-    *port = (verbs_port){.transport = t, .device_port = (uint8_t)number};
-    port->context = t->verbs->open_device(device);
+    const char *name = t->verbs->get_device_name(from->device);
+    *port = (verbs_port){.transport = t, .device_port = (uint8_t)from->port};
+    port->context = from->context ? from->context : t->verbs->open_device(from->device);
+    from->context = NULL;
     if (!port->context)
         return weft_fail_errno(WEFT_ERR_UNSUPPORTED, "cannot open RDMA device %s (rights of /dev/infiniband?)", name);
     weft_status status = WEFT_OK;
     memset(&attributes, 0, sizeof attributes);
     if (t->verbs->query_device(port->context, &attributes) != 0 || attributes.max_srq < 1)
         status = weft_fail(WEFT_ERR_UNSUPPORTED, "%s has no shared receive queues", name);
-    else if (number > attributes.phys_port_cnt)
-        status = weft_fail(WEFT_ERR_UNSUPPORTED, "%s has no port %d", name, number);
     int capacity = capacity_of(port, &attributes);
     if (status == WEFT_OK && capacity < VERBS_BLOCK_BUFFERS)
         status = weft_fail(WEFT_ERR_UNSUPPORTED, "%s has room for %d receive buffers only", name, attributes.max_srq_wr);
     if (status == WEFT_OK)
-        status = describe_port(port, name, weight);
+        status = describe_port(port, name, from->weight);
     if (status == WEFT_OK)
         status = make_queues(port, capacity);
     if (status == WEFT_OK)
@@ -337,63 +345,68 @@ static weft_status open_port(verbs_transport *t, struct ibv_device *device, int 
     return status;
 }
 
-/* A port that may be used. */
-typedef struct candidate {
-    struct ibv_device *device;
-    int port, position, weight;
-} candidate;
-
 static int compare_candidates(const void *left, const void *right)
 {
     const candidate *a = left, *b = right;
     return a->position != b->position ? a->position - b->position : a->port - b->port;
 }
 
-static int physical_ports(verbs_transport *t, struct ibv_device *device)
+static bool is_allowed(const verbs_transport *t, const char *name, int port, int *position, int *weight)
+{
+    return weft_verbs_list_match(t->config.rdma_ports, name, port, position, weight) &&
+           weft_verbs_list_match(t->settings.ib_hca, name, port, position, weight);
+}
+
+/* Opens a device to see how many ports it has. NULL: it cannot be opened, which is said when one is to be used. */
+static struct ibv_context *count_ports(const verbs_transport *t, struct ibv_device *device, int *ports)
 {
     struct ibv_device_attr attributes;
     struct ibv_context *context = t->verbs->open_device(device);
-    if (!context)
-        return 1; /* why is found out when it is opened to be used */
-    int count = t->verbs->query_device(context, &attributes) == 0 ? attributes.phys_port_cnt : 1;
-    t->verbs->close_device(context);
-    return count;
+    *ports = context && t->verbs->query_device(context, &attributes) == 0 ? attributes.phys_port_cnt : 1;
+    return context;
 }
 
-/* Ports that the list allows, in its order, or in that of the devices. */
-static int find_candidates(verbs_transport *t, struct ibv_device **devices, int device_count, candidate *found, int most)
+/* Ports that the lists allow, in the order of WEFT_IB_HCA, or in that of the devices. Others are not opened. */
+static int find_candidates(const verbs_transport *t, struct ibv_device **devices, int device_count, candidate *found, int most)
 {
     int count = 0;
     for (int i = 0; i < device_count && count < most; i++) {
         const char *name = t->verbs->get_device_name(devices[i]);
-        int ports = physical_ports(t, devices[i]);
-        for (int port = 1; port <= ports && count < most; port++) {
-            candidate c = {.device = devices[i], .port = port};
-            int position, weight;
-            if (!weft_verbs_list_match(t->config.rdma_ports, name, port, &position, &weight) ||
-                !weft_verbs_list_match(t->settings.ib_hca, name, port, &c.position, &c.weight))
+        int ports = 0, first = 1, position, weight;
+        while (first <= UINT8_MAX && !is_allowed(t, name, first, &position, &weight))
+            first++;
+        struct ibv_context *context = first <= UINT8_MAX ? count_ports(t, devices[i], &ports) : NULL;
+        for (int port = first; port <= ports && count < most; port++) {
+            candidate c = {.device = devices[i], .context = context, .port = port};
+            if (!is_allowed(t, name, port, &c.position, &c.weight))
                 continue;
             c.position = c.position * device_count + i;
             found[count++] = c;
+            context = NULL;
         }
+        if (context)
+            t->verbs->close_device(context);
     }
     qsort(found, (size_t)count, sizeof *found, compare_candidates);
     return count;
 }
 
-static weft_status open_candidates(verbs_transport *t, const candidate *found, int count)
+static weft_status open_candidates(verbs_transport *t, candidate *found, int count)
 {
     weft_status last = WEFT_OK;
-    for (int i = 0; i < count && t->port_count < WEFT_VERBS_PORTS_MAX; i++) {
+    for (int i = 0; i < count && last != WEFT_ERR_MEMORY && t->port_count < WEFT_VERBS_PORTS_MAX; i++) {
         verbs_port *port = &t->ports[t->port_count];
-        last = open_port(t, found[i].device, found[i].port, found[i].weight, port);
+        last = open_port(t, &found[i], port);
         if (last == WEFT_OK)
             port->number = t->port_count++;
-        else if (last == WEFT_ERR_MEMORY)
-            return last;
         else
             weft_log(WEFT_LOG_INFO, "verbs: not used: %s", weft_last_error());
     }
+    for (int i = 0; i < count; i++)
+        if (found[i].context)
+            t->verbs->close_device(found[i].context);
+    if (last == WEFT_ERR_MEMORY)
+        return last;
     if (t->port_count > 0)
         return WEFT_OK;
     if (count > 0)

@@ -4,6 +4,7 @@
  * has said and heard it raises its queue pairs and says READY; who has heard that may send. */
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -382,6 +383,8 @@ void weft_verbs_link_release(verbs_link *link)
             continue;
         struct ibv_qp_attr attributes = {.qp_state = IBV_QPS_ERR};
         v->modify_qp(rail->qp, &attributes, IBV_QP_STATE);
+        if (!link->transport->closed)
+            weft_verbs_put_aside(rail->port, INT_MAX);
         v->destroy_qp(rail->qp);
         rail->qp = NULL;
         weft_verbs_retire_all(rail);

@@ -277,11 +277,6 @@ static int complete(verbs_link *link, verbs_incoming *in)
 
 /* ---- completions ----------------------------------------------------------------------------------------------- */
 
-static void remember(verbs_transport *t, verbs_backlog entry)
-{
-    t->backlog[t->backlog_count++] = entry; /* has room for every receive buffer and every moving slice */
-}
-
 static int write_came(verbs_port *port, uint32_t number, uint32_t qp_number, bool deliver_now)
 {
     verbs_transport *t = port->transport;
@@ -298,7 +293,7 @@ static int write_came(verbs_port *port, uint32_t number, uint32_t qp_number, boo
             t->moving[number] = NULL;
             return complete(in->link, in);
         }
-        remember(t, (verbs_backlog){.write = true, .number = number});
+        t->written = true;
         return 0;
     }
     return 0; /* of a link that is gone */
@@ -351,7 +346,8 @@ static int frame_came(verbs_port *port, uint32_t buffer, uint32_t bytes, uint32_
         uint32_t sequence = link->received++;
         lend(link, frame->waiting);
         if (frame->kind == VERBS_DATA && !deliver_now) {
-            remember(port->transport, (verbs_backlog){.port = port, .buffer = buffer, .sequence = sequence});
+            verbs_transport *t = port->transport;
+            t->backlog[t->backlog_count++] = (verbs_backlog){port, buffer, sequence}; /* has room for every buffer */
             return 0;
         }
         if (frame->kind == VERBS_DATA)
@@ -365,19 +361,16 @@ static int frame_came(verbs_port *port, uint32_t buffer, uint32_t bytes, uint32_
     return arrived;
 }
 
+bool weft_verbs_has_backlog(const verbs_transport *t)
+{
+    return t->backlog_count > 0 || t->written;
+}
+
 int weft_verbs_backlog_run(verbs_transport *t)
 {
     int arrived = 0, count = t->backlog_count;
     for (int i = 0; i < count; i++) {
         const verbs_backlog *entry = &t->backlog[i];
-        if (entry->write) {
-            verbs_incoming *in = t->moving[entry->number];
-            if (in && in->due == 0) {
-                t->moving[entry->number] = NULL;
-                arrived += complete(in->link, in);
-            }
-            continue;
-        }
         const verbs_frame *frame = (const verbs_frame *)(const void *)weft_verbs_receive_buffer(entry->port, entry->buffer);
         verbs_link *link = t->links[frame->from];
         if (link && link->state != VERBS_FAILED) {
@@ -388,6 +381,15 @@ int weft_verbs_backlog_run(verbs_transport *t)
         weft_verbs_repost(entry->port, entry->buffer);
     }
     t->backlog_count = 0;
+    for (int i = 0; i < VERBS_MOVING_MAX && t->written; i++) { /* after the small ones, none of which waits for them */
+        verbs_incoming *in = t->moving[i];
+        if (!in || in->due)
+            continue;
+        t->moving[i] = NULL;
+        arrived += complete(in->link, in);
+    }
+    t->written = false;
+    t->freed = true; /* of the stage, perhaps */
     return arrived;
 }
 
@@ -434,21 +436,45 @@ static int handle(verbs_port *port, const struct ibv_wc *wc, bool deliver_now)
     return 0;
 }
 
+int weft_verbs_put_aside(verbs_port *port, int most)
+{
+    int kept = 0, count = 1;
+    for (; kept < most && count > 0; kept += count > 0 ? count : 0) {
+        if (port->aside_first == port->aside_end)
+            port->aside_first = port->aside_end = 0;
+        if (port->aside_end == port->aside_max) {
+            int more = port->aside_max ? 2 * port->aside_max : POLL_AT_ONCE;
+            struct ibv_wc *larger = weft_alloc_array((size_t)more, sizeof *larger);
+            if (!larger)
+                return 1;
+            if (port->aside_end)
+                memcpy(larger, port->aside, (size_t)port->aside_end * sizeof *larger);
+            weft_free(port->aside);
+            port->aside = larger;
+            port->aside_max = more;
+        }
+        int room = port->aside_max - port->aside_end;
+        count = ibv_poll_cq(port->cq, most - kept < room ? most - kept : room, port->aside + port->aside_end);
+        port->aside_end += count > 0 ? count : 0;
+    }
+    return kept;
+}
+
 int weft_verbs_poll(verbs_port *port, bool deliver_now, int *completions)
 {
     struct ibv_wc found[POLL_AT_ONCE];
     int arrived = 0, total = 0, count = 0;
-    if (port->have_stashed) {
-        port->have_stashed = false;
-        total++;
-        arrived += handle(port, &port->stashed, deliver_now);
-    }
+    bool again;
     do {
-        count = ibv_poll_cq(port->cq, POLL_AT_ONCE, found);
+        again = port->aside_first < port->aside_end;
+        for (count = 0; port->aside_first < port->aside_end && count < POLL_AT_ONCE;)
+            found[count++] = port->aside[port->aside_first++];
+        if (!again)
+            count = ibv_poll_cq(port->cq, POLL_AT_ONCE, found);
         for (int i = 0; i < count; i++)
             arrived += handle(port, &found[i], deliver_now);
         total += count > 0 ? count : 0;
-    } while (count == POLL_AT_ONCE && total < POLL_MOST);
+    } while ((again || count == POLL_AT_ONCE) && total < POLL_MOST);
     if (total == 0 && port->again_count > 0)
         weft_verbs_repost_flush(port);
     *completions += total;

@@ -111,9 +111,17 @@ static weft_status check_settings(const weft_settings *s)
 {
     if (s->ib_mtu != 0 && s->ib_mtu != 256 && s->ib_mtu != 512 && s->ib_mtu != 1024 && s->ib_mtu != 2048 && s->ib_mtu != 4096)
         return weft_fail(WEFT_ERR_INVALID, "WEFT_IB_MTU %lld: 256, 512, 1024, 2048 or 4096", (long long)s->ib_mtu);
-    if (s->ib_tc > 255 || s->ib_sl > 15 || s->ib_timeout > 31 || s->ib_gid_index > 255 || s->ib_pkey > UINT16_MAX)
-        return weft_fail(WEFT_ERR_INVALID, "WEFT_IB_TC is at most 255, WEFT_IB_SL 15, WEFT_IB_TIMEOUT 31, WEFT_IB_GID_INDEX 255, "
-                                           "WEFT_IB_PKEY 65535");
+    const struct {
+        const char *name;
+        int64_t value;
+        int least, most;
+    } ranges[] = {{"WEFT_IB_TC", s->ib_tc, 0, 255}, {"WEFT_IB_SL", s->ib_sl, 0, 15}, {"WEFT_IB_PKEY", s->ib_pkey, 0, UINT16_MAX},
+                  {"WEFT_IB_GID_INDEX", s->ib_gid_index, -1, 255},
+                  {"WEFT_IB_TIMEOUT", s->ib_timeout, 1, 31}}; /* 0 is "for ever" for adapters */
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
+        if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
+            return weft_fail(WEFT_ERR_INVALID, "%s %lld: from %d to %d", ranges[i].name, (long long)ranges[i].value,
+                             ranges[i].least, ranges[i].most);
     return weft_verbs_list_check(s->ib_hca);
 }
 
@@ -137,7 +145,6 @@ static weft_status make_tables(verbs_transport *t)
 {
     for (int i = 0; i < t->port_count; i++)
         t->backlog_max += t->ports[i].blocks_max * VERBS_BLOCK_BUFFERS;
-    t->backlog_max += VERBS_MOVING_MAX;
     t->links = weft_alloc_array((size_t)t->config.ranks, sizeof *t->links);
     t->outgoing = weft_alloc_array(VERBS_MOVING_MAX, sizeof *t->outgoing);
     t->moving = weft_alloc_array(VERBS_MOVING_MAX, sizeof *t->moving);
@@ -369,7 +376,7 @@ static int verbs_progress(weft_transport *transport)
     if (t->closed)
         return 0;
     t->round++;
-    if (t->backlog_count) {
+    if (weft_verbs_has_backlog(t)) {
         moved += weft_verbs_backlog_run(t);
         for (int i = 0; i < t->port_count; i++)
             weft_verbs_repost_flush(&t->ports[i]);
@@ -403,7 +410,7 @@ static bool arm_port(verbs_port *port)
     const weft_verbs_library *v = port->transport->verbs;
     struct ibv_cq *cq;
     void *user;
-    if (port->have_stashed)
+    if (port->aside_first < port->aside_end)
         return true;
     if (port->armed && v->get_cq_event(port->channel, &cq, &user) == 0) {
         port->armed = false;
@@ -414,8 +421,7 @@ static bool arm_port(verbs_port *port)
     }
     if (!port->armed && ibv_req_notify_cq(port->cq, 0) == 0)
         port->armed = true;
-    port->have_stashed = ibv_poll_cq(port->cq, 1, &port->stashed) == 1;
-    return port->have_stashed;
+    return weft_verbs_put_aside(port, 1) > 0;
 }
 
 static weft_status verbs_arm(weft_transport *transport)
@@ -424,7 +430,7 @@ static weft_status verbs_arm(weft_transport *transport)
     if (t->closed)
         return WEFT_OK;
     t->look_at_control = true; /* what wakes the caller need not be a completion */
-    if (t->attending || t->backlog_count || (t->stalled && t->freed))
+    if (t->attending || weft_verbs_has_backlog(t) || (t->stalled && t->freed))
         return WEFT_IN_PROGRESS;
     bool more = false;
     for (int i = 0; i < t->port_count; i++)

@@ -136,8 +136,8 @@ typedef struct verbs_port {
     int signaled;
     bool armed;
     unsigned events;               /* not acknowledged */
-    bool have_stashed;
-    struct ibv_wc stashed;         /* polled by arm(), for progress() */
+    struct ibv_wc *aside;          /* polled by others than progress(), and for it: [aside_first, aside_end) */
+    int aside_first, aside_end, aside_max;
 } verbs_port;
 
 /* ---- links ---- */
@@ -239,13 +239,10 @@ struct verbs_link {
     char reason[VERBS_REASON_BYTES];
 };
 
-/* What came while the sink must not be called. */
+/* A small slice that came while the sink must not be called; it stays in its receive buffer. */
 typedef struct verbs_backlog {
     verbs_port *port;
     uint32_t buffer;
-    uint32_t bytes;
-    bool write;
-    uint32_t number;               /* of a write */
     uint32_t sequence;
 } verbs_backlog;
 
@@ -273,6 +270,7 @@ struct verbs_transport {
     uint64_t memory_seen;          /* ends of memories that are known */
     verbs_backlog *backlog;
     int backlog_count, backlog_max;
+    bool written;                  /* large ones came meanwhile: their writes, in `moving`, are not due any more */
     uint64_t round;                /* of progress() */
     uint64_t recall_round;         /* not before it is credit asked back again */
     int unsettled;                 /* links that are meeting: the control channel is looked at each time */
@@ -359,6 +357,10 @@ bool weft_verbs_all_acknowledged(verbs_link *link);
 /* receive.c */
 /* Completions of one port. Without `deliver` the sink is not called. Returns the number of slices that arrived. */
 int weft_verbs_poll(verbs_port *port, bool deliver, int *completions);
+/* Up to so many completions are kept for the next poll: what a queue pair has completed is lost with it. Returns how many, or 1
+ * where there is no memory to keep any. */
+int weft_verbs_put_aside(verbs_port *port, int most);
+bool weft_verbs_has_backlog(const verbs_transport *t);
 int weft_verbs_backlog_run(verbs_transport *t);
 /* Must the peer be told of its credit by a frame of its own? */
 bool weft_verbs_credit_due(const verbs_link *link);
