@@ -149,6 +149,9 @@ static void add_name(char *names, size_t bytes, const char *name)
 weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoint)
 {
     struct ifaddrs *all;
+    weft_status status = weft_control_check_calls();
+    if (status != WEFT_OK)
+        return status;
     if (getifaddrs(&all) != 0)
         return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot list the network interfaces");
     char names[200] = "";

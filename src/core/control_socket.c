@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -133,39 +134,101 @@ void weft_control_wake(int event)
     (void)written;
 }
 
-enum { FREE_PORT_TRIES = 64 };
+/* ---- sandboxes --------------------------------------------------------------------------------------- */
 
-/* What a connection needs later, tried on a socket that is none yet: refused only then, ranks would wait for one another. */
-static const char *refused_by_sandbox(int s)
+static bool refused(long result)
 {
-    struct sockaddr_storage peer;
-    int error = 0;
-    socklen_t bytes = sizeof error;
-    if (getsockopt(s, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0)
-        return "getsockopt";
-    bytes = sizeof peer;
-    if (accept4(s, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC) < 0 &&
-        (errno == ENOSYS || errno == EPERM || errno == EACCES))
-        return "accept4";
-    return NULL;
+    return result < 0 && (errno == ENOSYS || errno == EPERM || errno == EACCES);
 }
+
+/* Each call that ranks meet by, on a socket that leads nowhere: permitted, it fails or does nothing. NULL: all of them are. */
+static const char *refused_by_socket(int s)
+{
+    struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+    struct sockaddr_in any = { .sin_family = AF_INET };
+    struct sockaddr_storage address;
+    struct msghdr message = { 0 };
+    char byte = 0;
+    int error = 0;
+    socklen_t bytes = sizeof error, room = sizeof address;
+    if (refused(getsockopt(s, SOL_SOCKET, SO_ERROR, &error, &bytes)))
+        return "getsockopt";
+    if (refused(connect(s, &nowhere, sizeof nowhere)))
+        return "connect";
+    if (refused(accept4(s, (struct sockaddr *)&address, &room, SOCK_NONBLOCK | SOCK_CLOEXEC)))
+        return "accept4";
+    if (refused(send(s, &byte, 1, MSG_NOSIGNAL)))
+        return "sendto";
+    if (refused(recv(s, &byte, 1, 0)))
+        return "recvfrom";
+    if (refused(sendmsg(s, &message, MSG_NOSIGNAL)))
+        return "sendmsg";
+    if (refused(recvmsg(s, &message, 0)))
+        return "recvmsg";
+    if (refused(bind(s, (struct sockaddr *)&any, sizeof any)))
+        return "bind";
+    if (refused(getsockname(s, (struct sockaddr *)&address, &room)))
+        return "getsockname";
+    return refused(listen(s, 1)) ? "listen" : NULL;
+}
+
+static const char *refused_by_epoll(int epoll, int s)
+{
+    struct epoll_event event;
+    if (refused(epoll))
+        return "epoll_create1";
+    if (refused(epoll_ctl(epoll, EPOLL_CTL_DEL, s, NULL)))
+        return "epoll_ctl";
+    return refused(epoll_wait(epoll, &event, 1, 0)) ? "epoll_wait" : NULL;
+}
+
+weft_status weft_control_check_calls(void)
+{
+    static atomic_bool all_permitted;
+    if (atomic_load_explicit(&all_permitted, memory_order_relaxed))
+        return WEFT_OK;
+    const char *call = NULL;
+    int s = weft_control_socket(AF_INET);
+    if (refused(s))
+        call = "socket";
+    if (!call && s >= 0)
+        call = refused_by_socket(s);
+    if (!call && refused(poll(NULL, 0, 0)))
+        call = "poll";
+    int epoll = call ? -1 : weft_control_epoll();
+    if (!call)
+        call = refused_by_epoll(epoll, s);
+    int event = call ? -1 : weft_control_eventfd();
+    if (!call && refused(event))
+        call = "eventfd";
+    weft_status status = WEFT_OK;
+    if (call)
+        status = weft_fail_errno(WEFT_ERR_SYSTEM, "this process may not call %s, which ranks meet by; let its sandbox (seccomp) "
+                                 "permit it", call);
+    else
+        atomic_store_explicit(&all_permitted, true, memory_order_relaxed);
+    weft_control_close(s);
+    weft_control_close(epoll);
+    weft_control_close(event);
+    return status;
+}
+
+/* ---- listening, waiting, writing --------------------------------------------------------------------- */
+
+enum { FREE_PORT_TRIES = 64 };
 
 weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *port)
 {
     int family = AF_INET6, one = 1, zero = 0, tries = 0;
+    weft_status status = weft_control_check_calls();
+    if (status != WEFT_OK)
+        return status;
     for (uint32_t next = low; next <= high;) {
         int s = weft_control_socket(family);
         struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)next) };
         struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons((uint16_t)next) };
         struct sockaddr *address = family == AF_INET6 ? (struct sockaddr *)&six : (struct sockaddr *)&four;
         socklen_t bytes = family == AF_INET6 ? sizeof six : sizeof four;
-        const char *refused = s >= 0 ? refused_by_sandbox(s) : NULL;
-        if (refused) {
-            weft_status status = weft_fail_errno(WEFT_ERR_SYSTEM, "this process may not call %s on its sockets; let its sandbox "
-                                                 "(seccomp) permit it", refused);
-            weft_control_close(s);
-            return status;
-        }
         if (s >= 0) {
             setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
             if (family == AF_INET6)

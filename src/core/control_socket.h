@@ -24,6 +24,10 @@ int weft_control_thread_start(pthread_t *thread, void *(*function)(void *), void
 /* Adds one to an eventfd. */
 void weft_control_wake(int event);
 
+/* WEFT_ERR_SYSTEM names a system call that this process needs to meet others and may not make: refused only when it is needed,
+ * ranks would wait for one another. */
+weft_status weft_control_check_calls(void);
+
 /* "20000-20100" or "20000"; "" and NULL: 0, 0 (any). */
 weft_status weft_control_parse_ports(const char *text, uint16_t *low, uint16_t *high);
 /* Listens on all addresses, IPv4 and IPv6, at the first free port from low to high (0: any). WEFT_ERR_SYSTEM names the ports. */

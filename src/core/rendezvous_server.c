@@ -14,7 +14,7 @@ enum { TELL_MS = 1000 };
 /* ---- servers that linger: known to the process, so that the next one may have the port ------------ */
 
 static pthread_mutex_t linger_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t linger_ended = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t linger_ended;
 static pthread_once_t linger_once = PTHREAD_ONCE_INIT;
 static weft_meeting_server *lingering;
 
@@ -25,14 +25,19 @@ static void after_fork_child(void)
     lingering = NULL; /* their threads are the parent's */
     pthread_mutex_unlock(&linger_lock);
 }
-static void install_fork_handlers(void)
+static void prepare_lingering(void)
 {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&linger_ended, &attributes);
+    pthread_condattr_destroy(&attributes);
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
 void weft_meeting_stop_lingering(uint16_t low, uint16_t high)
 {
-    pthread_once(&linger_once, install_fork_handlers);
+    pthread_once(&linger_once, prepare_lingering);
     pthread_mutex_lock(&linger_lock);
     for (bool there = true; there;) {
         there = false;
@@ -208,6 +213,7 @@ static weft_status prepare(weft_meeting_server *s, const weft_meeting_config *co
 weft_status weft_meeting_serve(const weft_meeting_config *config, weft_meeting_server **out)
 {
     weft_meeting_server *s = weft_alloc(sizeof *s);
+    pthread_once(&linger_once, prepare_lingering);
     if (s == NULL) {
         if (!config->survivors)
             weft_control_close(config->listener);
@@ -247,7 +253,6 @@ weft_status weft_meeting_serve(const weft_meeting_config *config, weft_meeting_s
 
 void weft_meeting_leave(weft_meeting_server *s)
 {
-    pthread_once(&linger_once, install_fork_handlers);
     pthread_detach(s->thread);
     pthread_mutex_lock(&linger_lock);
     bool ended = s->ended;
@@ -268,7 +273,7 @@ static void await_told(weft_meeting_server *s)
     int64_t deadline_ns = weft_deadline_ns(TELL_MS);
     struct timespec at = { .tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000 };
     pthread_mutex_lock(&linger_lock);
-    while (!s->ended && pthread_cond_clockwait(&linger_ended, &linger_lock, CLOCK_MONOTONIC, &at) == 0)
+    while (!s->ended && pthread_cond_timedwait(&linger_ended, &linger_lock, &at) == 0)
         ;
     pthread_mutex_unlock(&linger_lock);
 }

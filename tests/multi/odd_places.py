@@ -52,11 +52,18 @@ def small_files():
 
 def refused_calls():
     """A sandbox that refuses what connections need is named at once, not when the time is over."""
-    numbers = {"x86_64": {"accept4": 288, "getsockopt": 55}, "aarch64": {"accept4": 242, "getsockopt": 209}}
-    for name, number in numbers.get(os.uname().machine, {}).items():
-        for error in (errno.EPERM, errno.ENOSYS):
-            job = Job(2, SMALL, {"WEFT_CREATE_TIMEOUT": "1h"}, refused=(number, error))
-            check(job.wait(30) and set(job.codes().values()) == {1} and all(name in job.err(rank) for rank in range(2)),
+    numbers = {"x86_64": {"socket": 41, "connect": 42, "accept4": 288, "sendto": 44, "recvfrom": 45, "sendmsg": 46,
+                          "bind": 49, "listen": 50, "getsockname": 51, "getsockopt": 55, "poll": 7, "epoll_create1": 291,
+                          "epoll_ctl": 233, "epoll_wait": 232, "eventfd": 290},
+               "aarch64": {"socket": 198, "connect": 203, "accept4": 242, "sendto": 206, "recvfrom": 207, "sendmsg": 211,
+                           "bind": 200, "listen": 201, "getsockname": 204, "getsockopt": 209, "poll": 73,
+                           "epoll_create1": 20, "epoll_ctl": 21, "epoll_wait": 22, "eventfd": 19}}
+    calls = numbers.get(os.uname().machine, {})
+    for error in (errno.EPERM, errno.ENOSYS):
+        jobs = {name: Job(2, SMALL, {"WEFT_CREATE_TIMEOUT": "1h"}, refused=(number, error)) for name, number in calls.items()}
+        for name, job in jobs.items():
+            check(job.wait(30) and set(job.codes().values()) == {1} and
+                  all(f"may not call {name}" in job.err(rank) for rank in range(2)),
                   f"{name} refused: {job.codes()} {job.all_errors()}")
             job.end()
 

@@ -58,11 +58,15 @@ static const size_t table_bytes[] = {
 /* The bytes of an exported object, as its library's symbol table says; 0: it does not. */
 static size_t symbol_bytes(const void *symbol)
 {
+#ifdef RTLD_DL_SYMENT
     Dl_info info;
     const ElfW(Sym) *entry = NULL;
-    if (!dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT) || !entry || info.dli_saddr != symbol)
-        return 0;
-    return entry->st_size;
+    if (dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT) && entry && info.dli_saddr == symbol)
+        return entry->st_size;
+#else
+    (void)symbol; /* musl */
+#endif
+    return 0;
 }
 
 /* Versions that NCCL has dropped, or that are newer than this Weft: to say so. */

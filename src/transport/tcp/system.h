@@ -48,7 +48,7 @@ static inline int weft_tcp_accept(int fd, struct sockaddr *address, socklen_t *b
 static inline size_t weft_tcp_join(const struct msghdr *message, unsigned char *joined, size_t room)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < message->msg_iovlen; i++) {
+    for (size_t i = 0; i < (size_t)message->msg_iovlen; i++) { /* an int in musl */
         if (message->msg_iov[i].iov_len > room - bytes)
             return 0;
         memcpy(joined + bytes, message->msg_iov[i].iov_base, message->msg_iov[i].iov_len);
