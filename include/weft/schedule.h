@@ -96,8 +96,9 @@ enum {
     WEFT_STEP_FINAL = 2,        /* (recv_)reduce or copy: its result has all ranks' contributions (for avg) */
     WEFT_STEP_IF_MAPPED = 4,    /* signal, wait: needed only where a rank's buffer may be read in place */
     WEFT_STEP_PUSH = 8,         /* publish of output: also written to the same place of the peers on this host whose output is
-                                   mapped; every one of them must have begun, be done with what is there, and copy it `pushed` */
-    WEFT_STEP_PUSHED = 16       /* copy: of what the source's rank pushes, so nothing to do where this rank's output is mapped */
+                                   mapped; every one of them must have begun, be done with what is there, and copy it `pushed`.
+                                   The root of a broadcast that is not in place has its own output to write, and pushes nothing */
+    WEFT_STEP_PUSHED = 16       /* copy: of what the source's rank pushes; if it does and this rank's output is mapped, nothing */
 };
 
 typedef struct weft_step {

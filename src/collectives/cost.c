@@ -38,6 +38,7 @@ typedef struct simulation {
     const weft_cost_watcher *watcher;
     int ranks, hosts;
     uint32_t lanes, tiles;
+    bool in_place;        /* a broadcast that its root pushes its part of; nothing is staged */
     double chunk_bytes;   /* of one tile */
     actor *actors;        /* [(tile * lanes + lane) * ranks + rank] */
     int *heap;            /* runnable actors, earliest first */
@@ -335,6 +336,18 @@ static double reduce_ns(const simulation *m, const weft_step *s)
     return place_bytes(m, &s->dst) * (s->sources + 1) / 3 * 1e9 / m->model->reduce_Bps;
 }
 
+static double copy_ns(const simulation *m, const actor *a, const weft_step *s)
+{
+    bool nothing = m->in_place && ((s->flags & WEFT_STEP_PUSHED) || s->src.rank == a->rank);
+    return nothing ? 0 : place_bytes(m, &s->dst) * 1e9 / m->model->copy_Bps;
+}
+
+static double publish_ns(const simulation *m, const weft_step *s)
+{
+    double copies = m->in_place ? (s->flags & WEFT_STEP_PUSH ? m->ranks - 1 : 0) : 1;
+    return copies * place_bytes(m, &s->src) * 1e9 / m->model->copy_Bps;
+}
+
 /* One step, or as much of it as can be done now. */
 static weft_status run_step(simulation *m, actor *a)
 {
@@ -357,13 +370,13 @@ static weft_status run_step(simulation *m, actor *a)
     case WEFT_STEP_RECV_REDUCE:
         return run_receive(m, a, s);
     case WEFT_STEP_COPY:
-        run_local(m, a, place_bytes(m, &s->dst) * 1e9 / m->model->copy_Bps);
+        run_local(m, a, copy_ns(m, a, s));
         break;
     case WEFT_STEP_REDUCE:
         run_local(m, a, reduce_ns(m, s));
         break;
     case WEFT_STEP_PUBLISH:
-        run_local(m, a, place_bytes(m, &s->src) * 1e9 / m->model->copy_Bps);
+        run_local(m, a, publish_ns(m, s));
         break;
     case WEFT_STEP_SIGNAL:
         run_signal(m, a);
@@ -431,7 +444,7 @@ static double tiles_of(const weft_schedule *s, double chunk_bytes, bool one_host
         (double)((s->publishes_input ? s->input_blocks : 0) + (s->publishes_output ? s->output_blocks : 0)) *
         s->chunks_per_block;
     if (staged > 0)
-        tile = smaller(tile, larger((double)weft_staged_tile_bytes(s->collective, one_host) / staged, 1));
+        tile = smaller(tile, larger((double)weft_staged_tile_bytes(s->collective, s->algorithm, one_host) / staged, 1));
     if (chunk_bytes <= tile)
         return 1;
     double whole = (double)(uint64_t)(chunk_bytes / tile);
@@ -540,12 +553,15 @@ weft_status weft_cost_watch(const weft_schedule *const *schedules, int ranks, co
     if (head->collective == WEFT_BARRIER)
         bytes = 0;
     double chunk = (double)bytes / weft_cost_blocks(head->collective, ranks) / head->chunks_per_block;
-    double tiles = tiles_of(head, chunk, !group || weft_group_hosts(group) == 1), some, fewer;
+    bool one_host = !group || weft_group_hosts(group) == 1, crowded = ranks > larger(1, model->cores_per_host);
+    double tiles = tiles_of(head, chunk, one_host), some, fewer;
     simulation m = {.schedules = schedules,
                     .group = group,
                     .model = model,
                     .ranks = ranks,
                     .lanes = head->lanes,
+                    .in_place = one_host && head->collective == WEFT_BROADCAST && head->publishes_output &&
+                                weft_broadcast_in_place((double)bytes, ranks, crowded),
                     .chunk_bytes = chunk / tiles,
                     .free_message = NOTHING};
     status = run(&m, tiles < MAX_TILES ? (uint32_t)tiles : MAX_TILES, watcher, &some);

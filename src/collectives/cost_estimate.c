@@ -27,7 +27,7 @@ typedef struct frame {
     double bytes, block;       /* all, and one of n parts */
     way local, remote, worst;  /* worst: the slower per byte of those in use */
     double step, copy, reduce; /* ns; ns per byte; ns per result byte of two sources */
-    double signal;
+    double signal, slow;       /* slow: ranks that share a core */
 } frame;
 
 static double larger(double a, double b)
@@ -311,7 +311,8 @@ static double flat_time(const frame *f)
     int n = f->n;
     bool from_root = f->collective == WEFT_BROADCAST || f->collective == WEFT_SCATTER;
     bool to_all = f->collective == WEFT_ALL_GATHER || f->collective == WEFT_GATHER;
-    double staged = to_all ? f->block : f->bytes, tiles = larger(1, staged / (double)weft_staged_tile_bytes(f->collective, true));
+    double staged = to_all ? f->block : f->bytes;
+    double tiles = larger(1, staged / (double)weft_staged_tile_bytes(f->collective, WEFT_FLAT, true));
     int waits = from_root ? 1 : n;
     double time = all_signal(f, waits) + staged * f->copy + ((tiles - 1) * waits + tiles * 4) * f->step;
     switch (f->collective) {
@@ -329,10 +330,24 @@ static double flat_time(const frame *f)
     }
 }
 
+/* Each core copies its part of what the others get, from and to where buffers are; through the stage it is flat's way and a
+ * signal more. */
+static double direct_broadcast_time(const frame *f)
+{
+    int n = f->n;
+    double signals = 2 * f->signal + 2 * n * f->step;
+    if (!weft_broadcast_in_place(f->bytes, n, f->slow > 1))
+        return flat_time(f) + signals;
+    double tiles = larger(1, f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, WEFT_DIRECT, true));
+    return signals + tiles * 3 * f->step + (f->bytes - f->block) * f->copy;
+}
+
 static double direct_time(const frame *f)
 {
     int n = f->n;
-    double tiles = larger(1, f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, true));
+    if (f->collective == WEFT_BROADCAST)
+        return direct_broadcast_time(f);
+    double tiles = larger(1, f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, f->request->algorithm, true));
     if (f->collective == WEFT_ALL_REDUCE) {
         double work = (f->bytes - f->block) * f->copy + reduce_many(f, f->block, n) + f->bytes * f->copy;
         /* through the stage all is read just after it was written, twice; larger buffers are read in place where that can be */
@@ -356,7 +371,7 @@ static double hierarchical_time(const frame *f)
     int hosts = f->hosts, columns = f->least, mates = f->most, hops = hosts - 1;
     bool blocks = weft_cost_blocks(f->collective, f->n) > 1;
     double chunk = (blocks ? f->block : f->bytes / (f->collective == WEFT_ALL_REDUCE ? hosts : 1)) / columns;
-    double tiles = mates > 1 ? f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, false)
+    double tiles = mates > 1 ? f->bytes * 2 / (double)weft_staged_tile_bytes(f->collective, WEFT_HIERARCHICAL, false)
                              : chunk / WEFT_COST_HIERARCHICAL_TILE_BYTES;
     tiles = larger(1, tiles);
     double part = f->bytes / columns, volume = f->bytes / hosts * hops * f->remote.byte,
@@ -425,6 +440,7 @@ static void price(frame *f, const weft_cost_model *m, size_t bytes)
     double slow = larger(1, (double)f->most / cores);
     f->bytes = f->collective == WEFT_BARRIER ? 0 : (double)bytes;
     f->block = f->bytes / f->n;
+    f->slow = slow;
     f->step = m->step_ns * slow;
     double turn = (slow - 1) * m->switch_ns;
     f->local = (way){ m->local.latency_ns + turn + 2 * f->step, slow * 1e9 / m->local.bandwidth_Bps };

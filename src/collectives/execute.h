@@ -87,6 +87,7 @@ enum { WEFT_EDGE_BYTES = 4096 + 64 }; /* a page and the rest of an element */
 typedef struct weft_local_mapping {
     _Alignas(64) uint64_t memory_id[2], offset[2]; /* [input, output] */
     uint64_t head[2], tail[2];                     /* in bytes from the buffer's beginning */
+    uint64_t pushes;                               /* 1: writes to the others' outputs what it publishes so */
     unsigned char edge[2][2][WEFT_EDGE_BYTES];
 } weft_local_mapping;
 enum { WEFT_BOARDS = 2 * WEFT_LOCAL_SLOTS };
@@ -237,8 +238,8 @@ struct weft_execution {
     bool in_line;                  /* published input lies in the signal's line */
     bool streams;                  /* the output does not stay in a core's cache */
     size_t larger_bytes;           /* of input and output */
+    size_t host_bytes;             /* of both, of all ranks of this host */
     bool may_map;                  /* buffers of equal blocks that may be read in place */
-    bool may_fetch;                /* ... and that are worth reading by system call where they are private */
     weft_memory_place mapped[2];   /* input and output as peers may read them; memory_id 0: staged */
     weft_status status;
     bool active, drained;

@@ -145,10 +145,14 @@ void weft_execute_announce_mapping(weft_execution *x)
     weft_exec *e = x->exec;
     withdraw_ended(e);
     weft_local_mapping *m = mapping_place(x, e->rank);
+    const weft_schedule *s = x->ready->schedule;
+    bool in_place = x->layouts[WEFT_INPUT].base == x->layouts[WEFT_OUTPUT].base;
+    bool pushes = s->collective != WEFT_BROADCAST || s->rank != s->root || in_place;
+    bool may_fetch = x->host_bytes <= weft_fetch_most_bytes(s->collective, s->algorithm == WEFT_DIRECT && pushes && !e->crowded);
     for (int side = 0; side < 2; side++) {
         const weft_layout *l = &x->layouts[side];
         size_t bytes = (size_t)l->blocks * l->count * l->element_bytes;
-        bool published = side ? x->ready->schedule->publishes_output : x->ready->schedule->publishes_input;
+        bool published = side ? s->publishes_output : s->publishes_input;
         weft_memory_place *place = &x->mapped[side];
         size_t head = 0, tail = 0, counts = e->crowded ? bytes : x->larger_bytes;
         bool offered = x->may_map && published && l->base && counts >= WEFT_MAP_BYTES;
@@ -163,13 +167,14 @@ void weft_execute_announce_mapping(weft_execution *x)
                     weft_host_offer(e->host, e->local_host_index[i], place->memory_id, place->fd, place->memory_bytes) == WEFT_OK;
         if (!found)
             *place = (weft_memory_place){.memory_id = 0};
-        if (!found && offered && x->may_fetch && (!e->crowded || x->larger_bytes >= WEFT_FETCH_CROWDED_BYTES) && all_reachable(e))
+        if (!found && offered && may_fetch && (!e->crowded || x->larger_bytes >= WEFT_FETCH_CROWDED_BYTES) && all_reachable(e))
             *place = (weft_memory_place){.memory_id = WEFT_MEMORY_PRIVATE, .offset = (uintptr_t)l->base};
         m->memory_id[side] = place->memory_id;
         m->offset[side] = place->offset;
         m->head[side] = found ? head : 0;
         m->tail[side] = found && tail ? bytes - tail : UINT64_MAX;
     }
+    m->pushes = pushes;
 }
 
 size_t weft_stage_offset(const weft_execution *x, const weft_place *p, uint32_t chunk)
@@ -303,7 +308,8 @@ void weft_execute_copy(weft_execution *x, weft_task *t, const weft_step *step, c
     weft_cursor from, to;
     weft_cursor_start(&from, &step->src, ready->src_like);
     weft_cursor_start(&to, &step->dst, ready->dst_like);
-    bool final = step->flags & WEFT_STEP_FINAL, pushed = (step->flags & WEFT_STEP_PUSHED) && x->mapped[1].memory_id;
+    bool final = step->flags & WEFT_STEP_FINAL;
+    bool pushed = (step->flags & WEFT_STEP_PUSHED) && x->mapped[1].memory_id && mapping_of(x, step->src.rank)->pushes;
     bool private = is_private(x, &step->src);
     char *src, *dst;
     size_t bytes;
@@ -440,7 +446,8 @@ static void publish_edges(weft_execution *x, weft_task *t, const weft_place *p)
 bool weft_execute_can_push(const weft_execution *x, const weft_step *step)
 {
     const weft_exec *e = x->exec;
-    for (int i = 0; (step->flags & WEFT_STEP_PUSH) && i < e->local_count; i++) {
+    bool pushes = (step->flags & WEFT_STEP_PUSH) && mapping_of(x, e->rank)->pushes;
+    for (int i = 0; pushes && i < e->local_count; i++) {
         weft_place there = step->src;
         there.rank = e->local_ranks[i];
         bool staged = true;
@@ -509,7 +516,7 @@ void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step
         publish_staged(x, t, p, is_staged);
     if (is_mapped)
         publish_edges(x, t, p);
-    if (step->flags & WEFT_STEP_PUSH)
+    if ((step->flags & WEFT_STEP_PUSH) && mapping_of(x, x->exec->rank)->pushes)
         push(x, t, p, is_staged);
 }
 

@@ -309,7 +309,8 @@ static weft_status choose_tiles(weft_execution *x, const weft_execution_args *ar
         size_t bytes = tile_wish_bytes(s);
         size_t staged = staged_chunks(s);
         if (staged)
-            bytes = weft_min_size(bytes, weft_staged_tile_bytes(s->collective, x->exec->local_count == s->ranks) / staged);
+            bytes = weft_min_size(bytes, weft_staged_tile_bytes(s->collective, s->algorithm,
+                                                                x->exec->local_count == s->ranks) / staged);
         if (s->scratch_chunks)
             bytes = weft_min_size(bytes, weft_max_size(WEFT_SCRATCH_BYTES / s->scratch_chunks, 1024));
         tile = bytes / element;
@@ -383,8 +384,7 @@ weft_status weft_execution_bind(weft_execution *x, const weft_execution_args *ar
     size_t output_bytes = s->output_blocks * args->count * x->layouts[WEFT_OUTPUT].element_bytes;
     x->streams = !args->output_counts && output_bytes >= WEFT_STREAM_WHOLE_BYTES;
     x->larger_bytes = weft_max_size(input_bytes, output_bytes);
-    x->may_fetch = (input_bytes + output_bytes) * (size_t)x->exec->local_count <=
-                   (s->collective == WEFT_ALL_REDUCE ? WEFT_FETCH_MOST_REDUCED_BYTES : WEFT_FETCH_MOST_BYTES);
+    x->host_bytes = (input_bytes + output_bytes) * (size_t)x->exec->local_count;
     weft_status status = choose_tiles(x, args);
     if (status != WEFT_OK)
         return status;

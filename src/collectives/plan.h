@@ -81,6 +81,7 @@ weft_status weft_plan_flat_scatter(weft_builder *b, const weft_plan_request *req
 weft_status weft_plan_flat_all_to_all(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_flat_barrier(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
+weft_status weft_plan_direct_broadcast(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_direct_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_tree_all_reduce(weft_builder *b, const weft_plan_request *request, int rank);
 weft_status weft_plan_tree_broadcast(weft_builder *b, const weft_plan_request *request, int rank);

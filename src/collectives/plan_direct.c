@@ -27,6 +27,36 @@ weft_status weft_plan_direct_all_reduce(weft_builder *b, const weft_plan_request
     return status;
 }
 
+/* The root has the others' outputs at hand as they have its input: of n equal parts they take n - 1 while it writes the last one
+ * to all of them, so that its core works too. Out of place that core is busy with its own output, and nothing is pushed. */
+weft_status weft_plan_direct_broadcast(weft_builder *b, const weft_plan_request *request, int rank)
+{
+    int n = request->group.ranks, root = request->root;
+    uint32_t last = (uint32_t)n - 1;
+    weft_build_shape(b, (uint32_t)n, 0, 1);
+    weft_build_local(b, true, true);
+    if (rank == root) {
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, last), 0);
+        weft_build_signal(b, 0, 0);
+        weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, last, 1), weft_at(b, WEFT_OUTPUT, last, 1), 0);
+        for (int i = 1; i < n; i++)
+            weft_build_wait(b, 0, (rank + i) % n, 1, 0);
+        weft_build_publish(b, 0, weft_at(b, WEFT_OUTPUT, last, 1), WEFT_STEP_PUSH);
+        weft_build_signal(b, 0, 0);
+        weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, 0, last), weft_at(b, WEFT_OUTPUT, 0, last), 0);
+        for (int i = 1; i < n; i++)
+            weft_build_wait(b, 0, (rank + i) % n, 2, WEFT_STEP_IF_MAPPED);
+        return WEFT_OK;
+    }
+    weft_build_signal(b, 0, 0);
+    weft_build_wait(b, 0, root, 1, 0);
+    weft_build_copy(b, 0, weft_at_rank(root, WEFT_INPUT, 0, last), weft_at(b, WEFT_OUTPUT, 0, last), 0);
+    weft_build_wait(b, 0, root, 2, 0);
+    weft_build_copy(b, 0, weft_at_rank(root, WEFT_OUTPUT, last, 1), weft_at(b, WEFT_OUTPUT, last, 1), WEFT_STEP_PUSHED);
+    weft_build_signal(b, 0, WEFT_STEP_IF_MAPPED);
+    return WEFT_OK;
+}
+
 /* Only the root has an output, so the others send it what they reduced. */
 weft_status weft_plan_direct_reduce(weft_builder *b, const weft_plan_request *request, int rank)
 {

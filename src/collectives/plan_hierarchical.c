@@ -197,7 +197,7 @@ static int hosts_behind(const layout *t, const weft_plan_request *request)
 weft_status weft_plan_hierarchical_broadcast(weft_builder *b, const weft_plan_request *request, int rank)
 {
     if (weft_group_hosts(&request->group) == 1)
-        return weft_plan_flat_broadcast(b, request, rank);
+        return weft_plan_direct_broadcast(b, request, rank);
     layout t;
     weft_status status = layout_create(&t, request, rank);
     if (status != WEFT_OK)

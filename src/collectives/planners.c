@@ -39,7 +39,7 @@ const weft_planner weft_planners[] = {
     { WEFT_DIRECT, WEFT_ALL_REDUCE, weft_plan_direct_all_reduce, true, false, true, true },
     { WEFT_DIRECT, WEFT_ALL_GATHER, weft_plan_flat_all_gather, true, false, true, true },
     { WEFT_DIRECT, WEFT_REDUCE_SCATTER, weft_plan_flat_reduce_scatter, true, false, true, true },
-    { WEFT_DIRECT, WEFT_BROADCAST, weft_plan_flat_broadcast, true, false, true, true },
+    { WEFT_DIRECT, WEFT_BROADCAST, weft_plan_direct_broadcast, true, false, true, true },
     { WEFT_DIRECT, WEFT_REDUCE, weft_plan_direct_reduce, true, false, true, true },
     { WEFT_DIRECT, WEFT_GATHER, weft_plan_flat_gather, true, false, true, true },
     { WEFT_DIRECT, WEFT_SCATTER, weft_plan_flat_scatter, true, false, true, true },

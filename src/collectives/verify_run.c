@@ -257,6 +257,11 @@ static weft_status see_signal(verify_run *r, int rank, const weft_step *s)
     return WEFT_OK;
 }
 
+static bool pushes(const verify *v, int rank)
+{
+    return v->collective != WEFT_BROADCAST || v->rank[rank].in_place;
+}
+
 static weft_status execute(verify_run *r, int rank, const weft_step *s)
 {
     switch (s->kind) {
@@ -266,14 +271,15 @@ static weft_status execute(verify_run *r, int rank, const weft_step *s)
     case WEFT_STEP_RECV_REDUCE:
         return receive(r, rank, s);
     case WEFT_STEP_COPY:
-        if ((s->flags & WEFT_STEP_PUSHED) && r->v->rank[rank].mapped)
+        if ((s->flags & WEFT_STEP_PUSHED) && r->v->rank[rank].mapped && pushes(r->v, s->src.rank))
             return verify_pushed(r, rank, r->pc[rank], &s->src, &s->dst);
         return combine_sources(r, rank, s, &s->src, 1);
     case WEFT_STEP_REDUCE:
         return combine_sources(r, rank, s, &r->v->schedules[rank]->sources[s->value], s->sources);
     case WEFT_STEP_PUBLISH: {
         weft_status status = verify_publish(r, rank, r->pc[rank], &s->src);
-        return status == WEFT_OK && (s->flags & WEFT_STEP_PUSH) ? verify_push(r, rank, r->pc[rank], &s->src) : status;
+        bool push = status == WEFT_OK && (s->flags & WEFT_STEP_PUSH) && pushes(r->v, rank);
+        return push ? verify_push(r, rank, r->pc[rank], &s->src) : status;
     }
     case WEFT_STEP_SIGNAL:
         return raise_signal(r, rank, s);

@@ -19,11 +19,11 @@ done
 
 # rank R COMMAND...: a rank of two that meet under MASTER_ADDR
 port=$((20000 + $$ % 10000))
-flags='-b 1M -e 1M'
+flags='all_reduce -b 1M -e 1M'
 rank() {
     local r=$1; shift
     RANK=$r WORLD_SIZE=2 LOCAL_RANK=$r LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$@" \
-        timeout 60 "$BUILD/bin/weft-perf" all_reduce $flags -n 3 -w 1
+        timeout 60 "$BUILD/bin/weft-perf" $flags -n 3 -w 1
 }
 WEFT_CMA=0 rank 0 > "$log" 2>&1 & first=$!
 rank 1 > /dev/null 2>&1 || fail "CMA on one rank only, rank 1"
@@ -38,8 +38,11 @@ else
     echo "SKIP: PID namespaces of their own: needs root"
 fi
 
-port=$((port + 1)) flags='-b 40M -e 40M --registered'
-rank 0 > "$log" 2>&1 & first=$!
-flags='-b 40M -e 40M'
-rank 1 > /dev/null 2>&1 || fail "buffers of one rank registered, rank 1"
-wait $first || fail "buffers of one rank registered, rank 0"
+both='--both --root -1'
+for collective in "all_reduce -b 40M -e 40M" "broadcast -b 40M -e 40M $both" "broadcast -b 100K -e 100K $both"; do
+    port=$((port + 1)) flags="$collective --registered"
+    rank 0 > "$log" 2>&1 & first=$!
+    flags=$collective
+    rank 1 > /dev/null 2>&1 || fail "$collective, buffers of one rank registered, rank 1"
+    wait $first || fail "$collective, buffers of one rank registered, rank 0"
+done

@@ -81,6 +81,11 @@ static weft_status run_all(weft_comm *comm, int rank, const buffers *b, size_t s
         status = weft_broadcast(comm, send, recv, count, WEFT_F32, root, NULL);
         if (status == WEFT_OK && !holds(recv, root, count))
             status = wrong("broadcast", skip, count);
+        fill(recv, rank, count);
+        if (status == WEFT_OK)
+            status = weft_broadcast(comm, recv, recv, count, WEFT_F32, root, NULL);
+        if (status == WEFT_OK && !holds(recv, root, count))
+            status = wrong("broadcast in place", skip, count);
     }
     if (status == WEFT_OK)
         status = weft_all_reduce(comm, send, send, count, WEFT_F32, WEFT_SUM, NULL);
