@@ -172,12 +172,8 @@ weft_status weft_control_start(const weft_control_config *config, weft_meeting_r
     weft_status status = allocate(c, config);
     if (status == WEFT_OK)
         status = watch_edges(c);
-    if (status == WEFT_OK) {
-        int error = weft_control_thread_start(&c->thread, weft_control_run, c);
-        errno = error;
-        if (error != 0)
-            status = weft_fail_errno(WEFT_ERR_SYSTEM, "cannot start the control thread");
-    }
+    if (status == WEFT_OK)
+        status = weft_control_thread_start(&c->thread, "the control thread", weft_control_run, c);
     if (status != WEFT_OK) {
         write_farewell(c->rank, fds);
         discard(c);

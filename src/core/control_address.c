@@ -5,7 +5,7 @@
 #include <net/if.h>
 #include <string.h>
 
-#include "base/outward.h"
+#include "base/interface.h"
 #include "base/settings.h"
 #include "core/control_socket.h"
 
@@ -47,15 +47,23 @@ char *weft_control_address_text(const struct sockaddr_storage *address, char tex
         snprintf(text, WEFT_ADDRESS_TEXT_BYTES, "%s:%u", host, ntohs(four->sin_port));
     } else if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
+        char scope[1 + IF_NAMESIZE] = "%";
         inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host);
-        snprintf(text, WEFT_ADDRESS_TEXT_BYTES, "[%s]:%u", host, ntohs(six->sin6_port));
+        if (six->sin6_scope_id == 0 || if_indextoname(six->sin6_scope_id, scope + 1) == NULL)
+            scope[0] = '\0';
+        snprintf(text, WEFT_ADDRESS_TEXT_BYTES, "[%s%s]:%u", host, scope, ntohs(six->sin6_port));
     } else {
         snprintf(text, WEFT_ADDRESS_TEXT_BYTES, "unknown address");
     }
     return text;
 }
 
-socklen_t weft_control_sockaddr(const weft_endpoint *endpoint, int index, struct sockaddr_storage *address)
+socklen_t weft_control_sockaddr_bytes(const struct sockaddr_storage *address)
+{
+    return address->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+static void from_wire(const weft_endpoint *endpoint, int index, struct sockaddr_storage *address)
 {
     memset(address, 0, sizeof *address);
     if (endpoint->addresses[index].family == 4) {
@@ -63,36 +71,71 @@ socklen_t weft_control_sockaddr(const weft_endpoint *endpoint, int index, struct
         four->sin_family = AF_INET;
         four->sin_port = htons(endpoint->port);
         memcpy(&four->sin_addr, endpoint->addresses[index].bytes, 4);
-        return sizeof *four;
+        return;
     }
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)address;
     six->sin6_family = AF_INET6;
     six->sin6_port = htons(endpoint->port);
     memcpy(&six->sin6_addr, endpoint->addresses[index].bytes, 16);
-    return sizeof *six;
 }
 
-/* False for what means nothing on another host (link-local IPv6 needs a scope) or is no IP address. */
+/* False: no IP address. */
 static bool to_wire(const struct sockaddr_storage *address, uint8_t *family, uint8_t bytes[16])
 {
     memset(bytes, 0, 16);
-    if (address->ss_family == AF_INET) {
-        *family = 4;
+    *family = address->ss_family == AF_INET ? 4 : 6;
+    if (address->ss_family == AF_INET)
         memcpy(bytes, &((const struct sockaddr_in *)address)->sin_addr, 4);
-        return true;
+    else if (address->ss_family == AF_INET6)
+        memcpy(bytes, &((const struct sockaddr_in6 *)address)->sin6_addr, 16);
+    return address->ss_family == AF_INET || address->ss_family == AF_INET6;
+}
+
+/* Of IPv6, which means nothing on another link: a sender has to say by which of his interfaces. */
+static bool is_link_local(const struct sockaddr_storage *address)
+{
+    return address->ss_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+/* One that a sender of this host cannot tell the link of, once by each that it may be. Returns how many. */
+static int add_scopes(struct sockaddr_storage address, struct sockaddr_storage *list, int room)
+{
+    struct ifaddrs *all;
+    int count = 0;
+    if (getifaddrs(&all) != 0)
+        return 0;
+    for (const struct ifaddrs *i = all; i != NULL && count < room; i = i->ifa_next) {
+        struct sockaddr_in6 own;
+        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != AF_INET6 || !(i->ifa_flags & IFF_UP))
+            continue;
+        memcpy(&own, i->ifa_addr, sizeof own);
+        if (!IN6_IS_ADDR_LINKLOCAL(&own.sin6_addr))
+            continue;
+        ((struct sockaddr_in6 *)&address)->sin6_scope_id = own.sin6_scope_id;
+        list[count++] = address;
     }
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
-    if (address->ss_family != AF_INET6 || IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr))
-        return false;
-    *family = 6;
-    memcpy(bytes, &six->sin6_addr, 16);
-    return true;
+    freeifaddrs(all);
+    return count;
+}
+
+int weft_control_sockaddrs(const weft_endpoint *endpoint, struct sockaddr_storage *list, int room)
+{
+    int count = 0;
+    for (int i = 0; i < endpoint->count && count < room; i++) {
+        struct sockaddr_storage address;
+        from_wire(endpoint, i, &address);
+        if (is_link_local(&address))
+            count += add_scopes(address, list + count, room - count);
+        else
+            list[count++] = address;
+    }
+    return count;
 }
 
 void weft_control_prefer(weft_endpoint *endpoint, const struct sockaddr_storage *address)
 {
     uint8_t family, bytes[16];
-    if (!to_wire(address, &family, bytes))
+    if (is_link_local(address) || !to_wire(address, &family, bytes))
         return;
     int place = 0;
     while (place < endpoint->count && (endpoint->addresses[place].family != family ||
@@ -117,22 +160,8 @@ bool weft_control_is_loopback(const struct sockaddr_storage *address)
 bool weft_control_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
     uint8_t family_a, family_b, bytes_a[16], bytes_b[16];
-    return to_wire(a, &family_a, bytes_a) && to_wire(b, &family_b, bytes_b) && family_a == family_b &&
+    return !is_link_local(a) && to_wire(a, &family_a, bytes_a) && to_wire(b, &family_b, bytes_b) && family_a == family_b &&
            memcmp(bytes_a, bytes_b, 16) == 0;
-}
-
-/* "eth0,ib": one of these prefixes; "^docker,lo": none of them. */
-static bool interface_allowed(const char *list, const char *name)
-{
-    if (list == NULL || *list == 0)
-        return true;
-    bool except = *list == '^', found = false;
-    for (const char *item = list + except; *item != 0;) {
-        size_t length = strcspn(item, ",");
-        found |= length != 0 && strncmp(item, name, length) == 0;
-        item += length + (item[length] == ',');
-    }
-    return found != except;
 }
 
 /* Each once: an interface comes up for each of its addresses. */
@@ -146,6 +175,50 @@ static void add_name(char *names, size_t bytes, const char *name)
     snprintf(names + used, bytes - used, "%s%s", used != 0 ? ", " : "", name);
 }
 
+static weft_status fail_none(const struct ifaddrs *all, const char *interfaces)
+{
+    char names[200] = "";
+    for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
+        if (i->ifa_addr != NULL && (i->ifa_addr->sa_family == AF_INET || i->ifa_addr->sa_family == AF_INET6) &&
+            (i->ifa_flags & IFF_UP))
+            add_name(names, sizeof names, i->ifa_name);
+    }
+    if (names[0] == '\0')
+        return weft_fail(WEFT_ERR_UNSUPPORTED, "no network interface is up, not even the loopback, and ranks meet over TCP: "
+                         "ip link set lo up");
+    return weft_fail(WEFT_ERR_INVALID, "no network interface matches '%s' (WEFT_INTERFACES); there are: %s",
+                     interfaces != NULL ? interfaces : "", names);
+}
+
+/* In the order in which they are told to others; the last three only when there is nothing else. */
+typedef enum { USE_NEVER, USE_V4, USE_V6, USE_LINK_LOCAL, USE_LOOPBACK4, USE_LOOPBACK6, USES } address_use;
+
+static address_use use_of(const struct ifaddrs *i, const char *interfaces, struct sockaddr_storage *address)
+{
+    int family = i->ifa_addr != NULL ? i->ifa_addr->sa_family : AF_UNSPEC;
+    if ((family != AF_INET && family != AF_INET6) || !(i->ifa_flags & IFF_UP) || !weft_interface_allowed(i->ifa_name, interfaces))
+        return USE_NEVER;
+    memset(address, 0, sizeof *address);
+    memcpy(address, i->ifa_addr, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+    if (i->ifa_flags & IFF_LOOPBACK)
+        return family == AF_INET ? USE_LOOPBACK4 : USE_LOOPBACK6;
+    return family == AF_INET ? USE_V4 : is_link_local(address) ? USE_LINK_LOCAL : USE_V6;
+}
+
+typedef enum { ANY_WAY, OUTWARD, INWARD } address_way;
+
+static void add_uses(weft_endpoint *endpoint, const struct ifaddrs *all, const char *interfaces, address_use use, address_way way)
+{
+    for (const struct ifaddrs *i = all; i != NULL && endpoint->count < WEFT_ENDPOINT_ADDRESSES; i = i->ifa_next) {
+        struct sockaddr_storage address;
+        if (use_of(i, interfaces, &address) != use ||
+            (way != ANY_WAY && weft_interface_leads_out(i->ifa_name) != (way == OUTWARD)))
+            continue;
+        int at = endpoint->count++;
+        to_wire(&address, &endpoint->addresses[at].family, endpoint->addresses[at].bytes);
+    }
+}
+
 weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoint)
 {
     struct ifaddrs *all;
@@ -154,38 +227,23 @@ weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoi
         return status;
     if (getifaddrs(&all) != 0)
         return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot list the network interfaces");
-    char names[200] = "";
+    int of_use[USES] = { 0 };
+    for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
+        of_use[use_of(i, interfaces, &(struct sockaddr_storage){ 0 })]++;
     endpoint->count = 0;
-    /* IPv4 first, IPv6 then, of each first what leads out, as there is no room for all; loopback only when there is nothing
-     * else. */
-    static const struct { int family; bool loopback, outward; } rounds[] = {
-        { AF_INET, false, true }, { AF_INET, false, false }, { AF_INET6, false, true }, { AF_INET6, false, false },
-        { AF_INET, true, false }, { AF_INET6, true, false }
-    };
-    for (size_t r = 0; r < ARRAY_LEN(rounds); r++) {
-        if (rounds[r].loopback && rounds[r].family == AF_INET && endpoint->count != 0)
-            break;
-        for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
-            if (i->ifa_addr == NULL || i->ifa_addr->sa_family != rounds[r].family || !(i->ifa_flags & IFF_UP) ||
-                ((i->ifa_flags & IFF_LOOPBACK) != 0) != rounds[r].loopback ||
-                (!rounds[r].loopback && weft_interface_leads_out(i->ifa_name) != rounds[r].outward))
-                continue;
-            add_name(names, sizeof names, i->ifa_name);
-            struct sockaddr_storage address = { 0 };
-            memcpy(&address, i->ifa_addr,
-                   rounds[r].family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-            int at = endpoint->count;
-            if (interface_allowed(interfaces, i->ifa_name) && at < WEFT_ENDPOINT_ADDRESSES &&
-                to_wire(&address, &endpoint->addresses[at].family, endpoint->addresses[at].bytes))
-                endpoint->count++;
-        }
+    bool crowded = of_use[USE_V4] + of_use[USE_V6] > WEFT_ENDPOINT_ADDRESSES;
+    for (address_use use = USE_V4; use <= USE_V6; use++) {
+        add_uses(endpoint, all, interfaces, use, crowded ? OUTWARD : ANY_WAY);
+        if (crowded)
+            add_uses(endpoint, all, interfaces, use, INWARD);
     }
-    freeifaddrs(all);
-    if (endpoint->count == 0 && names[0] == '\0')
-        return weft_fail(WEFT_ERR_UNSUPPORTED, "no network interface is up, not even the loopback, and ranks meet over TCP: "
-                         "ip link set lo up");
     if (endpoint->count == 0)
-        return weft_fail(WEFT_ERR_INVALID, "no network interface matches '%s' (WEFT_INTERFACES); there are: %s",
-                         interfaces != NULL ? interfaces : "", names);
-    return WEFT_OK;
+        add_uses(endpoint, all, interfaces, USE_LINK_LOCAL, ANY_WAY);
+    if (endpoint->count == 0) {
+        add_uses(endpoint, all, interfaces, USE_LOOPBACK4, ANY_WAY);
+        add_uses(endpoint, all, interfaces, USE_LOOPBACK6, ANY_WAY);
+    }
+    status = endpoint->count == 0 ? fail_none(all, interfaces) : WEFT_OK;
+    freeifaddrs(all);
+    return status;
 }

@@ -24,10 +24,8 @@ static bool is_gone(const shrinking *s, int rank)
 static weft_status find_leader(void *context, weft_meeting_places *places, int64_t deadline_ns)
 {
     shrinking *s = context;
-    const weft_endpoint *endpoint = &s->c->endpoints[s->leader];
     (void)deadline_ns;
-    for (int i = 0; i < endpoint->count; i++)
-        weft_control_sockaddr(endpoint, i, &places->address[places->count++]);
+    places->count = weft_control_sockaddrs(&s->c->endpoints[s->leader], places->address, WEFT_MEETING_PLACES);
     return WEFT_OK;
 }
 

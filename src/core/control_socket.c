@@ -117,14 +117,18 @@ void weft_control_close(int fd)
     unlock_table(0);
 }
 
-int weft_control_thread_start(pthread_t *thread, void *(*function)(void *), void *argument)
+weft_status weft_control_thread_start(pthread_t *thread, const char *what, void *(*function)(void *), void *argument)
 {
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int error = pthread_create(thread, NULL, function, argument);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return error;
+    errno = error;
+    if (error == EAGAIN)
+        return weft_fail_errno(WEFT_ERR_SYSTEM, "cannot start %s: no more threads or no more memory for them (ulimit -u, ulimit "
+                               "-v, pids.max of the cgroup)", what);
+    return error == 0 ? WEFT_OK : weft_fail_errno(WEFT_ERR_SYSTEM, "cannot start %s", what);
 }
 
 void weft_control_wake(int event)

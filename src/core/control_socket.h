@@ -19,8 +19,8 @@ int weft_control_epoll(void);
 int weft_control_eventfd(void);
 /* Takes -1. */
 void weft_control_close(int fd);
-/* A thread with all signals blocked. 0 or an errno. */
-int weft_control_thread_start(pthread_t *thread, void *(*function)(void *), void *argument);
+/* A thread with all signals blocked; what: for the error, "the control thread". */
+weft_status weft_control_thread_start(pthread_t *thread, const char *what, void *(*function)(void *), void *argument);
 /* Adds one to an eventfd. */
 void weft_control_wake(int event);
 
@@ -35,9 +35,11 @@ weft_status weft_control_listen(uint16_t low, uint16_t high, int *fd, uint16_t *
 /* This host's addresses, as the list of interfaces allows; loopback only when there is nothing else. */
 weft_status weft_control_addresses(const char *interfaces, weft_endpoint *endpoint);
 
-/* "10.0.0.1:80", "[fe80::1]:80". Returns text. */
+/* "10.0.0.1:80", "[fe80::1%eth0]:80". Returns text. */
 char *weft_control_address_text(const struct sockaddr_storage *address, char text[WEFT_ADDRESS_TEXT_BYTES]);
-socklen_t weft_control_sockaddr(const weft_endpoint *endpoint, int index, struct sockaddr_storage *address);
+/* Where an endpoint may be called, up to `room`: a link-local address by each interface that has one. Returns how many. */
+int weft_control_sockaddrs(const weft_endpoint *endpoint, struct sockaddr_storage *list, int room);
+socklen_t weft_control_sockaddr_bytes(const struct sockaddr_storage *address);
 /* Puts the address (not the port) in front; if it is in the list already it moves. */
 void weft_control_prefer(weft_endpoint *endpoint, const struct sockaddr_storage *address);
 bool weft_control_is_loopback(const struct sockaddr_storage *address);

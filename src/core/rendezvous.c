@@ -30,8 +30,7 @@ typedef struct finding {
 
 static void add_endpoint(weft_meeting_places *places, const weft_endpoint *endpoint)
 {
-    for (int i = 0; i < endpoint->count && places->count < WEFT_MEETING_PLACES; i++)
-        weft_control_sockaddr(endpoint, i, &places->address[places->count++]);
+    places->count += weft_control_sockaddrs(endpoint, places->address + places->count, WEFT_MEETING_PLACES - places->count);
 }
 
 static void add_loopback(weft_meeting_places *places, uint16_t port)

@@ -50,11 +50,11 @@ static void start(dialing *d, int index)
 {
     attempt *a = &d->attempts[index];
     const struct sockaddr_storage *address = &d->places->address[index];
-    socklen_t bytes = address->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
     a->fd = weft_control_socket(address->ss_family);
     a->state = CONNECTING;
     a->patience_end_ns = patience(d, d->patience_ms);
-    if (a->fd < 0 || (connect(a->fd, (const struct sockaddr *)address, bytes) != 0 && errno != EINPROGRESS))
+    if (a->fd < 0 ||
+        (connect(a->fd, (const struct sockaddr *)address, weft_control_sockaddr_bytes(address)) != 0 && errno != EINPROGRESS))
         failed(d, index, 1, strerror(errno));
 }
 

@@ -6,7 +6,7 @@
 
 #include "core/rendezvous.h"
 
-enum { CALLERS = 32, CALLER_PATIENCE_MS = 10000, CALL_PATIENCE_MS = 2000 };
+enum { PARENT_ADDRESSES = 2 * WEFT_ENDPOINT_ADDRESSES, CALLERS = 32, CALLER_PATIENCE_MS = 10000, CALL_PATIENCE_MS = 2000 };
 
 /* Somebody who connected to our listener and has not said a whole hello yet. */
 typedef struct caller {
@@ -26,7 +26,8 @@ typedef struct connecting {
     weft_meeting_result *result;
     caller callers[CALLERS];
     call_state call;       /* to the parent */
-    int address;           /* which of its */
+    struct sockaddr_storage parent[PARENT_ADDRESSES];
+    int parent_count, address; /* which of them */
     int64_t call_until_ns;
     size_t have;
     uint8_t in[WEFT_HELLO_BYTES];
@@ -44,29 +45,27 @@ static bool send_hello(const connecting *c, int fd)
 
 static void call_failed(connecting *c, const char *why)
 {
-    struct sockaddr_storage address;
     char text[WEFT_ADDRESS_TEXT_BYTES];
-    weft_control_sockaddr(&c->assign->parent_listen, c->address, &address);
-    snprintf(c->reason, sizeof c->reason, "%s: %s", weft_control_address_text(&address, text), why);
+    snprintf(c->reason, sizeof c->reason, "%s: %s", weft_control_address_text(&c->parent[c->address], text), why);
     weft_control_close(c->result->parent);
     c->result->parent = -1;
     c->call = CALL_IDLE;
-    c->address = (c->address + 1) % c->assign->parent_listen.count;
+    c->address = (c->address + 1) % c->parent_count;
     c->call_until_ns = c->address == 0 ? weft_deadline_ns(50) : 0; /* all of them failed: no hurry */
 }
 
 static void start_call(connecting *c)
 {
-    struct sockaddr_storage address;
-    if (c->address >= c->assign->parent_listen.count)
+    const struct sockaddr_storage *address = &c->parent[c->address];
+    if (c->parent_count == 0)
         return; /* it has none: ends by the deadline */
-    socklen_t bytes = weft_control_sockaddr(&c->assign->parent_listen, c->address, &address);
-    int fd = weft_control_socket(address.ss_family);
+    int fd = weft_control_socket(address->ss_family);
     c->result->parent = fd;
     c->have = 0;
     c->call_until_ns = weft_deadline_ns(CALL_PATIENCE_MS);
     c->call = CALL_CONNECTING;
-    if (fd < 0 || (connect(fd, (struct sockaddr *)&address, bytes) != 0 && errno != EINPROGRESS))
+    if (fd < 0 ||
+        (connect(fd, (const struct sockaddr *)address, weft_control_sockaddr_bytes(address)) != 0 && errno != EINPROGRESS))
         call_failed(c, strerror(errno));
 }
 
@@ -229,6 +228,7 @@ weft_status weft_meeting_connect_edges(int meeting, int listener, const weft_ass
 {
     connecting tree = { .listener = listener, .assign = assign, .result = result }, *c = &tree;
     weft_tree_find((int)assign->rank, (int)assign->size, &c->place);
+    c->parent_count = weft_control_sockaddrs(&assign->parent_listen, c->parent, PARENT_ADDRESSES);
     for (int i = 0; i < CALLERS; i++)
         c->callers[i].fd = -1;
     weft_status status = WEFT_OK;

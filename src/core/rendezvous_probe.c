@@ -14,18 +14,19 @@ static void close_probe(weft_meeting_probe *probe)
 /* Tries the rank's addresses from probe->address on; when none is left the rank is absent. */
 static void start(weft_meeting_server *s, weft_meeting_probe *probe)
 {
-    const weft_endpoint *endpoint = &s->endpoints[probe->rank];
+    struct sockaddr_storage addresses[WEFT_MEETING_PLACES];
+    int count = weft_control_sockaddrs(&s->endpoints[probe->rank], addresses, ARRAY_LEN(addresses));
     close_probe(probe);
     probe->stands = false;
-    for (; probe->address < endpoint->count; probe->address++) {
-        struct sockaddr_storage address;
-        socklen_t bytes = weft_control_sockaddr(endpoint, probe->address, &address);
-        probe->fd = weft_control_socket(address.ss_family);
+    for (; probe->address < count; probe->address++) {
+        const struct sockaddr_storage *address = &addresses[probe->address];
+        probe->fd = weft_control_socket(address->ss_family);
         if (probe->fd < 0)
             continue;
         weft_control_keepalive(probe->fd, s->dead_peer_ms);
         struct epoll_event event = { .events = EPOLLIN | EPOLLOUT, .data.ptr = probe };
-        if ((connect(probe->fd, (struct sockaddr *)&address, bytes) == 0 || errno == EINPROGRESS) &&
+        socklen_t bytes = weft_control_sockaddr_bytes(address);
+        if ((connect(probe->fd, (const struct sockaddr *)address, bytes) == 0 || errno == EINPROGRESS) &&
             epoll_ctl(s->epoll, EPOLL_CTL_ADD, probe->fd, &event) == 0) {
             probe->deadline_ns = weft_deadline_ns(s->dead_peer_ms > 0 ? s->dead_peer_ms : -1);
             return;

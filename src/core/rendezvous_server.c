@@ -233,13 +233,8 @@ weft_status weft_meeting_serve(const weft_meeting_config *config, weft_meeting_s
     s->survivors = config->survivors;
     s->of_rank_0 = config->size != 0 && !config->survivors;
     weft_status status = prepare(s, config);
-    if (status == WEFT_OK) {
-        int error = weft_control_thread_start(&s->thread, serve, s);
-        if (error != 0) {
-            errno = error;
-            status = weft_fail_errno(WEFT_ERR_SYSTEM, "cannot start the meeting place's thread");
-        }
-    }
+    if (status == WEFT_OK)
+        status = weft_control_thread_start(&s->thread, "the meeting place's thread", serve, s);
     if (status != WEFT_OK) {
         weft_meeting_stop_probes(s);
         if (!s->survivors)

@@ -33,12 +33,12 @@ static void decode_fixed(const uint8_t *data, size_t bytes)
     if (weft_join_decode(&join, in)) {
         weft_join_encode(&join, out);
         check(weft_join_decode(&again, out) && again.rank == join.rank && again.listen.count == join.listen.count);
-        for (int i = 0; i < join.listen.count; i++) {
-            struct sockaddr_storage address;
+        struct sockaddr_storage addresses[2 * WEFT_ENDPOINT_ADDRESSES];
+        int count = weft_control_sockaddrs(&join.listen, addresses, 2 * WEFT_ENDPOINT_ADDRESSES);
+        for (int i = 0; i < count; i++) {
             char text[WEFT_ADDRESS_TEXT_BYTES];
-            weft_control_sockaddr(&join.listen, i, &address);
-            check(strlen(weft_control_address_text(&address, text)) > 0);
-            weft_control_prefer(&join.listen, &address);
+            check(strlen(weft_control_address_text(&addresses[i], text)) > 0);
+            weft_control_prefer(&join.listen, &addresses[i]);
         }
     }
 }

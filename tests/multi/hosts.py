@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Four hosts on one machine: network namespaces on a bridge, where ranks of different namespaces cannot share memory and meet
 # over TCP only. All collectives on even, uneven and interleaved placements, forced hierarchical too; a rank that is killed, a
-# host whose link goes down; which interfaces are used; IPv6 alone.
+# host whose link goes down; which interfaces are used; IPv6 alone, then without any address but those of links.
 import os
 import subprocess
 import sys
@@ -248,10 +248,21 @@ def version_six():
     good_run([0, 1, 3], ["all_to_all", "-b", "64K", "-e", "64K", "-n", "3"], {"WEFT_RENDEZVOUS": "tcp://[fd07::1]:7171"})
 
 
+def link_local():
+    """Hosts that nobody gave an address, on two links each."""
+    for host in range(HOSTS):
+        for name in ("eth0", "other0"):
+            for version in ("-4", "-6"):
+                on_host(host, version, "addr", "flush", "dev", name, "scope", "global")
+    meet = {"WEFT_RENDEZVOUS": "file:///dev/shm/link_local"}
+    good_run([0, 0, 1, 2, 3], ["all_reduce", "-b", "8", "-e", "2M", "-f", "512", "-n", "3"], meet)
+    good_run([3, 1], ["all_reduce", "-b", "8", "-e", "8", "-n", "3"], {**meet, "WEFT_INTERFACES": "=other0"})
+
+
 holders = []
 try:
     make_hosts()
-    for test in (placements, killed_rank, lost_host, interfaces, measured, version_six):
+    for test in (placements, killed_rank, lost_host, interfaces, measured, version_six, link_local):
         if len(sys.argv) < 2 or test.__name__ in sys.argv[1:]:
             begin = time.monotonic()
             test()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # mostly waits
-"""What a user meets on poor machines and with an impatient hand: few descriptors, no standard streams, small files, a full disk,
-a small stack, no interface that is up, a meeting place or a rank that is not there yet, Ctrl-C in --tune and --measure, nohup, a
-launcher that is killed. The reason is said at once or after seconds, and nothing is left."""
+"""What a user meets on poor machines and with an impatient hand: few descriptors or threads, no standard streams, small files, a
+full disk, a small stack, no interface that is up, a meeting place or a rank that is not there yet, Ctrl-C in --tune and
+--measure, nohup, a launcher that is killed. The reason is said at once or after seconds, and nothing is left."""
 import ctypes
 import errno
 import json
@@ -102,6 +102,15 @@ def small_stack():
     for transport in ("shm", "tcp"):
         done = run("sh", "-c", "ulimit -s 64; exec \"$@\"", "sh", PERF, *SMALL, "--ranks", "2", "--transport", transport)
         check(done.returncode == 0, f"64 KiB of stack, {transport}: {done.returncode}: {done.stderr[:400]}")
+
+
+def few_threads():
+    """Of a user whose limit the ranks themselves use up; root has none."""
+    done = run("setpriv", "--reuid=54321", "--clear-groups", "prlimit", "--nproc=3", PERF, *SMALL, "--ranks", "2")
+    if "setpriv" in done.stderr or "prlimit:" in done.stderr:
+        print("a user with few threads was not tried: " + done.stderr.strip())
+        return
+    check(done.returncode == 1 and "ulimit -u" in done.stderr, f"few threads: {done.returncode}: {done.stderr[:400]}")
 
 
 def full_disk():
@@ -226,6 +235,7 @@ without_standard_streams()
 small_files()
 small_stack()
 refused_calls()
+few_threads()
 full_disk()
 no_interface()
 interrupted()

@@ -403,6 +403,20 @@ static void test_the_longest_blob_fits(void **state)
     assert_int_equal(weft_tcp_addresses_encode(&a, blob, &bytes), WEFT_ERR_INVALID);
 }
 
+/* In a sandbox without /proc all hosts would be one: 127.0.0.1 and the bridges of containers are the same on each. */
+static void test_without_proc_a_host_is_known_by_its_addresses(void **state)
+{
+    (void)state;
+    weft_tcp_addresses a = { .count = 0 }, b = { .count = 0 };
+    add(&a, 0, "eth0", "10.0.0.1", 24, 0);
+    add(&b, 0, "eth0", "10.0.0.2", 24, 0);
+    add(&a, 1, "docker0", "172.17.0.1", 16, 0);
+    add(&b, 1, "docker0", "172.17.0.1", 16, 0);
+    assert_int_equal(weft_tcp_host_number("/proc", &a), weft_tcp_host_number("/proc", &b));
+    assert_int_equal(weft_tcp_host_number("/nowhere", &a), weft_tcp_host_number("/nowhere", &a));
+    assert_int_not_equal(weft_tcp_host_number("/nowhere", &a), weft_tcp_host_number("/nowhere", &b));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_an_interface_of_unknown_place_is_for_all),
         cmocka_unit_test(test_no_interface_is_left_idle_for_the_sake_of_distance),
         cmocka_unit_test(test_rails_that_are_near_at_both_ends_come_first),
+        cmocka_unit_test(test_without_proc_a_host_is_known_by_its_addresses),
         cmocka_unit_test(test_the_longest_blob_fits),
     };
     return cmocka_run_group_tests_name("interfaces", tests, NULL, NULL);

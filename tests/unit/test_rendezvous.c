@@ -490,6 +490,8 @@ static void test_interfaces(void **state)
     assert_int_equal(weft_control_addresses("lo", &endpoint), WEFT_OK);
     assert_int_equal(endpoint.addresses[0].bytes[0], 127);
     assert_int_equal(weft_control_addresses("", &endpoint), WEFT_OK);
+    assert_int_equal(weft_control_addresses("=lo", &endpoint), WEFT_OK);
+    assert_int_equal(weft_control_addresses("=l", &endpoint), WEFT_ERR_INVALID);
     assert_int_equal(weft_control_addresses("nosuch,nope", &endpoint), WEFT_ERR_INVALID);
     assert_non_null(strstr(weft_last_error(), "nosuch,nope"));
     assert_non_null(strstr(weft_last_error(), "lo"));

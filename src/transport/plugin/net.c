@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/interface.h"
 #include "transport/plugin/net_library.h"
 
 /* Up to here all tables have the same members in the same places, so that calls whose form never changed go through v6. */
@@ -102,19 +103,6 @@ static nccl_result get_properties(const weft_net *net, int device, device_proper
 _Static_assert(offsetof(nccl_net_properties_v9, maxP2pBytes) == offsetof(nccl_net_properties_v11, maxP2pBytes),
                "v11 goes on where v9 ends");
 
-/* Whether the list of WEFT_NET_DEVICES has the name: prefixes, after "=" whole names. */
-static bool is_named(const char *list, const char *name)
-{
-    bool whole = *list == '=';
-    for (list += whole; *list; list += *list == ',') {
-        size_t length = strcspn(list, ",");
-        if (length > 0 && strncmp(name, list, length) == 0 && (!whole || !name[length]))
-            return true;
-        list += length;
-    }
-    return false;
-}
-
 /* Ports of different adapters, or different ports of one: else it is the same thing under two names. */
 static bool is_apart(const weft_net *net, const weft_net_device *d)
 {
@@ -130,7 +118,7 @@ static bool is_apart(const weft_net *net, const weft_net_device *d)
  * those in front that it prefers, and others that surely lead to another wire. */
 static void consider(weft_net *net, const char *chosen, const weft_net_device *d, const device_properties *p)
 {
-    if (*chosen ? !is_named(chosen, d->name) : net->devices > 0 && d->speed_Mbps < net->device[0].speed_Mbps)
+    if (*chosen ? !weft_name_in_list(d->name, chosen) : net->devices > 0 && d->speed_Mbps < net->device[0].speed_Mbps)
         return;
     if (!*chosen && net->devices > 0 && d->speed_Mbps > net->device[0].speed_Mbps)
         net->devices = 0;

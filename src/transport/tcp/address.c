@@ -4,6 +4,7 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,21 +20,6 @@ _Static_assert(HEADER_BYTES + WEFT_TCP_ADDRESSES_MAX * ENTRY_BYTES <= WEFT_TRANS
                "the longest blob fits");
 
 static const unsigned char blob_magic[4] = { 'W', 'T', 'A', 1 };
-
-uint64_t weft_tcp_host_number(void)
-{
-    char text[128] = "";
-    size_t used = 0;
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        ssize_t n = read(fd, text, 64);
-        used = n > 0 ? (size_t)n : 0;
-        close(fd);
-    }
-    ssize_t n = readlink("/proc/self/ns/net", text + used, sizeof text - used);
-    used += n > 0 ? (size_t)n : 0;
-    return weft_hash(text, used, 1);
-}
 
 static void encode_entry(const weft_tcp_entry *entry, unsigned char *at)
 {
@@ -141,6 +127,27 @@ static const void *raw_address(const weft_tcp_entry *entry)
 static unsigned raw_bits(const weft_tcp_entry *entry)
 {
     return entry->address.any.sa_family == AF_INET6 ? 128 : 32;
+}
+
+uint64_t weft_tcp_host_number(const char *proc, const weft_tcp_addresses *own)
+{
+    char path[64], text[128] = "";
+    size_t used = 0;
+    snprintf(path, sizeof path, "%s/sys/kernel/random/boot_id", proc);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = read(fd, text, 64);
+        used = n > 0 ? (size_t)n : 0;
+        close(fd);
+    }
+    bool known = used > 0;
+    snprintf(path, sizeof path, "%s/self/ns/net", proc);
+    ssize_t n = readlink(path, text + used, sizeof text - used);
+    used += n > 0 ? (size_t)n : 0;
+    uint64_t number = weft_hash(text, used, 1);
+    for (int i = 0; i < own->count && !known; i++) /* a sandbox or a chroot, which tells nothing that differs from host to host */
+        number = weft_hash(raw_address(&own->entries[i]), raw_bits(&own->entries[i]) / 8, number);
+    return number;
 }
 
 static bool same_subnet(const weft_tcp_entry *a, const weft_tcp_entry *b)

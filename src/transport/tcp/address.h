@@ -46,7 +46,7 @@ weft_status weft_tcp_rails_match(const weft_tcp_addresses *mine, const weft_tcp_
 /* Leaves the rails that are near at both ends, if there are none those at one end, else all. Returns how many. */
 int weft_tcp_rails_keep_near(weft_tcp_rail *rails, int count);
 
-/* Number of this process's network stack. */
-uint64_t weft_tcp_host_number(void);
+/* Number of this process's network stack, by proc ("/proc"); where that is not to be had, by its own addresses. */
+uint64_t weft_tcp_host_number(const char *proc, const weft_tcp_addresses *own);
 
 #endif

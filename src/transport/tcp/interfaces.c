@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/outward.h"
+#include "base/interface.h"
 #include "base/settings.h"
 #include "base/traffic.h"
 
@@ -142,31 +142,9 @@ static bool is_link_local(const weft_tcp_interface *i)
     return IN6_IS_ADDR_LINKLOCAL(&i->address.v6.sin6_addr);
 }
 
-/* The setting is "a,b" (prefixes to use) or "^a,b" (prefixes to leave out); with "=" before the first they are whole names. */
-static bool name_in_list(const char *name, const char *list)
-{
-    bool whole = *list == '=';
-    list += whole;
-    while (*list) {
-        size_t length = strcspn(list, ",");
-        if (length > 0 && strncmp(name, list, length) == 0 && (!whole || !name[length]))
-            return true;
-        list += length;
-        list += *list == ',';
-    }
-    return false;
-}
-
 static bool is_named(const char *name, const char *setting)
 {
-    return setting && *setting && *setting != '^' && name_in_list(name, setting);
-}
-
-static bool is_allowed(const char *name, const char *setting)
-{
-    if (!setting || !*setting)
-        return true;
-    return *setting == '^' ? !name_in_list(name, setting + 1) : name_in_list(name, setting);
+    return setting && *setting && *setting != '^' && weft_name_in_list(name, setting);
 }
 
 /* In which round an address is considered: 0 the normal ones, then what is taken only when there is nothing
@@ -176,7 +154,7 @@ enum { ROUND_NORMAL, ROUND_LINK_LOCAL, ROUND_LOOPBACK, ROUNDS };
 static int round_of(const weft_tcp_interface *i, const char *setting)
 {
     int family = i->address.any.sa_family;
-    if (!i->up || (family != AF_INET && family != AF_INET6) || !is_allowed(i->name, setting))
+    if (!i->up || (family != AF_INET && family != AF_INET6) || !weft_interface_allowed(i->name, setting))
         return -1;
     if (i->loopback)
         return is_named(i->name, setting) ? ROUND_NORMAL : ROUND_LOOPBACK;

@@ -207,7 +207,6 @@ static weft_status tcp_open(const weft_transport_config *config, weft_transport 
     t->epoll = t->timer.fd = -1;
     t->timer.kind = TCP_TIMER;
     t->timer_ns = t->liveness_ns = WEFT_NEVER;
-    t->addresses.host = weft_tcp_host_number();
     t->links = weft_alloc_array((size_t)config->ranks, sizeof *t->links);
     t->strangers_max = config->ranks < TCP_STRANGERS_MIN   ? TCP_STRANGERS_MIN
                        : config->ranks < TCP_STRANGERS_MAX ? config->ranks
@@ -222,6 +221,7 @@ static weft_status tcp_open(const weft_transport_config *config, weft_transport 
         status = open_descriptors(t);
     if (status == WEFT_OK)
         status = open_listeners(t);
+    t->addresses.host = weft_tcp_host_number("/proc", &t->addresses);
     if (status != WEFT_OK) {
         tcp_destroy((weft_transport *)(void *)t);
         return status;
