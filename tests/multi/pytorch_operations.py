@@ -17,6 +17,7 @@ import torch.distributed as dist  # noqa: E402
 import weft_torch  # noqa: E402
 
 RANK, SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+TORCH_2 = int(torch.__version__.split(".", maxsplit=1)[0]) >= 2
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 COMPLEX = [torch.complex64, torch.complex128]
@@ -286,9 +287,24 @@ def groups():
         same("pair", x, torch.full((3,), 2.0))
         dist.barrier(group=pair)
         assert "shm" in weft_torch.describe("all_reduce", 8, group=pair)
-    monitored(datetime.timedelta(seconds=20))
+    for _ in range(3):
+        monitored(datetime.timedelta(seconds=20))
+    # What a barrier writes into the store, one of the next takes away.
+    before = keys_in_store()
+    for _ in range(5):
+        monitored(datetime.timedelta(seconds=20))
+    left = keys_in_store() - before
+    assert left == 0, f"five monitored barriers left {left} keys"
     if RANK == 0:
         raises(["Ranks 1, 2 failed to pass monitoredBarrier in 200 ms"], monitored, datetime.timedelta(milliseconds=200), True)
+
+
+def keys_in_store():
+    """While no rank changes it."""
+    dist.barrier()
+    keys = dist.distributed_c10d._get_default_store().num_keys()
+    dist.barrier()
+    return keys
 
 
 def monitored(timeout, wait_all_ranks=False):
@@ -309,10 +325,20 @@ def failures():
         weft_torch.abort(aborted)
     raises(["abort"], dist.barrier, group=aborted)
     raises(["one tensor"], backend().broadcast, [torch.ones(1)] * 2, dist.BroadcastOptions())
+    if TORCH_2:
+        raises(["weft:", "abort"], coalesced, aborted)
+
+
+def coalesced(group):
+    """Two operations as one work, which must tell that one of them failed."""
+    group._start_coalescing(torch.device("cpu"))
+    for count in (3, 4):
+        group.allreduce([torch.ones(count)], dist.AllreduceOptions())
+    group._end_coalescing(torch.device("cpu")).wait()
 
 
 # In torch 2 each device may have a backend of its own; no GPU is needed to say so.
-dist.init_process_group("cpu:weft,cuda:gloo" if int(torch.__version__.split(".")[0]) >= 2 else "weft")
+dist.init_process_group("cpu:weft,cuda:gloo" if TORCH_2 else "weft")
 for part in (reductions, no_single_piece, moving, coalesced_and_split, scattering, messages, sparse, works, repeated, groups,
              failures):
     part()

@@ -169,6 +169,7 @@ WorkPointer Backend::endCoalescing()
     std::lock_guard<std::mutex> lock(communicator_->order);
     coalescing_ = false;
     work->prior.swap(coalesced_);
+    work->stands_for_prior = true;
     return started(work, WEFT_OK);
 }
 #endif
@@ -201,6 +202,15 @@ bool came(c10d::Store &store, const std::string &key, Clock::time_point until)
         return true;
     } catch (const std::exception &) {
         return false;
+    }
+}
+
+/* What a store keeps for ever if nobody does; those that cannot, do not. */
+void forget(c10d::Store &store, const std::string &key)
+{
+    try {
+        store.deleteKey(key);
+    } catch (const std::exception &) {
     }
 }
 
@@ -241,6 +251,13 @@ void Backend::monitoredBarrier(const c10d::BarrierOptions &options, bool wait_fo
         if (!came(*store_, prefix + std::to_string(peer), until))
             absent.push_back(peer);
     }
+    if (absent.empty()) { /* so all have read what was said of the barrier before */
+        for (int peer = 1; peer < size_; peer++)
+            forget(*store_, prefix + std::to_string(peer));
+        if (!last_verdict_.empty())
+            forget(*store_, last_verdict_);
+    }
+    last_verdict_ = verdict;
     store_->set(verdict, Bytes{(uint8_t)absent.empty()});
     if (!absent.empty())
         throw std::runtime_error("weft:monitored_barrier: " + listed(absent) + " failed to pass monitoredBarrier" + within);

@@ -76,6 +76,7 @@ class Backend : public Base {
     const std::shared_ptr<Communicator> communicator_;
     const c10::intrusive_ptr<c10d::Store> store_;
     uint64_t sequence_ = 0, monitored_ = 0;
+    std::string last_verdict_; /* key of the last monitored barrier's result, at rank 0 */
     bool coalescing_ = false;
     std::vector<c10::intrusive_ptr<Work>> coalesced_;
 };

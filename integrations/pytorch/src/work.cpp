@@ -77,6 +77,9 @@ void Work::end(weft_status status)
             throw std::runtime_error(error_text(title_, rank_, size_, status, timeout));
         for (const auto &work : prior)
             work->settle();
+        for (const auto &work : prior)
+            if (stands_for_prior && work->exception())
+                std::rethrow_exception(work->exception());
         if (finish_step) {
             at::NoGradGuard no_grad;
             finish_step();

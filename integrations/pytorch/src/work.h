@@ -73,6 +73,7 @@ class Work : public c10d::Work {
     std::function<void()> finish_step;
     Tensors kept;
     std::vector<c10::intrusive_ptr<Work>> prior;
+    bool stands_for_prior = false; /* fails if one of them did */
     weft_request *request = nullptr;
     weft_recv_info info = {-1, -1, 0};
     weft_op own_op = -1;
