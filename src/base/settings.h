@@ -15,7 +15,7 @@
     X(tuning_file, "WEFT_TUNING_FILE", string, "", "table made by weft-perf --tune (rank 0 decides)")                            \
     X(lanes, "WEFT_LANES", count, "0", "parallel lanes of a schedule, 0: chosen (rank 0 decides)")                               \
     X(slice_bytes, "WEFT_SLICE_BYTES", bytes, "0", "largest slice, 0: chosen (rank 0 decides)")                                  \
-    X(interfaces, "WEFT_INTERFACES", string, "", "network interfaces: prefixes, or after = names, to use; after ^: to leave out") \
+    X(interfaces, "WEFT_INTERFACES", string, "", "network interfaces: prefixes, or after = names, to use; after ^: to leave out")\
     X(port_range, "WEFT_PORT_RANGE", string, "", "TCP ports to listen on: low-high")                                             \
     X(sockets, "WEFT_SOCKETS", count, "0", "TCP sockets per peer, 0: chosen")                                                    \
     X(net_plugin, "WEFT_NET_PLUGIN", string, "",                                                                                 \
