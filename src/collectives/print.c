@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "base/base.h"
+#include "base/number.h"
 
 const char *weft_buffer_name(uint32_t buffer)
 {
@@ -218,12 +219,14 @@ weft_status weft_schedule_print(const weft_schedule *const *schedules, int ranks
         status = weft_cost(schedules, ranks, group, job.model, bytes, &job.time_ns);
     if (status != WEFT_OK)
         return status;
+    locale_t usual = weft_number_begin();
     status = format == WEFT_PRINT_TEXT   ? weft_print_text(&job)
              : format == WEFT_PRINT_JSON ? weft_print_json(&job)
              : format == WEFT_PRINT_SVG  ? weft_print_svg(&job)
              : format == WEFT_PRINT_DOT
                  ? weft_print_dot(&job)
                  : weft_fail(WEFT_ERR_INVALID, "there is no print format %d", (int)format);
+    weft_number_end(usual);
     if (status == WEFT_OK && (fflush(stream) != 0 || ferror(stream)))
         status = weft_fail_errno(WEFT_ERR_SYSTEM, "printing a schedule");
     return status;

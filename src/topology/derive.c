@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "topology/graph.h"
 #include "topology/rates.h"
 
@@ -81,7 +82,7 @@ static double distance_of(const weft_topology *t, int numa, int other)
     const char *list = weft_topology_attribute(t, numa, "distances");
     char *end;
     for (; list; list = end, other--) {
-        double distance = strtod(list, &end);
+        double distance = weft_strtod(list, &end);
         if (end == list)
             return 0;
         if (other == 0)

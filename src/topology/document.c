@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 weft_status weft_document_create(weft_document *d, size_t bytes, const char *file)
 {
     memset(d, 0, sizeof *d);
@@ -107,7 +109,7 @@ double weft_text_number(const char *text, double otherwise)
     char *end;
     if (!text || !*text)
         return otherwise;
-    double value = strtod(text, &end);
+    double value = weft_strtod(text, &end);
     return *end || !isfinite(value) ? otherwise : value;
 }
 

@@ -3,6 +3,8 @@
 
 #include "topology/export.h"
 
+#include "base/number.h"
+
 typedef enum dialect { XML, JSON } dialect;
 
 /* A byte sequence that is UTF-8: its length; 0: it is none. */
@@ -192,11 +194,13 @@ static void put_all(FILE *out, dialect how, const weft_topology *t)
 weft_status weft_topology_write(const weft_topology *t, weft_topology_format format, FILE *stream)
 {
     weft_clear_error();
+    if (format != WEFT_TOPOLOGY_NCCL_XML && format != WEFT_TOPOLOGY_XML && format != WEFT_TOPOLOGY_JSON)
+        return weft_fail(WEFT_ERR_INVALID, "format %d: use WEFT_TOPOLOGY_XML, _JSON or _NCCL_XML", (int)format);
+    locale_t usual = weft_number_begin();
     if (format == WEFT_TOPOLOGY_NCCL_XML)
         weft_export_nccl(t, stream);
-    else if (format == WEFT_TOPOLOGY_XML || format == WEFT_TOPOLOGY_JSON)
-        put_all(stream, format == WEFT_TOPOLOGY_XML ? XML : JSON, t);
     else
-        return weft_fail(WEFT_ERR_INVALID, "format %d: use WEFT_TOPOLOGY_XML, _JSON or _NCCL_XML", (int)format);
+        put_all(stream, format == WEFT_TOPOLOGY_XML ? XML : JSON, t);
+    weft_number_end(usual);
     return ferror(stream) ? weft_fail(WEFT_ERR_SYSTEM, "the topology cannot be written") : WEFT_OK;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 struct weft_text_block {
     struct weft_text_block *next;
     size_t used, room;
@@ -140,7 +142,9 @@ void weft_topology_set(weft_topology *t, int node, const char *name, const char 
 void weft_topology_set_number(weft_topology *t, int node, const char *name, double value)
 {
     char text[32];
+    locale_t usual = weft_number_begin();
     snprintf(text, sizeof text, "%.15g", value);
+    weft_number_end(usual);
     weft_topology_set(t, node, name, text);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "topology/import_hwloc.h"
 #include "topology/rates.h"
 
@@ -73,7 +74,7 @@ static bool read_matrix(const weft_hwloc_import *im, int element, matrix *m)
     for (int child = -1; (child = weft_document_child(im->d, element, child, "u64values")) >= 0;)
         for (const char *at = next_token(im->d->element[child].text, &length); length > 0; at = next_token(at + length, &length))
             if (values < wanted)
-                m->value[values++] = strtod(at, NULL);
+                m->value[values++] = weft_strtod(at, NULL);
     return indexes == m->count && values == wanted;
 }
 
@@ -142,6 +143,7 @@ static void add_links_of(weft_hwloc_import *im, const matrix *m, int i, weft_edg
 
 static void keep_latencies(weft_hwloc_import *im, const matrix *m)
 {
+    locale_t usual = weft_number_begin();
     for (int i = 0; i < m->count; i++) {
         char list[WEFT_TOPOLOGY_TEXT_MAX];
         size_t used = 0;
@@ -151,6 +153,7 @@ static void keep_latencies(weft_hwloc_import *im, const matrix *m)
         if (m->node[i] >= 0)
             weft_topology_set(im->t, m->node[i], "distances", list);
     }
+    weft_number_end(usual);
 }
 
 static void use_matrix(weft_hwloc_import *im, const char *name, const matrix *m, int host)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "base/number.h"
 #include "topology/cpus.h"
 #include "topology/live.h"
 
@@ -53,7 +54,7 @@ static void add_cpu(weft_live *l, int numa, int cpu)
     int container = numa;
     if (l3_of(l, cpu, l3, sizeof l3, size, sizeof size)) {
         container = find_or_add(l, WEFT_NODE_L3, numa, -1, l3);
-        double kilobytes = strtod(size, NULL);
+        double kilobytes = weft_strtod(size, NULL);
         if (kilobytes > 0)
             weft_topology_set_number(l->t, container, "bytes", kilobytes * 1024);
     }
@@ -133,7 +134,7 @@ static void add_numa(weft_live *l, int os_index)
     const char *total = weft_live_read(l, text, sizeof text, "/sys/devices/system/node/node%d/meminfo", os_index)
                             ? strstr(text, "MemTotal:") : NULL;
     if (total)
-        weft_topology_set_number(l->t, numa, "memory", strtod(total + 9, NULL) * 1024);
+        weft_topology_set_number(l->t, numa, "memory", weft_strtod(total + 9, NULL) * 1024);
     for (int cpu = 0; cpu < WEFT_CPUS_MAX && list[0]; cpu++)
         if (weft_cpus_has(list, cpu) && weft_live_exists(l, "/sys/devices/system/cpu/cpu%d/topology", cpu))
             add_cpu(l, numa, cpu);

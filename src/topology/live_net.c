@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "topology/live.h"
 
 enum { INTERFACES_MAX = 4096, GIDS_MAX = 16 };
@@ -86,7 +87,7 @@ static void add_rdma_ports(weft_live *l, int nic, const char *device)
         if (weft_live_read(l, text, sizeof text, "/sys/class/infiniband/%s/ports/%d/state", device, number))
             weft_topology_set(l->t, port, "state", strncmp(text, "4", 1) == 0 ? "up" : "down");
         if (weft_live_read(l, text, sizeof text, "/sys/class/infiniband/%s/ports/%d/rate", device, number))
-            weft_topology_set_number(l->t, port, "speed", strtod(text, NULL) * 1000); /* "400 Gb/sec (4X NDR)" */
+            weft_topology_set_number(l->t, port, "speed", weft_strtod(text, NULL) * 1000); /* "400 Gb/sec (4X NDR)" */
         if (weft_live_read(l, text, sizeof text, "/sys/class/infiniband/%s/ports/%d/link_layer", device, number))
             weft_topology_set(l->t, port, "link_layer", text);
         if (weft_live_read(l, text, sizeof text, "/sys/class/infiniband/%s/node_guid", device))
@@ -135,7 +136,7 @@ static bool tell_lower(weft_live *l, int nic, const char *name)
 static void tell_interface(weft_live *l, int node, const char *name)
 {
     char text[64];
-    double mbit = weft_live_read(l, text, sizeof text, "/sys/class/net/%s/speed", name) ? strtod(text, NULL) : 0;
+    double mbit = weft_live_read(l, text, sizeof text, "/sys/class/net/%s/speed", name) ? weft_strtod(text, NULL) : 0;
     if (mbit > 0 && mbit < 4e9) /* unknown is -1, or that without its sign */
         weft_topology_set_number(l->t, node, "speed", mbit);
     if (weft_live_read(l, text, sizeof text, "/sys/class/net/%s/mtu", name))

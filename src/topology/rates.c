@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 double weft_rate_latency_ns(weft_edge_kind kind)
 {
     static const double latency[WEFT_EDGE_KIND_COUNT] = {
@@ -20,7 +22,7 @@ double weft_rate_parse_gts(const char *text)
     char *end;
     if (!text)
         return 0;
-    double gts = strtod(text, &end);
+    double gts = weft_strtod(text, &end);
     return end != text && isfinite(gts) && gts >= 1 && gts <= 1024 ? gts : 0;
 }
 

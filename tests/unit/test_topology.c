@@ -1,8 +1,10 @@
 /* The graph, its importers, paths and the choice of NICs, on the machine files in tests/golden/topology and on small texts. */
+#include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +44,59 @@ static void refuses(const char *text, const char *reason)
     assert_null(t);
     if (!strstr(weft_last_error(), reason))
         fail_msg("'%s' is not in '%s'", reason, weft_last_error());
+}
+
+/* In the folder of the build: a machine may have no locale but C. */
+static bool set_locale_with_a_comma(void)
+{
+    const char *build = getenv("BUILD");
+    char command[512];
+    setenv("LOCPATH", build ? build : "build", 1);
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 2> /dev/null", getenv("LOCPATH"));
+    return system(command) == 0 && setlocale(LC_NUMERIC, "de_DE.UTF-8") && strcmp(localeconv()->decimal_point, ",") == 0;
+}
+
+static char *written(const weft_topology *t, weft_topology_format format)
+{
+    char *text;
+    size_t bytes;
+    FILE *stream = open_memstream(&text, &bytes);
+    assert_int_equal(weft_topology_write(t, format, stream), WEFT_OK);
+    fclose(stream);
+    return text;
+}
+
+static void a_locale_with_decimal_commas_changes_nothing(void **state)
+{
+    static const char *const machines[] = {"switched8.xml", "sockets2.hwloc3.xml", "matrix.txt"};
+    (void)state;
+    if (!set_locale_with_a_comma()) {
+        print_message("no locale with a decimal comma here (localedef, package locales)\n");
+        skip();
+    }
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+        char path[128], *text[2][3];
+        snprintf(path, sizeof path, MACHINES "%s", machines[i]);
+        for (int comma = 0; comma < 2; comma++) {
+            setlocale(LC_NUMERIC, comma ? "de_DE.UTF-8" : "C");
+            weft_topology *t = load(path), *again = NULL;
+            for (int format = 0; format < 3; format++)
+                text[comma][format] = written(t, (weft_topology_format)format);
+            assert_int_equal(weft_topology_parse(text[0][0], strlen(text[0][0]), "again", &again), WEFT_OK);
+            weft_topology_free(t);
+            t = again;
+            char *twice = written(t, WEFT_TOPOLOGY_XML);
+            assert_string_equal(twice, text[0][0]);
+            free(twice);
+            weft_topology_free(t);
+        }
+        setlocale(LC_NUMERIC, "C");
+        for (int format = 0; format < 3; format++) {
+            assert_string_equal(text[0][format], text[1][format]);
+            free(text[0][format]);
+            free(text[1][format]);
+        }
+    }
 }
 
 static void what_is_wrong_in_a_file_is_said_with_its_line(void **state)
@@ -305,6 +360,7 @@ static void missing_memory_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_locale_with_decimal_commas_changes_nothing),
         cmocka_unit_test(what_is_wrong_in_a_file_is_said_with_its_line),
         cmocka_unit_test(nesting_has_an_end),
         cmocka_unit_test(sets_of_cpus_are_read_and_written),
