@@ -81,10 +81,13 @@ static int add_package(weft_hwloc_import *im, int parent, int object)
     return package;
 }
 
-/* NUMA nodes are "memory children", some behind a memory-side cache. The first is the container of what follows. */
+/* NUMA nodes are "memory children", some behind a memory-side cache. The first is the container of what follows. One of a whole
+ * package (CXL, say) whose parts have their own stands beside those. */
 static int import_memory(weft_hwloc_import *im, int object, int container, int depth)
 {
     int first = -1;
+    if (im->t->node[container].shown.kind == WEFT_NODE_NUMA)
+        container = im->t->node[container].shown.parent;
     for (int child = -1; depth < 8 && (child = weft_document_child(im->d, object, child, "object")) >= 0;) {
         int numa = -1;
         if (is(im, child, "MemCache")) {
