@@ -98,7 +98,11 @@ weft_status weft_topology_parse(const char *text, size_t bytes, const char *name
     if (binary)
         return weft_fail(WEFT_ERR_PARSE, "%s:1: %s: not read; if it is a gather of hwloc, unpack it and export it with "
                          "lstopo --input DIRECTORY machine.xml", name, binary);
-    size_t at = bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* saved by Windows */
+        text += 3;
+        bytes -= 3;
+    }
+    size_t at = 0;
     while (at < bytes && memchr(" \t\r\n", text[at], 4))
         at++;
     if (at == bytes)

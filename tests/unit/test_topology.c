@@ -99,6 +99,19 @@ static void a_locale_with_decimal_commas_changes_nothing(void **state)
     }
 }
 
+static void a_byte_order_mark_is_passed_over(void **state)
+{
+    static const char *const texts[] = {"\xef\xbb\xbf\tGPU0\tGPU1\tCPU Affinity\nGPU0\t X \tPHB\t0-3\nGPU1\tPHB\t X \t0-3\n",
+                                        "\xef\xbb\xbf<system><cpu numaid='0'/></system>"};
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        weft_topology *t = NULL;
+        if (weft_topology_parse(texts[i], strlen(texts[i]), "file", &t) != WEFT_OK)
+            fail_msg("%s", weft_last_error());
+        weft_topology_free(t);
+    }
+}
+
 static void what_is_wrong_in_a_file_is_said_with_its_line(void **state)
 {
     (void)state;
@@ -360,6 +373,7 @@ static void missing_memory_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_byte_order_mark_is_passed_over),
         cmocka_unit_test(a_locale_with_decimal_commas_changes_nothing),
         cmocka_unit_test(what_is_wrong_in_a_file_is_said_with_its_line),
         cmocka_unit_test(nesting_has_an_end),
