@@ -118,6 +118,7 @@ help:
 	@echo 'make python          the package weft for Python into $(BUILD)/python'
 	@echo 'make compare         Weft beside Open MPI, MPICH and Gloo: table, JSON and plot in $(BUILD)/compare (COMPARE=quick: 3 minutes)'
 	@echo 'make compare-torch   torch on Weft beside torch on Gloo'
+	@echo 'make compare-passed  what libweft-mpi.so adds to a call that it passes on to the MPI'
 	@echo 'make mpi             libweft-mpi.so for each MPI into $(BUILD)/lib/openmpi and $(BUILD)/lib/mpich'
 	@echo 'make ompi-coll       mca_coll_weft.so, a component of Open MPI 4.1, into $(BUILD)/lib/openmpi'
 	@echo 'make pytorch         weft_torch, the backend of torch.distributed, into $(BUILD)/python (TORCH_PYTHON=$(TORCH_PYTHON))'
@@ -167,6 +168,8 @@ $(COMPARE_DIR)/compare-floors $(COMPARE_DIR)/compare-spawn: $(COMPARE_DIR)/compa
 COMPARE_MPI := $(COMPARE_DIR)/compare-openmpi $(COMPARE_DIR)/compare-mpich
 $(COMPARE_MPI): $(COMPARE_DIR)/compare-%: perf/compare/peer_mpi.c $(COMPARE_PARTS) perf/compare/measure.h
 	$(call say,MPI) OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$* $(CFLAGS) $(COMPARE_CFLAGS) $(filter %.c %.o,$^) -o $@ $(LIBS)
+$(COMPARE_DIR)/passed-%: perf/compare/passed.c $(BUILD)/flags
+	$(call say,MPI) OMPI_CC='$(CC)' MPICH_CC='$(CC)' mpicc.$* $(ALL_CFLAGS) $< -o $@
 $(COMPARE_DIR)/compare-gloo: perf/compare/peer_gloo.cc $(COMPARE_PARTS) perf/compare/measure.h
 	$(call say,CXX) $(CXX) -Wall -Wextra $(CFLAGS) $(COMPARE_CFLAGS) $(filter %.cc %.o,$^) -o $@ -lgloo $(LIBS)
 # Built whole inside: its libc is newer than ours.
@@ -344,6 +347,12 @@ compare-torch:
 	@tools/deps build torch
 	@$(MAKE) --no-print-directory pytorch
 	@perf/compare/torch_compare.py --build '$(BUILD)' --python $(TORCH_PYTHON) $(COMPARE_ARGS)
+# What it costs that libweft-mpi.so passes a call on.
+compare-passed: $(MPI_LIBRARIES) $(foreach mpi,openmpi mpich,$(if $(call mpi_wrapper,$(mpi)),$(COMPARE_DIR)/passed-$(mpi)))
+	$(if $(call mpi_wrapper,openmpi),OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun.openmpi -n 2 \
+	    -x LD_PRELOAD='$(abspath $(BUILD))/lib/openmpi/libweft-mpi.so' $(COMPARE_DIR)/passed-openmpi)
+	$(if $(call mpi_wrapper,mpich),mpirun.mpich -n 2 -genv LD_PRELOAD '$(abspath $(BUILD))/lib/mpich/libweft-mpi.so' \
+	    $(COMPARE_DIR)/passed-mpich)
 compare-programs: $(patsubst %,$(COMPARE_DIR)/compare-%,weft floors spawn) $(COMPARE_PEERS)
 
 # Seconds that each fuzzer runs in `make test`, and in `make test-full`.
@@ -408,7 +417,7 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all programs python mpi ompi-coll ompi-coll-if-there pytorch torchcomms pytorch-if-there tests fuzzers help deps deps-run deps-full run test test-full test-all check-style install uninstall clean FORCE
-.PHONY: deps-compare compare compare-programs compare-torch
+.PHONY: deps-compare compare compare-programs compare-passed compare-torch
 .SECONDARY:
 .DELETE_ON_ERROR:
 ALL_OBJ := $(LIB_OBJ) $(UCX_SRC:%.c=$(BUILD)/obj/%.o) $(call object,$(PERF_SRC) $(wildcard perf/compare/*.c) $(TOOL_SRC) $(NCCL_NET_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(FUZZ_SRC))

@@ -19,7 +19,8 @@ static bool ended;
 static int keyval = MPI_KEYVAL_INVALID, end_keyval = MPI_KEYVAL_INVALID;
 static int error_codes[WEFT_STATUS_COUNT];
 
-/* What this thread found last; `generation` changes whenever a communicator goes, as its handle may come again. */
+/* What this thread found last, NULL: one that Weft does not know yet; `generation` changes whenever a communicator goes, as its
+ * handle may come again, and whenever one becomes known. */
 static _Atomic unsigned generation = 1;
 _Atomic(MPI_Comm) weft_mpi_lone_comm = MPI_COMM_NULL;
 static WEFT_MPI_THREAD_LOCAL struct {
@@ -206,6 +207,7 @@ static weft_mpi_comm *create(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate *f
     all = c;
     pthread_mutex_unlock(&lock);
     PMPI_Comm_set_attr(comm, keyval, c);
+    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
     return c;
 }
 
@@ -213,20 +215,22 @@ weft_mpi_comm *weft_mpi_comm_of(MPI_Comm comm, weft_mpi_form form, weft_mpi_fate
 {
     unsigned now = atomic_load_explicit(&generation, memory_order_relaxed);
     weft_mpi_comm *c = recent.found;
-    if (recent.generation != now || recent.comm != comm) {
+    if (recent.generation != now || recent.comm != comm || (!c && form != WEFT_MPI_REQUEST)) {
         *fate = WEFT_MPI_ARGUMENTS;
         if (comm == MPI_COMM_NULL || weft_mpi_inside() || !begin())
             return NULL;
         int found = 0;
         if (PMPI_Comm_get_attr(comm, keyval, &c, &found) != MPI_SUCCESS)
             return NULL;
-        if (!found && !(c = create(comm, form, fate)))
+        if (!found && !(c = create(comm, form, fate)) && *fate != WEFT_MPI_NOT_YET)
             return NULL;
         recent.comm = comm;
         recent.found = c;
         recent.generation = now;
     }
-    *fate = c->fate;
+    *fate = c ? c->fate : WEFT_MPI_NOT_YET;
+    if (!c)
+        return NULL;
     if (c->fate == WEFT_MPI_ONE_RANK)
         atomic_store_explicit(&weft_mpi_lone_comm, comm, memory_order_relaxed);
     return c->weft ? c : NULL;

@@ -68,9 +68,8 @@ static bool begin_reduction(weft_mpi_operation *o, weft_mpi_kind kind, weft_mpi_
         return false;
     weft_mpi_type layout;
     weft_op found = WEFT_SUM;
-    bool good = is_count(count) && weft_mpi_type_find(type, &layout);
-    if (!good || !weft_mpi_op_find(op, &layout, &found)) {
-        weft_mpi_count(kind, good ? WEFT_MPI_OPERATION : WEFT_MPI_ARGUMENTS, 0);
+    if (!is_count(count) || !weft_mpi_reduction_find(op, type, &found, &layout)) {
+        weft_mpi_count(kind, is_count(count) ? WEFT_MPI_OPERATION : WEFT_MPI_ARGUMENTS, 0);
         return false;
     }
     weft_mpi_operation_begin(o, kind, form, c);

@@ -171,7 +171,7 @@ void weft_mpi_types_destroy(void)
     memset(table, 0, sizeof table);
 }
 
-bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
+static bool find_predefined(MPI_Datatype type, weft_mpi_type *found)
 {
     for (unsigned slot = slot_of(type); table[slot].used; slot = (slot + 1) % SLOTS) {
         if (table[slot].type == type) {
@@ -179,6 +179,13 @@ bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
             return true;
         }
     }
+    return false;
+}
+
+bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
+{
+    if (find_predefined(type, found))
+        return true;
     MPI_Count size;
     MPI_Aint lower, extent;
     if (type == MPI_DATATYPE_NULL || PMPI_Type_size_x(type, &size) != MPI_SUCCESS || size == MPI_UNDEFINED ||
@@ -189,12 +196,12 @@ bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found)
     return true;
 }
 
-bool weft_mpi_op_find(MPI_Op op, const weft_mpi_type *type, weft_op *weft)
+bool weft_mpi_reduction_find(MPI_Op op, MPI_Datatype type, weft_op *weft, weft_mpi_type *layout)
 {
     for (int i = 0; i < operation_count; i++) {
         if (operations[i].mpi == op) {
             *weft = operations[i].weft;
-            return type->weft >= 0 && (operations[i].classes & 1u << type->class);
+            return find_predefined(type, layout) && layout->weft >= 0 && (operations[i].classes & 1u << layout->class);
         }
     }
     return false;

@@ -141,8 +141,8 @@ weft_status weft_mpi_types_create(void);
 void weft_mpi_types_destroy(void);
 /* False: not a type. */
 bool weft_mpi_type_find(MPI_Datatype type, weft_mpi_type *found);
-/* Whether Weft has the reduction; then *weft is its operation. */
-bool weft_mpi_op_find(MPI_Op op, const weft_mpi_type *type, weft_op *weft);
+/* Whether Weft has the reduction; then *weft is its operation. Does not ask the MPI. */
+bool weft_mpi_reduction_find(MPI_Op op, MPI_Datatype type, weft_op *weft, weft_mpi_type *layout);
 
 /* ---- operations (operation.c, requests.c) ------------------------------------------------------ */
 
