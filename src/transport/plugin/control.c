@@ -140,7 +140,9 @@ static void heard(void *context, int peer, const unsigned char *bytes_of_header,
     } else if (h.kind == CONTROL_ACCEPTED) {
         out->accepted = true;
     } else if (h.kind == CONTROL_REFUSE && bytes > 0) {
-        weft_plugin_link_end(l, WEFT_ERR_SYSTEM, payload);
+        char why[200];
+        snprintf(why, sizeof why, "%.*s", (int)bytes, (const char *)payload);
+        weft_plugin_link_end(l, WEFT_ERR_SYSTEM, why);
     } else if (h.kind == CONTROL_PACE && bytes == WEFT_NET_RAILS_MAX * sizeof(uint32_t)) {
         paced(l, payload);
     } else if (h.kind == CONTROL_LEAVE) {
