@@ -313,6 +313,41 @@ static void test_flush_waits_no_longer_than_told(void **state)
     conformance_close(&group);
 }
 
+/* What comes while a flush waits for something else is there for the next progress(), and who means to sleep is told. */
+static void test_nothing_that_came_during_a_flush_is_slept_over(void **state)
+{
+    static const conformance_place places[] = {PLACE_MEMORY, PLACE_NULL, PLACE_ABSENT};
+    for (int round = 0; round < 28; round++) {
+        conformance_group group;
+        open_group(&group, state, 2, places[round % 3]);
+        conformance_traffic(&group, 2, 100);
+        conformance_member *here = &group.members[0], *there = &group.members[1];
+        for (int i = 0; i < 1 + round % 4; i++) {
+            send_ok(there, 0, WEFT_SLICE_MAX_BYTES / 2);
+            send_ok(there, 0, 100);
+        }
+        for (int i = 0; i < 8 + round && !here->placed; i++) /* some have begun to come */
+            conformance_drive(&group);
+        send_ok(here, 1, WEFT_SLICE_MAX_BYTES);
+        int64_t end = weft_deadline_ns(CONFORMANCE_PATIENCE_MS);
+        while (here->ops->flush(here->transport, 1) != WEFT_OK) {
+            there->ops->progress(there->transport);
+            assert_true(weft_now_ns() < end);
+        }
+        int fd = here->ops->wait_fd(here->transport);
+        while (!conformance_quiet(&group)) {
+            struct pollfd wake = {fd, POLLIN, 0};
+            if (there->ops->progress(there->transport) > 0) /* it may be what the other one waits for */
+                continue;
+            if (fd < 0 || here->ops->arm(here->transport) != WEFT_OK || poll(&wake, 1, 1) > 0)
+                here->ops->progress(here->transport);
+            if (weft_now_ns() > end)
+                fail_msg("round %d: %d slices have not arrived", round, (int)(there->sent - here->arrived));
+        }
+        conformance_close(&group);
+    }
+}
+
 static void test_close_ends_queued_slices_once(void **state)
 {
     for (int connected = 0; connected < 2; connected++) {
@@ -510,6 +545,7 @@ int conformance_run(const char *group_name, const conformance_subject *subject)
         cmocka_unit_test_prestate(test_registered_memory_is_sent_from, state),
         cmocka_unit_test_prestate(test_flush_then_destroy_delivers_everything, state),
         cmocka_unit_test_prestate(test_flush_waits_no_longer_than_told, state),
+        cmocka_unit_test_prestate(test_nothing_that_came_during_a_flush_is_slept_over, state),
         cmocka_unit_test_prestate(test_a_peer_that_is_killed_is_reported, state),
         cmocka_unit_test_prestate(test_close_ends_queued_slices_once, state),
         cmocka_unit_test_prestate(test_a_peer_that_is_destroyed_under_way_is_reported, state),

@@ -67,7 +67,7 @@ static void on_landed(void *request, ucs_status_t status, size_t bytes, void *us
 static void begin_waiting(weft_endpoint *e)
 {
     weft_transport *t = e->transport;
-    while (e->waiting && e->broken == UCS_OK &&
+    while (e->waiting && !e->failed && e->broken == UCS_OK &&
            (e->landing_bytes == 0 || e->landing_bytes + e->waiting->bytes <= UCX_LANDING_BYTES)) {
         ucx_arrival *a = e->waiting;
         ucp_request_param_t param = {
@@ -161,7 +161,14 @@ static void drop(weft_endpoint *e, ucx_arrival *first)
 
 bool weft_ucx_has_arrivals(const weft_endpoint *e)
 {
-    return e->landing || (e->early && e->early->header.number == e->expected);
+    const ucx_arrival *landed = e->landing;
+    if (e->failed)
+        return false;
+    if (!e->transport->config.sink.place && (landed || e->waiting)) /* then nothing overtakes the first */
+        return landed && landed->status != UCS_INPROGRESS;
+    while (landed && landed->status == UCS_INPROGRESS)
+        landed = landed->next;
+    return landed || (e->early && e->early->header.number == e->expected);
 }
 
 void weft_ucx_drop_arrivals(weft_endpoint *e)
@@ -254,17 +261,32 @@ static ucs_status_t on_slice(void *arg, const void *header, size_t header_bytes,
 }
 
 /* The header is the beginning of the data. */
-static ucs_status_t on_small(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
-                             const ucp_am_recv_param_t *param)
+static ucs_status_t take_in_one(weft_transport *t, size_t header_bytes, void *data, size_t bytes,
+                                const ucp_am_recv_param_t *param, bool padded)
 {
     ucx_header h;
     size_t used;
     if (header_bytes != 0 || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
         return UCS_OK;
-    (void)header;
-    weft_endpoint *e = sender(arg, data, bytes, &h, &used);
+    weft_endpoint *e = sender(t, data, bytes, &h, &used);
+    if (e && padded && (used = weft_ucx_piece_header(used)) > bytes)
+        return UCS_OK;
     /* What is kept is copied: UCX takes back what it gave by its beginning only. */
     return e ? take(e, &h, (char *)data + used, bytes - used, param->recv_attr & ~(uint64_t)UCP_AM_RECV_ATTR_FLAG_DATA) : UCS_OK;
+}
+
+static ucs_status_t on_small(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
+                             const ucp_am_recv_param_t *param)
+{
+    (void)header;
+    return take_in_one(arg, header_bytes, data, bytes, param, false);
+}
+
+static ucs_status_t on_piece(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
+                             const ucp_am_recv_param_t *param)
+{
+    (void)header;
+    return take_in_one(arg, header_bytes, data, bytes, param, true);
 }
 
 static ucs_status_t on_leave(void *arg, const void *header, size_t header_bytes, void *data, size_t bytes,
@@ -297,6 +319,10 @@ weft_status weft_ucx_listen(weft_transport *t)
     ucs_status_t status = ucp_worker_set_am_recv_handler(t->worker, &param);
     param.id = UCX_AM_SMALL;
     param.cb = on_small;
+    if (status == UCS_OK)
+        status = ucp_worker_set_am_recv_handler(t->worker, &param);
+    param.id = UCX_AM_PIECE;
+    param.cb = on_piece;
     if (status == UCS_OK)
         status = ucp_worker_set_am_recv_handler(t->worker, &param);
     param.id = UCX_AM_LEAVE;

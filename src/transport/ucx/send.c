@@ -146,11 +146,12 @@ static ucs_status_ptr_t start(weft_endpoint *e, ucx_send *s, const weft_slice *s
                 memcpy((char *)s + header_bytes, slice->payload, slice->bytes);
             return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, s, header_bytes + slice->bytes, &param);
         }
+        header_bytes = weft_ucx_piece_header(header_bytes);
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_DATATYPE;
         param.datatype = ucp_dt_make_iov();
         s->parts[0] = (ucp_dt_iov_t){.buffer = &s->header, .length = header_bytes};
         s->parts[1] = (ucp_dt_iov_t){.buffer = (void *)(uintptr_t)slice->payload, .length = slice->bytes};
-        return ucp_am_send_nbx(e->ep, UCX_AM_SMALL, NULL, 0, s->parts, ARRAY_LEN(s->parts), &param);
+        return ucp_am_send_nbx(e->ep, UCX_AM_PIECE, NULL, 0, s->parts, ARRAY_LEN(s->parts), &param);
     }
     const ucx_region *region = t->regions ? region_of(t, slice->payload, slice->bytes) : NULL;
     if (region) {

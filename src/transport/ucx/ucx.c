@@ -273,7 +273,7 @@ static weft_status ucx_arm(weft_transport *t)
 {
     for (int r = 0; (t->kept || t->troubled) && r < t->config.ranks; r++) {
         const weft_endpoint *e = &t->peers[r];
-        if ((e->early && e->early->header.number == e->expected) || (!e->failed && (e->left || e->broken != UCS_OK)))
+        if (weft_ucx_has_arrivals(e) || (!e->failed && (e->left || e->broken != UCS_OK)))
             return WEFT_IN_PROGRESS;
     }
     return ucp_worker_arm(t->worker) == UCS_OK ? WEFT_OK : WEFT_IN_PROGRESS;

@@ -12,11 +12,11 @@
 
 #include "base/base.h"
 
-enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO, UCX_AM_SMALL };
+enum { UCX_AM_SLICE = 1, UCX_AM_LEAVE, UCX_AM_HELLO, UCX_AM_SMALL, UCX_AM_PIECE };
 
-/* In front of every active message: its header, or where it is not large (UCX_AM_SMALL) the beginning of its data: UCX sends at
- * once only what is either, and puts headers behind the data, where reading one costs 0.15 us more over shared memory. UCX
- * keeps no order between messages of different protocols: number does.
+/* In front of every active message: its header, or where it is not large (UCX_AM_SMALL, UCX_AM_PIECE) the beginning of its data:
+ * UCX sends at once only what is either, and puts headers behind the data, where reading one costs 0.15 us more over shared
+ * memory. UCX keeps no order between messages of different protocols: number does.
  * Of a slice's header only those words are sent that are others than in the slice before: most are not, and each cache line that
  * a receiver has to fetch costs it 0.1 us: what goes with a payload of 8 bytes and two such words fits in one. */
 typedef struct ucx_header {
@@ -38,8 +38,10 @@ typedef struct ucx_slice_header {
 } ucx_slice_header;
 
 /* Payloads up to the first are copied behind their header, up to the second they are the second part of one piece: what UCX
- * sends by copying into one of its own buffers (8 KiB over shared memory, headers of its own in it). */
-enum { UCX_SMALL_BYTES = 448, UCX_PIECE_BYTES = 8000 };
+ * sends by copying into one of its own buffers (8 KiB over shared memory, headers of its own in it). Those behind a header of the
+ * third come to lie at the beginning of a cache line there, behind UCX's 8 bytes: of 4 KiB that saves 0.08 us of 0.70, and a
+ * quarter of the time where many are under way. */
+enum { UCX_SMALL_BYTES = 448, UCX_PIECE_BYTES = 8000, UCX_PIECE_HEADER_BYTES = 56 };
 
 /* Of rendezvous with one peer that are landing at a time. */
 enum { UCX_LANDING_BYTES = 2 << 20 };
@@ -124,6 +126,12 @@ weft_status weft_ucx_fail_ucs(const weft_transport *t, ucs_status_t status, cons
 /* Something does not work any more: progress() fails the endpoint. */
 void weft_ucx_broke(weft_endpoint *e, ucs_status_t status);
 
+/* What is in front of a payload that goes as one piece with its header. */
+static inline size_t weft_ucx_piece_header(size_t bytes)
+{
+    return bytes > UCX_PIECE_HEADER_BYTES ? bytes : UCX_PIECE_HEADER_BYTES;
+}
+
 static inline uint32_t weft_ucx_job(const weft_transport *t)
 {
     return (uint32_t)t->config.job ^ (uint32_t)(t->config.job >> 32);
@@ -142,6 +150,7 @@ void weft_ucx_deregister(weft_transport *t, void *handle);
 weft_status weft_ucx_listen(weft_transport *t);
 /* Gives the sink what has its turn. */
 void weft_ucx_deliver(weft_endpoint *e);
+/* Is there something for the sink? */
 bool weft_ucx_has_arrivals(const weft_endpoint *e);
 void weft_ucx_drop_arrivals(weft_endpoint *e);
 
