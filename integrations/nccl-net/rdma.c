@@ -106,11 +106,11 @@ int net_rdma_list(const net_device *interfaces, int count, net_device *found, in
             net_device *device = &found[n++];
             *device = (net_device){.bare = true, .port = port};
             if (port == 1) /* as NCCL and its topology files call it */
-                snprintf(device->name, sizeof device->name, "%s", name);
+                snprintf(device->name, sizeof device->name, "%.63s", name);
             else
-                snprintf(device->name, sizeof device->name, "%s:%d", name, port);
-            snprintf(device->folder, sizeof device->folder, "/sys/class/infiniband/%s", name);
-            snprintf(device->rdma_ports, sizeof device->rdma_ports, "=%s:%d", name, port);
+                snprintf(device->name, sizeof device->name, "%.63s:%d", name, port);
+            snprintf(device->folder, sizeof device->folder, "/sys/class/infiniband/%.63s", name);
+            snprintf(device->rdma_ports, sizeof device->rdma_ports, "=%.63s:%d", name, port);
             if (net_sysfs_text(text, sizeof text, "%s/ports/%d/rate", device->folder, port)) /* "200 Gb/sec (4X HDR)" */
                 device->speed_Mbps = (int)(strtod(text, NULL) * 1000);
         }
