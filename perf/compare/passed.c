@@ -40,7 +40,8 @@ static void add(void *in, void *inout, int *length, MPI_Datatype *type)
     (p##Iallreduce(from, to, count, MPI_DOUBLE, user, MPI_COMM_WORLD, &request), p##Wait(&request, MPI_STATUS_IGNORE))
 #define NOT_YET(p) \
     (p##Iallreduce(from, to, count, MPI_DOUBLE, MPI_SUM, fresh, &request), p##Wait(&request, MPI_STATUS_IGNORE))
-#define MESSAGE(p) p##Sendrecv(from, count, MPI_DOUBLE, rank ^ 1, 1, to, count, MPI_DOUBLE, rank ^ 1, 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE)
+#define MESSAGE(p) p##Sendrecv(from, count, MPI_DOUBLE, rank ^ 1, 1, to, count, MPI_DOUBLE, rank ^ 1, 1, MPI_COMM_WORLD, \
+                               MPI_STATUS_IGNORE)
 BOTH(scan, SCAN)
 BOTH(exscan, EXSCAN)
 BOTH(user, USER)
