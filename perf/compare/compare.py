@@ -97,7 +97,7 @@ class Run:
         o = self.options
         self.kinds = ["shm2"] if o.quick and o.cases is None else choose(o.cases, EVERYTHING, "case")
         self.cases = [cases.CASES[name] for name in self.kinds if name in cases.CASES]
-        self.startup, self.overlap, self.floors = ([], []), [], {}
+        self.startup, self.overlap, self.floors, self.loops = ([], []), [], {}, []
         self.collectives = choose(o.collectives, cases.COLLECTIVES, "collective")
         self.types = choose(o.types, cases.TYPES, "type")
         self.sizes = [cases.parse_size(s) for s in o.sizes.split(",")] if o.sizes else cases.SIZES if o.quick else None
@@ -174,6 +174,8 @@ class Run:
         for number in range(self.options.rounds):
             turn = number % len(names)
             say(f"{self.stamp()} {case.name}: round {number + 1} of {self.options.rounds}")
+            if case.kind == "shm" and case.ranks == 2:
+                self.measure_loops()
             for name in names[turn:] + names[:turn]:
                 self.run_round(case, name, plan[name], cells)
 
@@ -235,10 +237,16 @@ class Run:
             self.startup = extras.startup(self.programs, ["weft", *self.peers], self.cpus, 3, say)
 
     def measure_floors(self):
+        say(f"{self.stamp()} floors")
+        self.floors = floors.measure_sockets(os.path.join(self.programs, "compare-floors"), self.cases, self.places)
+        self.measure_loops()
+
+    def measure_loops(self):
+        """Once for all, and in each round of the case whose rows go by them."""
         sizes = sorted({c.bytes for case in self.cases if case.kind in cases.IN_MEMORY
                         for c in cases.cells_of(case, self.collectives, self.types, self.sizes) if c.bytes} | {8, 4096, cases.MB})
-        say(f"{self.stamp()} floors")
-        self.floors = floors.measure(os.path.join(self.programs, "compare-floors"), self.cases, sizes, self.places)
+        self.loops.append(floors.measure_loops(os.path.join(self.programs, "compare-floors"), sizes))
+        self.floors.update(floors.medians([loops for loops in self.loops if loops] or [{}]))
 
 
 def key_of(cell):

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE = 64, SIDES = 2, TILE = 128 << 10, ROUNDS = 20000, SAMPLES = 15, MOST_SIZES = 64 };
+enum { LINE = 64, SIDES = 2, TILE = 128 << 10, ROUNDS = 20000, SAMPLES = 7, MOST_SIZES = 64 };
 static const size_t LARGEST = (size_t)256 << 20;
 
 typedef struct flag { _Alignas(2 * LINE) _Atomic uint32_t value; uint32_t data[15]; } flag;
@@ -216,7 +216,7 @@ static double flat(side *x, size_t bytes) { return repeat(x, bytes, flat_call); 
 static double measure(side *x, size_t bytes, double (*what)(side *x, size_t bytes))
 {
     double samples[SAMPLES];
-    int count = bytes > (size_t)32 << 20 ? 5 : SAMPLES;
+    int count = bytes > (size_t)32 << 20 ? 3 : SAMPLES;
     for (int i = 0; i < count; i++) {
         meet(x);
         double mine = what(x, bytes);

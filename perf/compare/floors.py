@@ -2,6 +2,7 @@
 import json
 import math
 import shutil
+import statistics
 import subprocess
 
 import launch
@@ -57,13 +58,23 @@ def socket_exchange(program, server, client, address):
         launch.end([serving])
 
 
-def measure(program, cases, sizes, places):
-    """Of the loops on this host, and per socket case of exchanges over one socket and iperf3's goodput, what can be measured."""
-    floors = {}
+def measure_loops(program, sizes):
+    """Of the loops on this host."""
     done = subprocess.run([program, "local", ",".join(str(s) for s in sizes if s)], capture_output=True, text=True, timeout=300,
                           check=False)
-    if done.returncode == 0:
-        floors.update(json.loads(done.stdout))
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def medians(rounds):
+    """One like each of `rounds`, which have the same keys: of each number the median."""
+    if isinstance(rounds[0], dict):
+        return {key: medians([one[key] for one in rounds if key in one]) for key in rounds[0]}
+    return statistics.median(rounds)
+
+
+def measure_sockets(program, cases, places):
+    """Per socket case of exchanges over one socket and iperf3's goodput, what can be measured."""
+    floors = {}
     for case in cases:
         if case.kind in IN_MEMORY:
             continue
