@@ -156,7 +156,7 @@ static double ring_time(const frame *f)
         return ring_latency(f, hops) + f->bytes * work + ring_slices(f, hops, f->bytes) +
                hops * slice_of(f->worst, f->bytes) * f->reduce;
     default: /* broadcast: a chain, cut through */
-        return ring_latency(f, hops) + f->bytes * byte + ring_slices(f, hops, f->bytes);
+        return ring_latency(f, hops) + f->bytes * byte + ring_slices(f, hops - 1, f->bytes);
     }
 }
 

@@ -217,7 +217,7 @@ static void estimates_of_short_broadcasts_are_exact(void **state)
 {
     (void)state;
     static const int ranks[] = { 2, 4, 8, 16 }, host[16] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
-    static const weft_algorithm algorithms[] = { WEFT_TREE, WEFT_KNOMIAL };
+    static const weft_algorithm algorithms[] = { WEFT_TREE, WEFT_KNOMIAL, WEFT_RING };
     weft_cost_model m;
     weft_cost_model_default(&m);
     for (size_t i = 0; i < ARRAY_LEN(ranks); i++)
