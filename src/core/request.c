@@ -147,6 +147,7 @@ static void begin_message(weft_request *r)
 
 weft_status weft_request_begin(weft_request *r)
 {
+    weft_engine_take_news(r->comm->engine); /* of an abort, say: what the others did before may be all that a call needs */
     weft_status status = weft_comm_check(r->comm);
     if (status != WEFT_OK)
         return status;

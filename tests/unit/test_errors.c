@@ -5,6 +5,8 @@
 
 #include "../checks.h"
 
+#include "core/comm.h"
+
 /* ---- arguments --------------------------------------------------------------------------------- */
 
 /* Each is refused at once with a detail that has the value, touches nothing and leaves the communicator as
@@ -308,6 +310,26 @@ static void nothing_after_abort(weft_comm *comm, int rank, int ranks, void *cont
     CHECK_OK(weft_comm_abort(comm)); /* again is nothing */
 }
 
+/* Nor on the others once the news is there, also if the one that aborted had done its part of the call. */
+static void nothing_after_news_of_abort(weft_comm *comm, int rank, int ranks, void *context)
+{
+    (void)context;
+    weft_request *request = NULL;
+    char data[8] = "";
+    CHECK_OK(weft_barrier(comm, NULL));
+    meet(ranks); /* the error may be faster than the barrier */
+    if (rank == 0) {
+        CHECK_OK(weft_all_reduce(comm, data, data, 8, WEFT_U8, WEFT_SUM, &request));
+        CHECK_OK(weft_comm_abort(comm));
+        CHECK_STATUS(weft_wait(&request), WEFT_ERR_ABORTED);
+        return;
+    }
+    while (atomic_load(&comm->engine->notice_count) == 0 && atomic_load(&comm->error) == WEFT_OK)
+        usleep(1000);
+    CHECK_STATUS(weft_all_reduce(comm, data, data, 8, WEFT_U8, WEFT_SUM, &request), WEFT_ERR_ABORTED);
+    CHECK(request == NULL, "a request of a call that failed");
+}
+
 /* ---- destroyed with requests under way --------------------------------------------------------- */
 
 typedef struct orphans {
@@ -522,6 +544,7 @@ static void test_after_abort(void **state)
     on_ranks(3, "shm", nothing_after_abort, NULL);
     on_ranks(2, "tcp", nothing_after_abort, NULL);
     on_ranks(1, "auto", nothing_after_abort, NULL);
+    on_ranks(2, "shm", nothing_after_news_of_abort, NULL);
 }
 
 static void test_fork(void **state)
