@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "core/control_object.h"
+#include "core/rendezvous_url.h"
 
 enum { FIRST_NOTICES = 16, FLUSH_MS = 200, FAREWELL_MS = 100 };
 
@@ -210,10 +211,14 @@ weft_status weft_control_create(const weft_control_config *config, weft_control 
         weft_control_refuse(config, status);
         return status;
     }
-    if (config->size == 1)
-        result.job = weft_random64();
-    else
+    if (config->size > 1 || config->kind == WEFT_RENDEZVOUS_ID) { /* an id has a server, which ends with the meeting */
         status = weft_rendezvous_meet(config, &listener, &listen, &result);
+    } else {
+        weft_url url;
+        result.job = weft_random64();
+        if (config->kind == WEFT_RENDEZVOUS_URL && *config->url != '\0') /* without a launcher there is none */
+            status = weft_url_parse(config->url, &url);
+    }
     return status == WEFT_OK ? weft_control_start(config, &result, listener, &listen, out) : status;
 }
 

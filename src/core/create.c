@@ -426,8 +426,8 @@ weft_status weft_comm_create_id(const weft_unique_id *id, int rank, int size, co
 
 weft_status weft_comm_create_url(const char *url, int rank, int size, const weft_config *config, weft_comm **comm)
 {
-    if (!url)
-        return weft_fail(WEFT_ERR_INVALID, "url is NULL: tcp://host:port or file:///path");
+    if (!url || !*url)
+        return weft_fail(WEFT_ERR_INVALID, "url is %s: tcp://host:port or file:///path", url ? "empty" : "NULL");
     weft_control_config c = {.rank = rank, .size = size, .kind = WEFT_RENDEZVOUS_URL, .url = url};
     return create(&c, config, comm);
 }

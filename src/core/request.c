@@ -378,7 +378,7 @@ static weft_status wait_any_until(weft_request **requests, int count, int64_t un
 weft_status weft_wait_any(weft_request **requests, int count, int *index)
 {
     weft_clear_error();
-    if (!requests || !index || count < 0)
+    if ((!requests && count != 0) || !index || count < 0)
         return weft_fail(WEFT_ERR_INVALID, "requests or index is NULL, or count %d is negative", count);
     return wait_any_until(requests, count, WEFT_NEVER, index);
 }
@@ -386,7 +386,7 @@ weft_status weft_wait_any(weft_request **requests, int count, int *index)
 weft_status weft_wait_any_for(weft_request **requests, int count, int64_t timeout_ms, int *index)
 {
     weft_clear_error();
-    if (!requests || !index || count < 0 || timeout_ms < 0)
+    if ((!requests && count != 0) || !index || count < 0 || timeout_ms < 0)
         return weft_fail(WEFT_ERR_INVALID, "requests or index is NULL, or count %d or timeout %lld ms is negative", count,
                          (long long)timeout_ms);
     return wait_any_until(requests, count, deadline_from(weft_now_ns(), timeout_ms), index);

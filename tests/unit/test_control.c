@@ -547,9 +547,42 @@ static void test_every_allocation_may_fail(void **state)
     assert_true(all_ok);
 }
 
+static int count_entries(const char *path)
+{
+    int count = 0;
+    DIR *folder = opendir(path);
+    while (folder && readdir(folder))
+        count++;
+    if (folder)
+        closedir(folder);
+    return count;
+}
+
+/* Of one rank, too, a place that cannot be is an error, and nothing of an id stays behind. */
+static void test_one_rank(void **state)
+{
+    (void)state;
+    weft_comm *comm = NULL;
+    weft_unique_id id;
+    memset(&id, 1, sizeof id);
+    assert_int_equal(weft_comm_create_url("tcp://", 0, 1, NULL, &comm), WEFT_ERR_PARSE);
+    assert_int_equal(weft_comm_create_id(&id, 0, 1, NULL, &comm), WEFT_ERR_INVALID);
+    assert_null(comm);
+    int before = 0;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(weft_get_unique_id(&id), WEFT_OK);
+        assert_int_equal(weft_comm_create_id(&id, 0, 1, NULL, &comm), WEFT_OK);
+        assert_int_equal(weft_comm_destroy(comm), WEFT_OK);
+        if (i == 0)
+            before = count_entries("/proc/self/fd");
+    }
+    assert_in_range(count_entries("/proc/self/fd"), 0, before + 10); /* a server may just be ending */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_rank),
         cmocka_unit_test(test_tree_covers_all_ranks_once),
         cmocka_unit_test(test_tree_is_shallow),
         cmocka_unit_test(test_rank_list_is_short),

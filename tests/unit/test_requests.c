@@ -277,6 +277,9 @@ static void misuse(weft_comm *comm, int rank, int ranks, void *context)
     CHECK_STATUS(weft_test(NULL, &done), WEFT_ERR_INVALID);
     CHECK_STATUS(weft_test(&none, NULL), WEFT_ERR_INVALID);
     CHECK_STATUS(weft_wait_any(NULL, 1, &place), WEFT_ERR_INVALID);
+    place = 7;
+    CHECK_STATUS(weft_wait_any(NULL, 0, &place), WEFT_OK);
+    CHECK(place == -1, "index of none: %d", place);
     CHECK_STATUS(weft_wait_any(&none, 1, NULL), WEFT_ERR_INVALID);
     CHECK_STATUS(weft_wait_any(&none, -1, &place), WEFT_ERR_INVALID);
     CHECK_DETAIL("-1");
