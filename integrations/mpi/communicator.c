@@ -268,13 +268,21 @@ void weft_mpi_comm_forget(MPI_Comm comm)
     weft_mpi_release_freed();
 }
 
+/* Whether it has been created here, which all its ranks do together; others may have begun nothing at all. */
+static bool known(MPI_Comm comm)
+{
+    weft_mpi_comm *c;
+    int found = 0;
+    return PMPI_Comm_get_attr(comm, keyval, &c, &found) == MPI_SUCCESS && found;
+}
+
 /* Once: calls after it are the MPI's. */
 void weft_mpi_end(void)
 {
     while (weft_mpi_any_active())
         weft_mpi_poll();
     pthread_mutex_lock(&lock);
-    bool first = !ended && weft_mpi_ready();
+    bool first = !ended, begun = weft_mpi_ready();
     ended = true;
     weft_mpi_comm *left = all;
     all = NULL;
@@ -282,8 +290,10 @@ void weft_mpi_end(void)
     if (!first)
         return;
     own_call = true;
-    weft_mpi_report();
+    weft_mpi_report(begun && known(MPI_COMM_WORLD));
     own_call = false;
+    if (!begun)
+        return;
     while (left) {
         weft_mpi_comm *c = left;
         left = c->next;

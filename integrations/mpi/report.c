@@ -57,14 +57,24 @@ static void print_kind(const char *name, const uint64_t *sums, uint64_t bytes)
     fputc('\n', stderr);
 }
 
-void weft_mpi_report(void)
+enum { ROW = WEFT_MPI_FATE_COUNT + 1, CELLS = WEFT_MPI_KIND_COUNT * ROW };
+
+static void print_all(const uint64_t *sums)
 {
-    enum { ROW = WEFT_MPI_FATE_COUNT + 1, CELLS = WEFT_MPI_KIND_COUNT * ROW };
+#define KIND_TEXT(name, text) text,
+    static const char *const names[] = {WEFT_MPI_KINDS(KIND_TEXT)};
+#undef KIND_TEXT
+    for (int k = 0; k < WEFT_MPI_KIND_COUNT; k++)
+        print_kind(names[k], &sums[k * ROW], sums[k * ROW + WEFT_MPI_FATE_COUNT]);
+}
+
+void weft_mpi_report(bool collective)
+{
     int mine = wanted(), all = 0, initialized = 0, rank = 0, size = 1;
     if (PMPI_Initialized(&initialized) != MPI_SUCCESS || !initialized)
         return;
     /* Only what every rank's environment says is collective. */
-    if (PMPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD) != MPI_SUCCESS || !all)
+    if (collective ? PMPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD) != MPI_SUCCESS || !all : !mine)
         return;
     uint64_t cells[CELLS], sums[CELLS];
     for (int k = 0; k < WEFT_MPI_KIND_COUNT; k++) {
@@ -74,12 +84,13 @@ void weft_mpi_report(void)
     }
     PMPI_Comm_rank(MPI_COMM_WORLD, &rank);
     PMPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (!collective) {
+        fprintf(stderr, "weft-mpi: rank %d of %d alone:    served calls     served bytes    passed on\n", rank, size);
+        print_all(cells);
+        return;
+    }
     if (PMPI_Reduce(cells, sums, CELLS, MPI_UINT64_T, MPI_SUM, 0, MPI_COMM_WORLD) != MPI_SUCCESS || rank != 0)
         return;
     fprintf(stderr, "weft-mpi: %d ranks, all together:  served calls     served bytes    passed on\n", size);
-#define KIND_TEXT(name, text) text,
-    static const char *const names[] = {WEFT_MPI_KINDS(KIND_TEXT)};
-#undef KIND_TEXT
-    for (int k = 0; k < WEFT_MPI_KIND_COUNT; k++)
-        print_kind(names[k], &sums[k * ROW], sums[k * ROW + WEFT_MPI_FATE_COUNT]);
+    print_all(sums);
 }

@@ -251,7 +251,7 @@ void weft_mpi_raise(MPI_Comm comm, int code);
 /* ---- report (report.c) ------------------------------------------------------------------------- */
 
 void weft_mpi_count_served(const weft_mpi_operation *o);
-/* Collective over MPI_COMM_WORLD: rank 0 prints the sums of all. */
-void weft_mpi_report(void);
+/* Collective over MPI_COMM_WORLD: rank 0 prints the sums of all. Alone: each rank prints its own. */
+void weft_mpi_report(bool collective);
 
 #endif

@@ -34,5 +34,6 @@ int coll_weft_close(void);
 void coll_weft_set_blocking(mca_coll_base_module_t *m);
 void coll_weft_set_nonblocking(mca_coll_base_module_t *m);
 void coll_weft_set_persistent(mca_coll_base_module_t *m);
+void coll_weft_set_passed(mca_coll_base_module_t *m);
 
 #endif

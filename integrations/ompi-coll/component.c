@@ -59,7 +59,12 @@ static const struct {
     PLACES(coll_barrier_init), PLACES(coll_bcast_init), PLACES(coll_reduce_init), PLACES(coll_allreduce_init),
     PLACES(coll_reduce_scatter_block_init), PLACES(coll_reduce_scatter_init), PLACES(coll_gather_init),
     PLACES(coll_gatherv_init), PLACES(coll_scatter_init), PLACES(coll_scatterv_init), PLACES(coll_allgather_init),
-    PLACES(coll_allgatherv_init), PLACES(coll_alltoall_init), PLACES(coll_alltoallv_init)};
+    PLACES(coll_allgatherv_init), PLACES(coll_alltoall_init), PLACES(coll_alltoallv_init),
+    PLACES(coll_iscan), PLACES(coll_iexscan), PLACES(coll_ialltoallw),
+    PLACES(coll_neighbor_allgather), PLACES(coll_neighbor_allgatherv), PLACES(coll_neighbor_alltoall),
+    PLACES(coll_neighbor_alltoallv), PLACES(coll_neighbor_alltoallw), PLACES(coll_ineighbor_allgather),
+    PLACES(coll_ineighbor_allgatherv), PLACES(coll_ineighbor_alltoall), PLACES(coll_ineighbor_alltoallv),
+    PLACES(coll_ineighbor_alltoallw)};
 enum { TAKEN = sizeof taken / sizeof *taken };
 
 /* What a communicator has of a collective. */
@@ -120,5 +125,6 @@ static mca_coll_base_module_t *query(struct ompi_communicator_t *comm, int *its_
     coll_weft_set_blocking(&m->super);
     coll_weft_set_nonblocking(&m->super);
     coll_weft_set_persistent(&m->super);
+    coll_weft_set_passed(&m->super);
     return &m->super;
 }

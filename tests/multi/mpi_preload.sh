@@ -17,5 +17,6 @@ for mpi in openmpi mpich; do
     fortran_calls $mpi
     threaded_calls $mpi
     lifetimes $mpi
+    few_ranks $mpi
 done
 [ $tried -gt 0 ] || { echo "no MPI with its compiler (libopenmpi-dev or libmpich-dev) is there"; exit 77; }

@@ -111,3 +111,12 @@ lifetimes() {
     served "$place/log" Allgather
     echo "$way: types and communicators may be freed under way"
 }
+# few_ranks WAY: a program may end whose last rank has used no collective.
+few_ranks() {
+    local way=$1
+    compile "$(mpi_of "$way")" mpi_few.c few
+    with_weft "$way" 3 "$place/few" >"$place/log" 2>&1 && grep -q 'few: good' "$place/log" ||
+        { cat "$place/log"; fail "$way: a program does not end whose last rank used no collective"; }
+    grep -q 'weft-mpi: rank 0 of 3 alone' "$place/log" && served "$place/log" Allreduce
+    echo "$way: not all ranks must use collectives"
+}
