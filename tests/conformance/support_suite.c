@@ -317,7 +317,7 @@ static void test_flush_waits_no_longer_than_told(void **state)
 static void test_nothing_that_came_during_a_flush_is_slept_over(void **state)
 {
     static const conformance_place places[] = {PLACE_MEMORY, PLACE_NULL, PLACE_ABSENT};
-    for (int round = 0; round < 28; round++) {
+    for (int round = 0, rounds = amount(state, 24) >= 3 ? 28 : 6; round < rounds; round++) {
         conformance_group group;
         open_group(&group, state, 2, places[round % 3]);
         conformance_traffic(&group, 2, 100);
