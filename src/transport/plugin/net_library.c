@@ -58,7 +58,7 @@ static const size_t table_bytes[] = {
 /* The bytes of an exported object, as its library's symbol table says; 0: it does not. */
 static size_t symbol_bytes(const void *symbol)
 {
-#ifdef RTLD_DL_SYMENT
+#ifdef __GLIBC__
     Dl_info info;
     const ElfW(Sym) *entry = NULL;
     if (dladdr1(symbol, &info, (void **)(uintptr_t)&entry, RTLD_DL_SYMENT) && entry && info.dli_saddr == symbol)
