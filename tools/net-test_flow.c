@@ -117,42 +117,13 @@ static bool post_send(session *s, void *comm, const flow *f, slots *from, int i,
                         "isend");
 }
 
-bool flow_send(session *s, void *comm, const flow *f)
+static bool check_sent(session *s, const flow *f, const slots *from, int i, const int *sizes)
 {
-    slots from;
-    void *requests[WINDOW_MAX] = {NULL};
-    int posted = 0, oldest = 0, limit = f->window * f->group;
-    unsigned seed = 1;
-    if (!make_slots(s, comm, f, &from))
-        return false;
-    waiting w = session_wait(s);
-    while (oldest < f->count && !s->failed) {
-        bool moved = false;
-        if (posted < f->count && posted - oldest < limit) {
-            if (!post_send(s, comm, f, &from, posted, &requests[posted % limit]))
-                return false;
-            moved = requests[posted % limit];
-            posted += moved;
-        }
-        if (posted > oldest) {
-            int done = 0, sizes[NCCL_NET_RECVS_MAX] = {-1}, i = choose(f, oldest, posted, requests, limit, &seed);
-            size_t bytes = f->size_of(f, order_of(f, i));
-            if (!session_good(s, plugin_test(s->plugin, requests[i % limit], &done, sizes), "test"))
-                return false;
-            if (done && (s->plugin->version > 6 || sizes[0] != -1) && (size_t)sizes[0] != bytes)
-                return session_fail(s, "test() says that a send of %zu bytes had %d", bytes, sizes[0]);
-            if (done)
-                requests[i % limit] = NULL;
-            moved |= done;
-        }
-        while (oldest < posted && !requests[oldest % limit])
-            oldest++;
-        if (moved)
-            w = session_wait(s);
-        else if (!session_waits(s, &w, "test"))
-            return false;
-    }
-    return free_slots(s, comm, f, &from);
+    size_t bytes = f->size_of(f, order_of(f, i));
+    (void)from;
+    if ((s->plugin->version > 6 || sizes[0] != -1) && (size_t)sizes[0] != bytes)
+        return session_fail(s, "test() says that a send of %zu bytes had %d", bytes, sizes[0]);
+    return true;
 }
 
 /* ---- receiving ---- */
@@ -198,42 +169,61 @@ static bool check_received(session *s, const flow *f, const slots *to, int i, co
     return true;
 }
 
-bool flow_receive(session *s, void *comm, const flow *f)
+/* ---- both ---- */
+
+typedef struct side {
+    bool (*post)(session *s, void *comm, const flow *f, slots *memory, int i, void **request);
+    bool (*check)(session *s, const flow *f, const slots *memory, int i, const int *sizes); /* a request that is done */
+    int count, limit; /* of requests, and of those in flight */
+    unsigned seed;
+} side;
+
+static bool run(session *s, void *comm, const flow *f, side *d)
 {
-    slots to;
+    slots memory;
     void *requests[WINDOW_MAX] = {NULL};
-    int posted = 0, oldest = 0, count = (f->count + f->group - 1) / f->group, limit = f->ahead ? f->ahead : f->window;
-    unsigned seed = 2;
-    if (!make_slots(s, comm, f, &to))
+    int posted = 0, oldest = 0;
+    if (!make_slots(s, comm, f, &memory))
         return false;
     waiting w = session_wait(s);
-    while (oldest < count && !s->failed) {
+    while (oldest < d->count && !s->failed) {
         bool moved = false;
-        if (posted < count && posted - oldest < limit) {
-            if (!post_receive(s, comm, f, &to, posted, &requests[posted % limit]))
+        if (posted < d->count && posted - oldest < d->limit) {
+            if (!d->post(s, comm, f, &memory, posted, &requests[posted % d->limit]))
                 return false;
-            moved = requests[posted % limit];
+            moved = requests[posted % d->limit];
             posted += moved;
         }
         if (posted > oldest) {
-            int done = 0, sizes[NCCL_NET_RECVS_MAX], i = choose(f, oldest, posted, requests, limit, &seed);
+            int done = 0, sizes[NCCL_NET_RECVS_MAX], i = choose(f, oldest, posted, requests, d->limit, &d->seed);
             memset(sizes, 0xff, sizeof sizes);
-            if (!session_good(s, plugin_test(s->plugin, requests[i % limit], &done, sizes), "test"))
+            if (!session_good(s, plugin_test(s->plugin, requests[i % d->limit], &done, sizes), "test"))
                 return false;
-            if (done && !check_received(s, f, &to, i, sizes))
+            if (done && !d->check(s, f, &memory, i, sizes))
                 return false;
             if (done)
-                requests[i % limit] = NULL;
+                requests[i % d->limit] = NULL;
             moved |= done;
         }
-        while (oldest < posted && !requests[oldest % limit])
+        while (oldest < posted && !requests[oldest % d->limit])
             oldest++;
         if (moved)
             w = session_wait(s);
         else if (!session_waits(s, &w, "test"))
             return false;
     }
-    return free_slots(s, comm, f, &to);
+    return free_slots(s, comm, f, &memory);
+}
+
+bool flow_send(session *s, void *comm, const flow *f)
+{
+    return run(s, comm, f, &(side){post_send, check_sent, f->count, f->window * f->group, 1});
+}
+
+bool flow_receive(session *s, void *comm, const flow *f)
+{
+    int groups = (f->count + f->group - 1) / f->group;
+    return run(s, comm, f, &(side){post_receive, check_received, groups, f->ahead ? f->ahead : f->window, 2});
 }
 
 bool flow_run(session *s, void *comm, bool to_receiver, const flow *f)

@@ -130,8 +130,9 @@ static weft_status end_readers(verify_run *r, int rank, uint32_t step, size_t at
     return WEFT_OK;
 }
 
-static weft_status read_scratch(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
-                                verify_value *value)
+/* What lies in the owner's memory now: its scratch, or a mapped buffer. */
+static weft_status read_live(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i, bool mapped,
+                             verify_value *value)
 {
     verify_cell *cell = NULL;
     weft_status status = read_cell(r, rank, step, place, i, &cell);
@@ -141,7 +142,7 @@ static weft_status read_scratch(verify_run *r, int rank, uint32_t step, const we
         return fail_chunk(r, rank, step, place, i,
                           "is read while its owner may still write it: no signal orders the two");
     *value = cell->value;
-    return add_reader(r, rank, step, cell_of(r->v, place, i), place->rank, false);
+    return add_reader(r, rank, step, cell_of(r->v, place, i), place->rank, mapped);
 }
 
 static weft_status read_published(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
@@ -161,22 +162,14 @@ static weft_status read_published(verify_run *r, int rank, uint32_t step, const 
             return fail_chunk(r, rank, step, place, i, "was published before anything was written to it");
         return add_reader(r, rank, step, raw, place->rank, false);
     }
-    verify_cell *cell = NULL;
-    weft_status status = read_cell(r, rank, step, place, i, &cell);
-    if (status != WEFT_OK)
-        return status;
-    if (cell->written > known(r, rank, place->rank))
-        return fail_chunk(r, rank, step, place, i,
-                          "is read while its owner may still write it: no signal orders the two");
-    *value = cell->value;
-    return add_reader(r, rank, step, cell_of(v, place, i), place->rank, true);
+    return read_live(r, rank, step, place, i, true, value);
 }
 
 weft_status verify_read(verify_run *r, int rank, uint32_t step, const weft_place *place, uint32_t i,
                         verify_value *value)
 {
     if (place->rank != rank)
-        return place->buffer == WEFT_SCRATCH ? read_scratch(r, rank, step, place, i, value)
+        return place->buffer == WEFT_SCRATCH ? read_live(r, rank, step, place, i, false, value)
                                              : read_published(r, rank, step, place, i, value);
     verify_cell *cell = NULL;
     weft_status status = read_cell(r, rank, step, place, i, &cell);
