@@ -1,6 +1,9 @@
 /* What libweft-mpi.so adds to a collective that it passes on to the MPI: MPI_X, which it takes, beside PMPI_X, in one process, by
  * turns. Started with it by LD_PRELOAD (`make compare-passed`); without it the two are one function, which gives the noise. */
 #include <mpi.h>
+#if defined(OPEN_MPI)
+#include <mpi-ext.h>
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +45,22 @@ static void add(void *in, void *inout, int *length, MPI_Datatype *type)
     (p##Iallreduce(from, to, count, MPI_DOUBLE, MPI_SUM, fresh, &request), p##Wait(&request, MPI_STATUS_IGNORE))
 #define MESSAGE(p) p##Sendrecv(from, count, MPI_DOUBLE, rank ^ 1, 1, to, count, MPI_DOUBLE, rank ^ 1, 1, MPI_COMM_WORLD, \
                                MPI_STATUS_IGNORE)
+/* Made anew where the count is another one; only its start and its wait are timed. */
+#define PERSISTENT(p)                                                                                          \
+    static MPI_Request kept = MPI_REQUEST_NULL;                                                                \
+    static int of;                                                                                             \
+    if (of != count) {                                                                                         \
+        if (kept != MPI_REQUEST_NULL)                                                                          \
+            p##_Request_free(&kept);                                                                           \
+        p##X_Scan_init(from, to, count, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD, MPI_INFO_NULL, &kept);            \
+        of = count;                                                                                            \
+    }                                                                                                          \
+    p##_Start(&kept);                                                                                          \
+    p##_Wait(&kept, MPI_STATUS_IGNORE)
+#if defined(OMPI_HAVE_MPI_EXT_PCOLLREQ) && OMPI_HAVE_MPI_EXT_PCOLLREQ
+static void persistent_taken(void) { PERSISTENT(MPI); }
+static void persistent_own(void) { PERSISTENT(PMPI); }
+#endif
 BOTH(scan, SCAN)
 BOTH(exscan, EXSCAN)
 BOTH(user, USER)
@@ -65,6 +84,9 @@ static const struct {
     ROW(derived, "Allreduce, derived type"), ROW(minloc, "Allreduce, MINLOC"), ROW(alltoallw, "Alltoallw"),
     ROW(neighbour, "Neighbor_allgather"), ROW(inter, "Allreduce, intercommunicator"), ROW(lone, "Allreduce, one rank"),
     ROW(later, "Iscan and Wait"), ROW(later_user, "Iallreduce, user's op., and Wait"),
+#if defined(OMPI_HAVE_MPI_EXT_PCOLLREQ) && OMPI_HAVE_MPI_EXT_PCOLLREQ
+    ROW(persistent, "Scan_init: Start and Wait"),
+#endif
     ROW(not_yet, "Iallreduce, first on it, and Wait"), ROW(message, "Sendrecv (no collective)"),
 };
 
