@@ -164,39 +164,6 @@ static int alltoallv(const void *send, const int *send_counts, const int *send_d
     return next->coll_alltoallv(send, send_counts, send_displs, send_type, recv, recv_counts, recv_displs, recv_type, comm,
                                 next->coll_alltoallv_module);
 }
-/* ---- collectives that Weft does not have: counted, so that the report is complete --------------- */
-
-static void count(weft_mpi_kind kind)
-{
-    if (!weft_mpi_own_call())
-        weft_mpi_count(kind, WEFT_MPI_NOT_COVERED, 0);
-}
-
-static int scan(const void *send, void *recv, int elements, struct ompi_datatype_t *type, struct ompi_op_t *op,
-                struct ompi_communicator_t *comm, mca_coll_base_module_t *module)
-{
-    count(WEFT_MPI_SCAN);
-    const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
-    return next->coll_scan(send, recv, elements, type, op, comm, next->coll_scan_module);
-}
-
-static int exscan(const void *send, void *recv, int elements, struct ompi_datatype_t *type, struct ompi_op_t *op,
-                  struct ompi_communicator_t *comm, mca_coll_base_module_t *module)
-{
-    count(WEFT_MPI_EXSCAN);
-    const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
-    return next->coll_exscan(send, recv, elements, type, op, comm, next->coll_exscan_module);
-}
-
-static int alltoallw(const void *send, const int *send_counts, const int *send_displs, struct ompi_datatype_t *const *send_types,
-                     void *recv, const int *recv_counts, const int *recv_displs, struct ompi_datatype_t *const *recv_types,
-                     struct ompi_communicator_t *comm, mca_coll_base_module_t *module)
-{
-    count(WEFT_MPI_ALLTOALLW);
-    const mca_coll_base_comm_coll_t *next = coll_weft_next(module);
-    return next->coll_alltoallw(send, send_counts, send_displs, send_types, recv, recv_counts, recv_displs, recv_types, comm,
-                                next->coll_alltoallw_module);
-}
 
 void coll_weft_set_blocking(mca_coll_base_module_t *m)
 {
@@ -214,7 +181,4 @@ void coll_weft_set_blocking(mca_coll_base_module_t *m)
     m->coll_allgatherv = allgatherv;
     m->coll_alltoall = alltoall;
     m->coll_alltoallv = alltoallv;
-    m->coll_scan = scan;
-    m->coll_exscan = exscan;
-    m->coll_alltoallw = alltoallw;
 }
