@@ -97,7 +97,7 @@ enum {
     WEFT_STEP_IF_MAPPED = 4,    /* signal, wait: needed only where a rank's buffer may be read in place */
     WEFT_STEP_PUSH = 8,         /* publish of output: also written to the same place of the peers on this host whose output is
                                    mapped; every one of them must have begun, be done with what is there, and copy it `pushed`.
-                                   The root of a broadcast that is not in place has its own output to write, and pushes nothing */
+                                   The root of a broadcast that is not in place is busy with its own output: nothing is done */
     WEFT_STEP_PUSHED = 16       /* copy: of what the source's rank pushes; if it does and this rank's output is mapped, nothing */
 };
 

@@ -511,12 +511,15 @@ static void publish_staged(const weft_execution *x, weft_task *t, const weft_pla
 void weft_execute_publish(weft_execution *x, weft_task *t, const weft_step *step, const weft_ready_step *ready)
 {
     const weft_place *p = &step->src;
+    bool pushed = (step->flags & WEFT_STEP_PUSH) && !x->small;
+    if (pushed && !mapping_of(x, x->exec->rank)->pushes)
+        return;
     bool is_mapped = x->mapped[p->buffer == WEFT_OUTPUT].memory_id, is_staged = through_stage(x, ready);
     if (is_staged || !is_mapped)
         publish_staged(x, t, p, is_staged);
     if (is_mapped)
         publish_edges(x, t, p);
-    if ((step->flags & WEFT_STEP_PUSH) && mapping_of(x, x->exec->rank)->pushes)
+    if (pushed)
         push(x, t, p, is_staged);
 }
 

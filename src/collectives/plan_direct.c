@@ -36,7 +36,7 @@ weft_status weft_plan_direct_broadcast(weft_builder *b, const weft_plan_request 
     weft_build_shape(b, (uint32_t)n, 0, 1);
     weft_build_local(b, true, true);
     if (rank == root) {
-        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, last), 0);
+        weft_build_publish(b, 0, weft_at(b, WEFT_INPUT, 0, last + 1), 0);
         weft_build_signal(b, 0, 0);
         weft_build_copy(b, 0, weft_at(b, WEFT_INPUT, last, 1), weft_at(b, WEFT_OUTPUT, last, 1), 0);
         for (int i = 1; i < n; i++)
@@ -52,7 +52,7 @@ weft_status weft_plan_direct_broadcast(weft_builder *b, const weft_plan_request 
     weft_build_wait(b, 0, root, 1, 0);
     weft_build_copy(b, 0, weft_at_rank(root, WEFT_INPUT, 0, last), weft_at(b, WEFT_OUTPUT, 0, last), 0);
     weft_build_wait(b, 0, root, 2, 0);
-    weft_build_copy(b, 0, weft_at_rank(root, WEFT_OUTPUT, last, 1), weft_at(b, WEFT_OUTPUT, last, 1), WEFT_STEP_PUSHED);
+    weft_build_copy(b, 0, weft_at_rank(root, WEFT_INPUT, last, 1), weft_at(b, WEFT_OUTPUT, last, 1), WEFT_STEP_PUSHED);
     weft_build_signal(b, 0, WEFT_STEP_IF_MAPPED);
     return WEFT_OK;
 }

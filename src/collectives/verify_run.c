@@ -277,9 +277,11 @@ static weft_status execute(verify_run *r, int rank, const weft_step *s)
     case WEFT_STEP_REDUCE:
         return combine_sources(r, rank, s, &r->v->schedules[rank]->sources[s->value], s->sources);
     case WEFT_STEP_PUBLISH: {
+        bool push = s->flags & WEFT_STEP_PUSH;
+        if (push && !pushes(r->v, rank))
+            return WEFT_OK;
         weft_status status = verify_publish(r, rank, r->pc[rank], &s->src);
-        bool push = status == WEFT_OK && (s->flags & WEFT_STEP_PUSH) && pushes(r->v, rank);
-        return push ? verify_push(r, rank, r->pc[rank], &s->src) : status;
+        return push && status == WEFT_OK ? verify_push(r, rank, r->pc[rank], &s->src) : status;
     }
     case WEFT_STEP_SIGNAL:
         return raise_signal(r, rank, s);
